@@ -1,0 +1,123 @@
+"""Every exception this package raises. All derive from `RealtimeError`.
+
+No message, attribute or repr of these errors contains a signing key, a token or a query string.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuthenticationError",
+    "ChannelError",
+    "ConfigurationError",
+    "FrameTooLargeError",
+    "InngestError",
+    "MessageError",
+    "MessageValidationError",
+    "PublishError",
+    "RealtimeError",
+    "ShuttingDownError",
+    "SubscriptionClosedError",
+    "TopicError",
+    "UnexpectedResponseError",
+    "UnreachableError",
+]
+
+
+class RealtimeError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(RealtimeError):
+    """The application is set up wrongly: a missing signing key, a wrong URL, a wrong declaration."""
+
+
+class ChannelError(RealtimeError, ValueError):
+    """A channel's name, or the value of one of its parameters, is not acceptable.
+
+    Attributes:
+        parameter: The parameter that was refused, or None when the fault is not one parameter's.
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class TopicError(RealtimeError, ValueError):
+    """A topic is not one that the channel declares, or its name is not acceptable.
+
+    Attributes:
+        topic: The name that was refused, or None when no single name is at fault.
+    """
+
+    def __init__(self, message: str, *, topic: str | None = None) -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
+class PublishError(RealtimeError, ValueError):
+    """A message was refused before it was sent, because Inngest would lose or change it."""
+
+
+class InngestError(RealtimeError):
+    """A call to Inngest failed.
+
+    Attributes:
+        status: The HTTP status, or None when there was no answer.
+        url: The URL that was called, without its query.
+    """
+
+    def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.status = status
+
+
+class AuthenticationError(InngestError):
+    """Inngest refused the signing key or the subscription token (401 or 403). Trying again does not help."""
+
+
+class UnreachableError(InngestError):
+    """Inngest gave no answer: connection refused, name not found, timed out, or cut off."""
+
+
+class UnexpectedResponseError(InngestError):
+    """Inngest, or something in its place, gave an answer that is not part of the protocol."""
+
+
+class MessageError(RealtimeError):
+    """One message could not be delivered; the subscription goes on. Given to `on_error` and logged.
+
+    Attributes:
+        channel: The message's channel, or None when the frame did not say.
+        topic: The message's topic, or None when the frame did not say.
+    """
+
+    def __init__(self, message: str, *, channel: str | None = None, topic: str | None = None) -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.topic = topic
+
+
+class MessageValidationError(MessageError):
+    """A message's data does not fit the type its topic declares. The cause is pydantic's `ValidationError`."""
+
+
+class FrameTooLargeError(MessageError):
+    """A frame was larger than 4 MiB and was not read.
+
+    Attributes:
+        size: The frame's length in bytes.
+    """
+
+    def __init__(self, message: str, *, size: int, channel: str | None = None, topic: str | None = None) -> None:
+        super().__init__(message, channel=channel, topic=topic)
+        self.size = size
+
+
+class SubscriptionClosedError(RealtimeError):
+    """A subscription was used after it had been closed."""
+
+
+class ShuttingDownError(RealtimeError):
+    """The process is shutting down, so no new stream is opened."""
