@@ -1,0 +1,384 @@
+"""The HTTP contract that every framework's adapter serves, without a framework.
+
+An adapter takes the request apart, calls `token` or `stream` (or their sync twins), and turns the `Answer` or
+`StreamAnswer` into its framework's response. That is all an adapter does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, cast
+
+import msgspec
+
+from .errors import ConfigurationError, RealtimeError
+from .grants import Grant
+from .realtime import Realtime
+from .refusals import Refusal, too_many_streams
+from .selection import Selection, select
+from .tokens import ClientSubscriptionToken
+
+__all__ = ["Answer", "Endpoints", "StreamAnswer", "SyncStreamAnswer", "stream_headers"]
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+_EVENT_STREAM = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-store, no-transform",  # no-transform: compressing proxies would buffer
+    "X-Accel-Buffering": "no",  # nginx
+}
+
+
+def stream_headers() -> dict[str, str]:
+    """The headers of every event stream, the type included: not stored, not transformed, not buffered."""
+    return dict(_EVENT_STREAM)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete response: JSON, a token or a refusal.
+
+    Attributes:
+        status: The HTTP status.
+        headers: All of them, `Content-Type` included.
+        body: Encoded JSON.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @classmethod
+    def refusing(cls, refusal: Refusal) -> Answer:
+        """The response that a refusal is."""
+        return cls(refusal.status, {**_JSON, **refusal.headers}, refusal.body)
+
+    @classmethod
+    def giving(cls, token: ClientSubscriptionToken) -> Answer:
+        """200 and `{"key": "...", "apiBaseUrl": "..."}`, what `useRealtime` takes."""
+        return cls(200, _JSON, msgspec.json.encode(token.to_dict()))
+
+
+@dataclass(frozen=True)
+class StreamAnswer:
+    """An open event stream: status 200, and a body that has already started, so that it needs no first `anext` to
+    be cleaned up. Close it (`await body.aclose()`) or exhaust it; one that is dropped frees its subscription too.
+    """
+
+    body: AsyncGenerator[bytes, None]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=stream_headers)
+
+
+@dataclass(frozen=True)
+class SyncStreamAnswer:
+    """`StreamAnswer` for threads: `body` is a plain generator, which WSGI servers close themselves."""
+
+    body: Generator[bytes, None, None]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=stream_headers)
+
+
+class RunInThread(Protocol):
+    """Calls a function without blocking the event loop, and awaits its result."""
+
+    def __call__(self, function: Callable[..., _T], /, *args: Any) -> Awaitable[_T]: ...
+
+
+class RunCoroutine(Protocol):
+    """Runs a coroutine to its end from synchronous code."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, _T], /) -> _T: ...
+
+
+class Endpoints:
+    """Token and stream endpoints for a set of grants.
+
+    | status | `code` | when |
+    |---|---|---|
+    | 200 | | a token, or an event stream |
+    | 400 | `missing_parameter`, `unknown_parameter`, `repeated_parameter`, `contradictory_parameter`, `empty_topics`, `malformed_body` | the request is not well formed |
+    | 403 | `forbidden`, `topic_not_granted` | `authorize` did not return `True`; a topic outside the grant |
+    | 404 | `unknown_grant` | no grant of that name |
+    | 422 | `invalid_parameter` | a value does not fit its parameter's type, is empty, or holds a separator |
+    | 500 | `misconfigured`, `failed` | no signing key, and the like; the log says more |
+    | 502 | `inngest_refused`, `inngest_failed` | Inngest refused this server, or answered something unexpected |
+    | 503 | `inngest_unreachable`, `shutting_down`, `too_many_streams` | ask again after `Retry-After` seconds |
+
+    Parameters are checked first, then `authorize` is asked, and only then is anything minted or opened.
+
+    Args:
+        realtime: What mints and subscribes.
+        grants: What is served; their names must differ.
+        heartbeat: Seconds between the heartbeats of a stream, unless its grant says otherwise.
+        max_streams: Streams open at once in this process; more are answered with 503. `None` for no limit. A
+            threaded server needs one: each stream occupies a thread.
+        run_in_thread: How the async face calls a synchronous `authorize`. A framework's own way belongs here.
+        run_coroutine: How the sync face runs an asynchronous `authorize`: by default on a new event loop in the
+            calling thread.
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        realtime: Realtime,
+        grants: Sequence[Grant],
+        *,
+        heartbeat: float = 10.0,
+        max_streams: int | None = None,
+        run_in_thread: RunInThread = asyncio.to_thread,
+        run_coroutine: RunCoroutine = asyncio.run,
+    ) -> None:
+        if not heartbeat > 0:
+            raise ConfigurationError(f"heartbeat is {heartbeat!r}: it is a number of seconds above 0.")
+        if max_streams is not None and max_streams < 1:
+            raise ConfigurationError(f"max_streams is {max_streams!r}: it is a number above 0, or None for no limit.")
+        self.realtime = realtime
+        self.grants: Mapping[str, Grant] = {grant.name: grant for grant in grants}
+        if len(self.grants) != len(grants):
+            names = sorted(grant.name for grant in grants)
+            raise ConfigurationError(f"Two grants have the same name; pass name= to one of them: {', '.join(names)}.")
+        self.heartbeat = heartbeat
+        self.max_streams = max_streams
+        self._slots = None if max_streams is None else threading.BoundedSemaphore(max_streams)
+        self._run_in_thread = run_in_thread
+        self._run_coroutine = run_coroutine
+
+    # The four endpoints
+
+    async def token(
+        self, name: str, request: object, parameters: Iterable[tuple[str, str]], body: bytes = b""
+    ) -> Answer:
+        """Answers `GET|POST .../{name}/token`.
+
+        Args:
+            name: The grant's name, from the URL.
+            request: The framework's own request, handed to `authorize`.
+            parameters: The query's (name, value) pairs, repeated names included.
+            body: The body of a POST: a JSON object of parameters, or nothing.
+
+        Raises:
+            Exception: Whatever `authorize` raises.
+        """
+        try:
+            return Answer.giving(await self.mint(select(self._grant(name), parameters, body), request))
+        except Refusal as refusal:
+            return Answer.refusing(refusal)
+
+    def token_sync(
+        self, name: str, request: object, parameters: Iterable[tuple[str, str]], body: bytes = b""
+    ) -> Answer:
+        """The sync twin of `token`."""
+        try:
+            return Answer.giving(self.mint_sync(select(self._grant(name), parameters, body), request))
+        except Refusal as refusal:
+            return Answer.refusing(refusal)
+
+    async def stream(
+        self, name: str, request: object, parameters: Iterable[tuple[str, str]], last_event_id: str | None = None
+    ) -> StreamAnswer | Answer:
+        """Answers `GET .../{name}/stream`; arguments and errors as for `token`.
+
+        Args:
+            last_event_id: The `Last-Event-ID` header of a client that comes back.
+        """
+        try:
+            return StreamAnswer(await self.open(select(self._grant(name), parameters), request, last_event_id))
+        except Refusal as refusal:
+            return Answer.refusing(refusal)
+
+    def stream_sync(
+        self, name: str, request: object, parameters: Iterable[tuple[str, str]], last_event_id: str | None = None
+    ) -> SyncStreamAnswer | Answer:
+        """The sync twin of `stream`."""
+        try:
+            return SyncStreamAnswer(self.open_sync(select(self._grant(name), parameters), request, last_event_id))
+        except Refusal as refusal:
+            return Answer.refusing(refusal)
+
+    # The pieces, for adapters that serve parts of the contract
+
+    async def mint(self, selection: Selection, request: object) -> ClientSubscriptionToken:
+        """Authorizes and mints.
+
+        Raises:
+            Refusal: Nothing was minted.
+        """
+        await self._authorize(selection, request)
+        try:
+            return await self.realtime.get_client_subscription_token(
+                channel=selection.channel, topics=selection.topics
+            )
+        except RealtimeError as error:
+            raise Refusal.of(error) from error
+
+    def mint_sync(self, selection: Selection, request: object) -> ClientSubscriptionToken:
+        """The sync twin of `mint`."""
+        self._authorize_sync(selection, request)
+        try:
+            return self.realtime.get_client_subscription_token_sync(channel=selection.channel, topics=selection.topics)
+        except RealtimeError as error:
+            raise Refusal.of(error) from error
+
+    async def open(
+        self, selection: Selection, request: object, last_event_id: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Authorizes, subscribes, and returns the body of an event stream, already started.
+
+        Raises:
+            Refusal: Nothing was opened.
+        """
+        await self._authorize(selection, request)
+        body = self._body(selection, request, last_event_id)
+        try:
+            await anext(body)
+        except RealtimeError as error:
+            raise Refusal.of(error) from error
+        return body
+
+    def open_sync(
+        self, selection: Selection, request: object, last_event_id: str | None = None
+    ) -> Generator[bytes, None, None]:
+        """The sync twin of `open`."""
+        self._authorize_sync(selection, request)
+        body = self._body_sync(selection, request, last_event_id)
+        try:
+            next(body)
+        except RealtimeError as error:
+            raise Refusal.of(error) from error
+        return body
+
+    # Streams
+
+    async def _body(
+        self, selection: Selection, request: object, last_event_id: str | None
+    ) -> AsyncGenerator[bytes, None]:
+        self._take_slot()
+        try:
+            subscription = await self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
+            try:
+                events = subscription.get_event_stream(
+                    heartbeat=self._heartbeat(selection),
+                    last_event_id=last_event_id,
+                    recheck=functools.partial(self._recheck, selection, request),
+                    recheck_every=selection.grant.reauthorize_every,
+                )
+                async with aclosing(events):
+                    # Not the first bytes: this yield starts the generator, so that dropping it at any time, even
+                    # before the response begins, runs the clean-up below.
+                    yield b""
+                    async for chunk in events:
+                        yield chunk
+            finally:
+                await subscription.close()
+        finally:
+            self._give_slot()
+
+    def _body_sync(
+        self, selection: Selection, request: object, last_event_id: str | None
+    ) -> Generator[bytes, None, None]:
+        self._take_slot()
+        try:
+            with self.realtime.subscribe_sync(channel=selection.channel, topics=selection.topics) as subscription:
+                events = subscription.get_event_stream(
+                    heartbeat=self._heartbeat(selection),
+                    last_event_id=last_event_id,
+                    recheck=functools.partial(self._recheck_sync, selection, request),
+                    recheck_every=selection.grant.reauthorize_every,
+                )
+                with closing(events):
+                    yield b""
+                    yield from events
+        finally:
+            self._give_slot()
+
+    def _heartbeat(self, selection: Selection) -> float:
+        return self.heartbeat if selection.grant.heartbeat is None else selection.grant.heartbeat
+
+    def _take_slot(self) -> None:
+        if self._slots is not None and not self._slots.acquire(blocking=False):
+            raise too_many_streams(self.max_streams or 0)
+
+    def _give_slot(self) -> None:
+        if self._slots is not None:
+            self._slots.release()
+
+    # Who may
+
+    def _grant(self, name: str) -> Grant:
+        grant = self.grants.get(name)
+        if grant is None:
+            raise Refusal(404, "unknown_grant", f"There is nothing named {name!r} to subscribe to here.")
+        return grant
+
+    async def _authorize(self, selection: Selection, request: object) -> None:
+        if not await self._allows(selection, request):
+            raise _forbidden()
+
+    def _authorize_sync(self, selection: Selection, request: object) -> None:
+        if not self._allows_sync(selection, request):
+            raise _forbidden()
+
+    async def _allows(self, selection: Selection, request: object) -> bool:
+        authorize = selection.grant.authorize
+        if _is_async(authorize):
+            verdict = authorize(request, selection.channel)
+        else:
+            verdict = await self._run_in_thread(authorize, request, selection.channel)
+        if inspect.isawaitable(verdict):
+            verdict = await verdict
+        return verdict is True
+
+    def _allows_sync(self, selection: Selection, request: object) -> bool:
+        verdict = selection.grant.authorize(request, selection.channel)
+        if inspect.isawaitable(verdict):
+            verdict = self._run_coroutine(_awaited(cast("Awaitable[object]", verdict)))
+        return verdict is True
+
+    async def _recheck(self, selection: Selection, request: object) -> bool:
+        try:
+            return await self._allows(selection, request)
+        except Exception as error:
+            _log_recheck(selection, error)
+            return False
+
+    def _recheck_sync(self, selection: Selection, request: object) -> bool:
+        try:
+            return self._allows_sync(selection, request)
+        except Exception as error:
+            _log_recheck(selection, error)
+            return False
+
+
+def _forbidden() -> Refusal:
+    return Refusal(403, "forbidden", "This request may not subscribe to this channel.")
+
+
+def _log_recheck(selection: Selection, error: Exception) -> None:
+    # A refusal by exception (a framework's HTTP 403) and a defect look alike here, and either ends the stream.
+    logger.warning(
+        "authorize of grant %r raised while an open stream was rechecked; the stream ends.",
+        selection.grant.name,
+        exc_info=error,
+    )
+
+
+def _is_async(function: object) -> bool:
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[object]", function).func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+    )
+
+
+async def _awaited(awaitable: Awaitable[_T]) -> _T:
+    return await awaitable

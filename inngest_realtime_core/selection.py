@@ -1,0 +1,131 @@
+"""What one request asks of a grant: its string parameters become a channel and topics, or a `Refusal`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+
+from .channels import Channel
+from .errors import ChannelError
+from .grants import Grant, camel_case
+from .refusals import Refusal
+
+__all__ = ["Selection", "select"]
+
+_TOPICS = "topics"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A channel and the topics of it that a request may ask for, before anyone has been authorized.
+
+    Attributes:
+        grant: The grant that the request came under.
+        channel: An instance of the grant's class, or the plain name.
+        topics: At least one of the grant's topics, in the order asked for.
+    """
+
+    grant: Grant
+    channel: Channel | str
+    topics: tuple[str, ...]
+
+
+def select(
+    grant: Grant, parameters: Iterable[tuple[str, str]], body: bytes = b"", *, ignore_unknown: bool = False
+) -> Selection:
+    """Reads a request's parameters.
+
+    Args:
+        grant: What the request is to be held against.
+        parameters: The query as (name, value) pairs, repeated names included. Channel parameters are spelt in
+            camelCase or snake_case; `topics` may be repeated, comma-separated, or both.
+        body: A JSON object with more of the same, `topics` as a list or a string; empty for none.
+        ignore_unknown: Passes over parameters that nobody declared, for routes that have their own.
+
+    Raises:
+        Refusal: 400 for a missing, unknown, repeated or contradictory parameter or a malformed body, 422 for a value
+            that does not fit its parameter, 403 for a topic that is not granted.
+    """
+    values: dict[str, str] = {}
+    asked: dict[str, None] | None = None
+    for source in (parameters, _body_parameters(body)):
+        seen: set[str] = set()
+        for spelling, value in source:
+            if spelling == _TOPICS:
+                asked = asked or {}
+                asked.update((topic, None) for topic in map(str.strip, value.split(",")) if topic)
+                continue
+            name = grant.spellings.get(spelling)
+            if name is None:
+                if not ignore_unknown and spelling not in grant.extra_parameters:
+                    raise _unknown(grant, spelling)
+                continue
+            if spelling in seen:
+                raise Refusal(400, "repeated_parameter", f"{spelling} is given more than once.", parameter=spelling)
+            seen.add(spelling)
+            if values.setdefault(name, value) != value:
+                message = f"{spelling} is given twice, with different values."
+                raise Refusal(400, "contradictory_parameter", message, parameter=spelling)
+    return Selection(grant, _channel(grant, values), _topics(grant, asked))
+
+
+def _channel(grant: Grant, values: dict[str, str]) -> Channel | str:
+    if isinstance(grant.channel, str):
+        return grant.channel
+    for name in grant.channel.parameters():
+        if name not in values:
+            spelling = camel_case(name)
+            raise Refusal(400, "missing_parameter", f"{spelling} is missing.", parameter=spelling)
+    try:
+        return grant.channel.from_strings(values)
+    except ChannelError as error:
+        spelling = None if error.parameter is None else camel_case(error.parameter)
+        raise Refusal(422, "invalid_parameter", str(error), parameter=spelling) from error
+
+
+def _topics(grant: Grant, asked: dict[str, None] | None) -> tuple[str, ...]:
+    if asked is None:
+        return grant.topics
+    if not asked:
+        message = "topics is empty: name at least one, or leave it out for all."
+        raise Refusal(400, "empty_topics", message, parameter=_TOPICS)
+    for topic in asked:
+        if topic not in grant.topics:
+            message = f"topics asks for {topic!r}, which is not granted here."
+            raise Refusal(403, "topic_not_granted", message, parameter=_TOPICS)
+    return tuple(asked)
+
+
+def _unknown(grant: Grant, spelling: str) -> Refusal:
+    known = [camel_case(name) for name in dict.fromkeys(grant.spellings.values())]
+    message = f"{spelling} is not a parameter here; these are: {', '.join([*known, _TOPICS])}."
+    return Refusal(400, "unknown_parameter", message, parameter=spelling)
+
+
+def _body_parameters(body: bytes) -> Iterator[tuple[str, str]]:
+    """The (name, value) pairs of a JSON object, as a query would have spelt them."""
+    if not body.strip():
+        return
+    try:
+        document = cast("object", msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        document = None
+    if not isinstance(document, dict):
+        raise Refusal(400, "malformed_body", "The body is not a JSON object.")
+    for name, value in cast("dict[str, object]", document).items():
+        if name == _TOPICS and isinstance(value, list):
+            yield from ((name, _string(name, item)) for item in cast("Sequence[object]", value or [""]))
+        else:
+            yield name, _string(name, value)
+
+
+def _string(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    message = f"{name} has a value that is neither a string nor an integer."
+    raise Refusal(400, "malformed_body", message, parameter=name)
