@@ -9,6 +9,7 @@ __all__ = [
     "AuthenticationError",
     "ChannelError",
     "ConfigurationError",
+    "DataStreamInterruptedError",
     "FrameTooLargeError",
     "InngestError",
     "MessageError",
@@ -121,3 +122,15 @@ class SubscriptionClosedError(RealtimeError):
 
 class ShuttingDownError(RealtimeError):
     """The process is shutting down, so no new stream is opened."""
+
+
+class DataStreamInterruptedError(MessageError):
+    """A data stream ended before its end was received: some of its chunks are missing.
+
+    Attributes:
+        stream_id: The stream's id, as its messages carry it.
+    """
+
+    def __init__(self, message: str, *, stream_id: str, channel: str | None = None, topic: str | None = None) -> None:
+        super().__init__(message, channel=channel, topic=topic)
+        self.stream_id = stream_id

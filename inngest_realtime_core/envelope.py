@@ -1,0 +1,85 @@
+"""One frame from Inngest, decoded as far as everybody needs it: the payload stays raw bytes.
+
+The keys are those of the wire, as recorded from a real server: `kind`, `data`, `channel`, `topic`, `created_at`,
+`env_id`, `run_id`, `fn_id`, `metadata`, `stream_id`. Unknown keys are passed over.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from hashlib import blake2b
+
+import msgspec
+
+from .datastream import DataStream
+
+__all__ = ["Envelope", "milliseconds", "parse_timestamp"]
+
+_NULL = msgspec.Raw(b"null")
+
+
+class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
+    """A decoded frame. `index` and `stream` are ours and never on the wire.
+
+    Attributes:
+        index: The position of a chunk in its data stream, counted from 0.
+        stream: What collects the chunks, for a `datastream-start` that has been delivered.
+    """
+
+    kind: str
+    data: msgspec.Raw = _NULL
+    channel: str = ""
+    topic: str = ""
+    created_at: str | None = None
+    env_id: str | None = None
+    run_id: str | None = None
+    fn_id: str | None = None
+    metadata: msgspec.Raw = _NULL
+    stream_id: str | None = None
+    index: int = msgspec.field(default=0, name="(index)")
+    stream: DataStream | None = msgspec.field(default=None, name="(stream)")
+
+    @property
+    def identity(self) -> str:
+        """A short text that is equal for the same message wherever and however often it is received.
+
+        Derived from the topic, the server's nanosecond timestamp and the payload. A chunk carries no timestamp:
+        its stream's id and its position in the stream stand in.
+        """
+        if self.kind == "chunk":
+            seed = f"{self.stream_id}\n{self.index}".encode()
+        else:
+            seed = f"{self.kind}\n{self.topic}\n{self.created_at}\n".encode() + bytes(self.data)
+        return blake2b(seed, digest_size=8).hexdigest()
+
+
+def parse_timestamp(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time with 0 to 9 fractional digits, cut to microseconds. None when it is no such time."""
+    if text is None:
+        return None
+    try:
+        whole, rest = text[:19], text[19:]
+        moment = datetime.fromisoformat(whole)
+        fraction = ""
+        if rest.startswith("."):
+            digits = len(rest) - len(rest[1:].lstrip("0123456789"))
+            fraction, rest = rest[1:digits], rest[digits:]
+        if fraction:
+            moment = moment.replace(microsecond=int(fraction[:6].ljust(6, "0")))
+        if rest in {"Z", "z"}:
+            return moment.replace(tzinfo=timezone.utc)
+        offset = datetime.fromisoformat(whole + rest).tzinfo
+        return None if offset is None else moment.replace(tzinfo=offset).astimezone(timezone.utc)
+    except ValueError:
+        return None
+
+
+def milliseconds(text: str | None) -> str | None:
+    """Cut an RFC 3339 time to milliseconds the way JavaScript's `Date.toISOString` prints it."""
+    if text is None:
+        return None
+    if len(text) >= 24 and text[19] == "." and text[-1] == "Z":
+        # The form that Inngest sends, cut without parsing it: this is on the path of every message.
+        return text[:23] + "Z"
+    moment = parse_timestamp(text)
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
