@@ -215,9 +215,7 @@ class Endpoints:
         """
         await self._authorize(selection, request)
         try:
-            return await self.realtime.get_client_subscription_token(
-                channel=selection.channel, topics=selection.topics
-            )
+            return await self.realtime.get_client_subscription_token(channel=selection.channel, topics=selection.topics)
         except RealtimeError as error:
             raise Refusal.of(error) from error
 

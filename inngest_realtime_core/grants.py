@@ -14,7 +14,7 @@ __all__ = ["Authorize", "Grant", "allow_anyone"]
 
 _C = TypeVar("_C")
 
-Authorize = Callable[[Any, _C], "bool | None | Awaitable[bool | None]"]
+Authorize = Callable[[Any, _C], bool | Awaitable[bool]]
 """`authorize(request, channel)`: the framework's own request and the channel asked for; only `True` allows."""
 
 _ADVICE = (

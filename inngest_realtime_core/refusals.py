@@ -73,9 +73,7 @@ class Refusal(RealtimeError):
         if isinstance(error, Refusal):
             return error
         if isinstance(error, ShuttingDownError):
-            return cls(
-                503, "shutting_down", "This server is shutting down; ask again.", retry_after=_RETRY_ELSEWHERE
-            )
+            return cls(503, "shutting_down", "This server is shutting down; ask again.", retry_after=_RETRY_ELSEWHERE)
         logger.error("A realtime endpoint failed: %s", error, exc_info=error)
         if isinstance(error, UnreachableError):
             return cls(
