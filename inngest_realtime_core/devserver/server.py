@@ -1,0 +1,403 @@
+"""The server that programs and tests start: `DevServer`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, TypeVar, cast
+
+import msgspec
+from typing_extensions import Self
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from inngest_realtime_core.devserver import frames
+from inngest_realtime_core.devserver.application import create_application
+from inngest_realtime_core.devserver.frames import Frame
+from inngest_realtime_core.devserver.node import Node
+from inngest_realtime_core.devserver.tokens import Authority
+from inngest_realtime_core.devserver.websocket import WebSocketConnection
+from inngest_realtime_core.errors import ConfigurationError
+
+__all__ = ["DevServer", "Stats"]
+
+T = TypeVar("T")
+
+_READABLE_HEAD = 4 * 1024 * 1024  # bytes read of a request's head, so that one too large can be answered properly
+_STOP_TIMEOUT = 2.0  # seconds given to request handlers after their sockets are gone
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of one server since it was constructed.
+
+    Attributes:
+        open_connections: WebSocket and SSE connections open now.
+        connects: Connections ever accepted.
+        token_requests: Requests for tokens, refused ones included.
+        publishes: Messages and data streams published.
+        subscriptions: Registered pairs of a connection and a topic, now.
+        pings: WebSocket pings received from clients.
+    """
+
+    open_connections: int
+    connects: int
+    token_requests: int
+    publishes: int
+    subscriptions: int
+    pings: int
+
+
+class _Http(H11Protocol):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn's access log would print the tokens in query strings.
+        self.access_log = False
+
+
+class _Socket(Protocol):
+    client: tuple[str, int] | None
+    transport: asyncio.Transport
+
+
+class DevServer:
+    """An Inngest Realtime server for development and tests, on a real socket.
+
+    It behaves as PROTOCOL.md describes. It installs no signal handlers and leaves nothing behind. Every method may
+    be called from the server's own event loop and from any other thread. Entering it again after it was left
+    restarts it on the same port.
+
+        async with DevServer() as server:      # on the running event loop
+            ...
+        with DevServer().in_thread() as server:  # on a thread and loop of its own
+            ...
+
+    Args:
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
+        signing_key: `signkey-<env>-<hex>`; without it every request is accepted, as `inngest dev` does.
+        signing_key_fallback: A second key that is accepted too.
+        registration_delay: Seconds between the answer to a connect (or a `sub`) and its subscription. A ping of the
+            client is answered after the registration only, as in Inngest.
+        keepalive: Seconds between the server's pings.
+        token_ttl: Seconds for which a token is valid.
+        closing_grace: Seconds for which connections live on after `begin_closing()`.
+
+    Raises:
+        ConfigurationError: A signing key is not hexadecimal.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        signing_key: str | None = None,
+        signing_key_fallback: str | None = None,
+        registration_delay: float = 0.0,
+        keepalive: float = 15.0,
+        token_ttl: float = 60.0,
+        closing_grace: float = 300.0,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._closing_grace = closing_grace
+        authority = Authority(signing_key=signing_key, signing_key_fallback=signing_key_fallback, token_ttl=token_ttl)
+        self._node = Node(authority=authority, registration_delay=registration_delay, keepalive=keepalive)
+        self._state = ServerState()
+        self._listener: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # Where it is
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before the first start when a free one is to be taken."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Its base URL, what `INNGEST_BASE_URL` is set to."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    # Starting and stopping
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    @contextlib.contextmanager
+    def in_thread(self) -> Iterator[Self]:
+        """Run the server on a thread and event loop of its own while the block runs."""
+        started = threading.Event()
+        failure: list[BaseException] = []
+        stop: list[Callable[[], object]] = []
+
+        async def serve() -> None:
+            stopping = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
+            async with self:
+                started.set()
+                await stopping.wait()
+
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            except BaseException as error:
+                failure.append(error)
+            finally:
+                started.set()
+
+        thread = threading.Thread(target=run, name="inngest-realtime-devserver", daemon=True)
+        thread.start()
+        started.wait()
+        try:
+            if failure:
+                raise failure[0]
+            yield self
+        finally:
+            if not failure:
+                stop[0]()
+            thread.join()
+        if failure:
+            raise failure[0]
+
+    async def _start(self) -> None:
+        if self._loop is not None:
+            raise ConfigurationError("This DevServer is running already. Leave it first, or construct another one.")
+        node = self._node
+        config = Config(
+            create_application(node, self._abort_client),
+            http=_Http,
+            ws=WebSocketConnection,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=_READABLE_HEAD,
+        )
+        config.load()
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family, backlog=1024)
+        try:
+            self._port = listener.getsockname()[1]
+            loop = asyncio.get_running_loop()
+            # uvicorn's Server would install signal handlers, wait for open connections and poll; its protocols do not.
+            self._state = ServerState()
+            self._listener = await loop.create_server(
+                lambda: _Http(config=config, server_state=self._state, app_state={}), sock=listener
+            )
+        except BaseException:
+            listener.close()
+            raise
+        node.refuses_new = False
+        self._loop = loop
+
+    async def _stop(self) -> None:
+        listener, self._listener = self._listener, None
+        assert listener is not None
+        listener.close()
+        for timer in self._node.departures:
+            timer.cancel()
+        self._node.departures.clear()
+        for connection in self._sockets():
+            connection.transport.abort()
+        # Handlers notice that their client is gone; cancelling them at once would make uvicorn log an error for each.
+        tasks = set(self._state.tasks)
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
+            for task in stuck:
+                task.cancel()
+            if stuck:
+                await asyncio.wait(stuck)
+        while self._state.connections:
+            await asyncio.sleep(0)
+        await listener.wait_closed()
+        self._loop = None
+
+    # Watching
+
+    def stats(self) -> Stats:
+        """Counts, as of now."""
+        node = self._node
+        return Stats(
+            open_connections=len(node.connections),
+            connects=node.connects,
+            token_requests=node.token_requests,
+            publishes=node.broker.publishes,
+            subscriptions=node.broker.subscriptions,
+            pings=node.pings,
+        )
+
+    async def until(self, condition: Callable[[Stats], bool], *, timeout: float = 5.0) -> Stats:
+        """Wait until `condition(stats)` holds.
+
+        Raises:
+            TimeoutError: It did not hold within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition(stats := self.stats()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The condition did not hold within {timeout} s. The last counts were {stats}.")
+            await asyncio.sleep(0.002)
+        return stats
+
+    def until_sync(self, condition: Callable[[Stats], bool], *, timeout: float = 5.0) -> Stats:
+        """`until()` for code without an event loop; not on the server's own loop."""
+        return asyncio.run(self.until(condition, timeout=timeout))
+
+    # Publishing without HTTP
+
+    async def publish(
+        self, channel: str, topic: str, data: object, *, run_id: str = "", metadata: str = "", kind: str = "data"
+    ) -> None:
+        """Publish as `POST publish` does: bytes are the request's body, all else is encoded as JSON.
+
+        Args:
+            channel: The channel's name.
+            topic: The topic's name.
+            data: A value that msgspec can encode, or a body.
+            run_id: A ULID.
+            metadata: JSON text.
+            kind: Another kind than `data`, such as `run`, which Inngest documents but does not send today.
+        """
+        await self._run(self._publish(channel, topic, data, run_id, metadata, kind))
+
+    def publish_sync(
+        self, channel: str, topic: str, data: object, *, run_id: str = "", metadata: str = "", kind: str = "data"
+    ) -> None:
+        """`publish()` for code without an event loop; not on the server's own loop."""
+        self._run_sync(self._publish(channel, topic, data, run_id, metadata, kind))
+
+    async def publish_stream(
+        self, channel: str, topic: str, chunks: Iterable[str | bytes] | AsyncIterable[str | bytes]
+    ) -> None:
+        """Publish a data stream, as `POST publish` with `Content-Type: text/stream` does, one read per chunk."""
+
+        async def pieces() -> AsyncIterable[bytes]:
+            if isinstance(chunks, AsyncIterable):
+                async for chunk in chunks:
+                    yield chunk.encode() if isinstance(chunk, str) else chunk
+            else:
+                for chunk in chunks:
+                    yield chunk.encode() if isinstance(chunk, str) else chunk
+
+        await self._run(self._node.broker.publish_stream(channel, topic, pieces()))
+
+    async def inject(self, channel: str, topic: str, text: str | bytes) -> None:
+        """Send any text frame to the subscribers of a topic, also one that Inngest would not send."""
+        payload = text.encode() if isinstance(text, str) else text
+        await self._run(self._node.broker.deliver((channel, topic), Frame(payload)))
+
+    def inject_sync(self, channel: str, topic: str, text: str | bytes) -> None:
+        """`inject()` for code without an event loop; not on the server's own loop."""
+        payload = text.encode() if isinstance(text, str) else text
+        self._run_sync(self._node.broker.deliver((channel, topic), Frame(payload)))
+
+    async def _publish(self, channel: str, topic: str, data: object, run_id: str, metadata: str, kind: str) -> None:
+        body = data if isinstance(data, bytes) else msgspec.json.encode(data)
+        await self._node.broker.publish(channel, topic, body, run_id=run_id, metadata=metadata, kind=kind)
+
+    # Misbehaving
+
+    async def begin_closing(self, grace: float | None = None, *, accept_new: bool = True) -> None:
+        """Announce the server's end: a `closing` frame to every connection, which ends `grace` seconds later.
+
+        Until then it gets all messages; then the stream ends without a close frame. Returns at once.
+
+        Args:
+            grace: Seconds; None means `closing_grace`.
+            accept_new: True: connections from now on work, as if a successor had taken over the address.
+                False: they are dropped right after the upgrade, as the closing server itself does.
+        """
+        await self._run(self._begin_closing(grace, accept_new))
+
+    def begin_closing_sync(self, grace: float | None = None, *, accept_new: bool = True) -> None:
+        """`begin_closing()` for code without an event loop; not on the server's own loop."""
+        self._run_sync(self._begin_closing(grace, accept_new))
+
+    async def _begin_closing(self, grace: float | None, accept_new: bool) -> None:
+        node = self._node
+        node.refuses_new = not accept_new
+        node.announce(frames.closing(node.broker.clock.now()), self._closing_grace if grace is None else grace)
+
+    def drop_connections(self, channel: str | None = None) -> None:
+        """Cut off all WebSocket and SSE connections, or those subscribed to `channel`, without a close frame."""
+        self._call(lambda: [connection.drop() for connection in self._subscribed(channel)])
+
+    def freeze_connections(self, channel: str | None = None) -> None:
+        """Let the connections of now, or those subscribed to `channel`, stay open and silent: no data, no pongs."""
+        self._call(lambda: [connection.freeze() for connection in self._subscribed(channel)])
+
+    def reject_tokens(self, status: int | None) -> None:
+        """Answer token requests with `status` from now on; None ends that."""
+        self._node.token_status = status
+
+    def reject_connects(self, status: int | None) -> None:
+        """Answer connects and `GET sse` with `status` from now on; None ends that."""
+        self._node.connect_status = status
+
+    def _subscribed(self, channel: str | None) -> list[Any]:
+        keys_of = self._node.broker.keys_of
+        return [
+            connection
+            for connection in list(self._node.connections)
+            if channel is None or any(name == channel for name, _ in keys_of(connection))
+        ]
+
+    def _abort_client(self, client: tuple[str, int] | None) -> None:
+        for connection in self._sockets():
+            if connection.client == client:
+                connection.transport.abort()
+
+    def _sockets(self) -> list[_Socket]:
+        return list(cast("set[_Socket]", self._state.connections))
+
+    # From any thread to the server's loop
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = self._running_loop(work)
+        if loop is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    def _run_sync(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._running_loop(work)).result()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        async def call() -> None:
+            function()
+
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is not None and here is self._loop:
+            function()
+        else:
+            self._run_sync(call())
+
+    def _running_loop(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            work.close()
+            raise ConfigurationError("This DevServer is not running. Enter it first: `async with server:`.")
+        return self._loop
