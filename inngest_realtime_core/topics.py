@@ -1,0 +1,157 @@
+"""Topics: what a channel carries, each with the type of its data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+from typing_extensions import Self, TypeIs
+
+from .errors import ConfigurationError, TopicError
+
+if TYPE_CHECKING:
+    from .channels import Channel
+    from .messages import Message
+
+__all__ = ["Topic", "TopicRef", "check_topic_name", "topic"]
+
+T = TypeVar("T")
+
+# Messages of these kinds carry data of the topic's type; a gap or a part of a data stream does not.
+_TYPED_KINDS = frozenset({"data", "run"})
+
+
+def check_topic_name(name: object) -> str:
+    """Return `name` when it can be a topic's name: a non-empty, printable `str`. Else `TopicError`."""
+    if not isinstance(name, str):
+        raise TopicError(f"A topic is a str, a Topic or a TopicRef, not {type(name).__name__}.")
+    if not name:
+        raise TopicError("The topic's name is empty. Give it at least one character.", topic=name)
+    if not name.isprintable():
+        raise TopicError(f"The topic's name {name!r} contains characters that are not printable.", topic=name)
+    return name
+
+
+class Topic(Generic[T]):
+    """A topic as declared in the body of a `Channel`: `status = topic(Status)`.
+
+    Read from the class it is this object; read from a channel (`ch.status`) it is the `TopicRef` of that channel.
+
+    Attributes:
+        type: The declared type of the data; `Any` when it is not validated.
+    """
+
+    def __init__(self, type: Any = Any, *, name: str | None = None) -> None:
+        if isinstance(type, str):
+            raise ConfigurationError(f"topic({type!r}): give the type itself, not its name in quotes.")
+        if name is not None:
+            try:
+                check_topic_name(name)
+            except TopicError as error:
+                raise ConfigurationError(f"topic(name={name!r}): {error}") from None
+        self.type = type
+        self._name = name
+        self._adapter: TypeAdapter[T] | None = None
+
+    def __set_name__(self, owner: type[Any], attribute: str) -> None:
+        if self._name is None:
+            self._name = attribute
+
+    @property
+    def name(self) -> str:
+        """The name on the wire: that of the attribute, or what `topic(name=...)` says."""
+        if self._name is None:
+            raise ConfigurationError("This topic has no name yet: declare it in the body of a Channel class.")
+        return self._name
+
+    @property
+    def adapter(self) -> TypeAdapter[T] | None:
+        """What validates and serialises the data, built at its first use; None when the type is `Any`."""
+        if self.type is Any:
+            return None
+        if self._adapter is None:
+            try:
+                self._adapter = TypeAdapter(self.type)
+            except PydanticUserError as error:
+                raise ConfigurationError(
+                    f"pydantic cannot use the type of topic {self.name!r}: {error.message}. Declare a type that "
+                    "pydantic can validate and whose names are all defined, or topic(Any)."
+                ) from error
+        return self._adapter
+
+    def matches(self, message: Message[Any]) -> TypeIs[Message[T]]:
+        """Whether `message` carries data of this topic, of whatever channel.
+
+        Its data has the declared type unless the subscription was opened with `validate=False`.
+        """
+        return message.topic == self._name and message.kind in _TYPED_KINDS
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+    @overload
+    def __get__(self, instance: Channel, owner: type[Any]) -> TopicRef[T]: ...
+    def __get__(self, instance: Channel | None, owner: type[Any]) -> Self | TopicRef[T]:
+        return self if instance is None else TopicRef(instance, self)
+
+    def __repr__(self) -> str:
+        return f"<Topic {self._name!r}: {getattr(self.type, '__name__', self.type)}>"
+
+
+class TopicRef(Generic[T]):
+    """One topic of one channel, `Pipeline(run_id="abc").status`: where to publish, what to compare messages with.
+
+    Attributes:
+        channel: The channel.
+        topic: The topic as its class declares it.
+    """
+
+    def __init__(self, channel: Channel, topic: Topic[T]) -> None:
+        self.channel = channel
+        self.topic = topic
+
+    @property
+    def name(self) -> str:
+        """The topic's name on the wire."""
+        return self.topic.name
+
+    @property
+    def type(self) -> Any:
+        """The declared type of the data."""
+        return self.topic.type
+
+    @property
+    def adapter(self) -> TypeAdapter[T] | None:
+        """What validates and serialises the data; None when it is not validated."""
+        return self.topic.adapter
+
+    def matches(self, message: Message[Any]) -> TypeIs[Message[T]]:
+        """Whether `message` carries data of this topic of this channel. See `Topic.matches`."""
+        return self.topic.matches(message) and message.channel == self.channel.name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TopicRef):
+            return NotImplemented
+        ref = cast("TopicRef[Any]", other)
+        return self.topic is ref.topic and self.channel == ref.channel
+
+    def __hash__(self) -> int:
+        return hash((self.channel, self.name))
+
+    def __repr__(self) -> str:
+        return f"<TopicRef {self.name!r} of {self.channel!r}>"
+
+
+@overload
+def topic(type: type[T], /, *, name: str | None = None) -> Topic[T]: ...
+@overload
+def topic(type: Any = ..., /, *, name: str | None = None) -> Topic[Any]: ...
+def topic(type: Any = Any, /, *, name: str | None = None) -> Topic[Any]:
+    """Declare a topic in the body of a `Channel`.
+
+    Args:
+        type: Any type that pydantic can validate. `Any`, the default, means that data is passed on unvalidated.
+            For a type that is not a class, tell the type checker: `x: ClassVar[Topic[int | None]] = topic(int | None)`.
+        name: The name on the wire, when it is not the attribute's.
+    """
+    return Topic(type, name=name)
