@@ -23,6 +23,7 @@ from .grants import Grant
 from .realtime import Realtime
 from .refusals import Refusal, too_many_streams
 from .selection import Selection, select
+from .subscription import Subscription
 from .tokens import ClientSubscriptionToken
 
 __all__ = ["Answer", "Endpoints", "StreamAnswer", "SyncStreamAnswer", "stream_headers"]
@@ -224,6 +225,18 @@ class Endpoints:
         self._authorize_sync(selection, request)
         try:
             return self.realtime.get_client_subscription_token_sync(channel=selection.channel, topics=selection.topics)
+        except RealtimeError as error:
+            raise Refusal.of(error) from error
+
+    async def subscribe(self, selection: Selection, request: object) -> Subscription:
+        """Authorizes and subscribes, for routes that make their own response of the subscription.
+
+        Raises:
+            Refusal: Nothing was opened.
+        """
+        await self._authorize(selection, request)
+        try:
+            return await self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
         except RealtimeError as error:
             raise Refusal.of(error) from error
 

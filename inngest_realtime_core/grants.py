@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from .channels import Channel, Topic
+from .channels import Channel
 from .errors import ConfigurationError
+from .templates import check_channel_name
+from .topics import Topic, check_topic_name
 
 __all__ = ["Authorize", "Grant", "allow_anyone"]
 
@@ -52,6 +54,8 @@ class Grant:
 
     Raises:
         ConfigurationError: The declaration is wrong: no `authorize`, an undeclared topic, a name unfit for a URL.
+        ChannelError: The plain name cannot be a channel's.
+        TopicError: A topic's name cannot be one.
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> Grant:
@@ -102,8 +106,10 @@ def kebab_case(name: str) -> str:
 
 
 def _checked_channel(channel: object) -> type[Channel] | str:
-    if isinstance(channel, str) or (isinstance(channel, type) and issubclass(channel, Channel)):
+    if isinstance(channel, type) and issubclass(channel, Channel):
         return channel
+    if isinstance(channel, str):
+        return check_channel_name(channel)
     raise ConfigurationError(
         f"A Grant takes a Channel class or a channel's name, and got {channel!r}. "
         "Pass the class itself, not an instance: its parameters come from each request."
@@ -124,24 +130,21 @@ def _checked_topics(
     channel: type[Channel] | str, topics: Sequence[str | Topic[Any]] | None, *, grant: str
 ) -> tuple[str, ...]:
     declared = None if isinstance(channel, str) else channel.topics()
-    if isinstance(topics, str):
-        raise ConfigurationError(f"The topics of grant {grant!r} are one string: pass a list, topics=[{topics!r}].")
     if topics is None:
-        if not declared:
-            raise ConfigurationError(f"Grant {grant!r} has no topics: the channel declares none, so pass topics=[...].")
-        return tuple(declared)
+        topics = list(declared or ())
+    if isinstance(topics, str | Topic):
+        raise ConfigurationError(f"The topics of grant {grant!r} are a single one: put it into a list.")
     names: dict[str, None] = {}
-    for topic in topics:
-        topic_name = topic if isinstance(topic, str) else topic.name
-        wanted = None if declared is None else declared.get(topic_name)
-        if not topic_name or (declared is not None and (wanted is None or not isinstance(topic, str | type(wanted)))):
+    for item in topics:
+        name = check_topic_name(item.name if isinstance(item, Topic) else item)
+        if declared is not None and (name not in declared or (isinstance(item, Topic) and item is not declared[name])):
             raise ConfigurationError(
-                f"Grant {grant!r} names the topic {topic_name!r}, which its channel does not declare. "
-                f"Declared: {', '.join(declared or ()) or 'none'}."
+                f"Grant {grant!r} names the topic {name!r}, which its channel does not declare. "
+                f"Declared: {', '.join(declared) or 'none'}."
             )
-        names[topic_name] = None
+        names[name] = None
     if not names:
-        raise ConfigurationError(f"Grant {grant!r} has an empty list of topics: name at least one, or leave it out.")
+        raise ConfigurationError(f"Grant {grant!r} has no topics, so nothing would ever arrive: pass topics=[...].")
     return tuple(names)
 
 

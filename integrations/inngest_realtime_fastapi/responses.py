@@ -1,0 +1,37 @@
+"""Responses and events for path operations of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.messages import Message
+from inngest_realtime_starlette.responses import RealtimeStreamingResponse
+
+if TYPE_CHECKING:
+    from fastapi.sse import ServerSentEvent
+
+__all__ = ["RealtimeStreamingResponse", "server_sent_event"]
+
+
+def server_sent_event(message: Message[Any]) -> ServerSentEvent:
+    """A message as FastAPI's own event, to `yield` from a path operation of `fastapi.sse.EventSourceResponse`.
+
+    ```python
+    @app.get("/runs/{run_id}/events", response_class=EventSourceResponse)
+    async def events(stream: PipelineStream) -> AsyncIterator[ServerSentEvent]:
+        async for message in stream:
+            yield server_sent_event(message)
+    ```
+    Its `data` is the JSON that the TypeScript SDK sends, not encoded a second time; a gap is an event of type `gap`.
+
+    Raises:
+        ConfigurationError: FastAPI is older than 0.135, which brought server-sent events.
+    """
+    try:
+        from fastapi.sse import ServerSentEvent
+    except ImportError as error:
+        raise ConfigurationError(
+            "server_sent_event needs FastAPI 0.135 or newer. Upgrade it, or return a RealtimeStreamingResponse."
+        ) from error
+    return ServerSentEvent(raw_data=message.to_json().decode(), event="gap" if message.kind == "gap" else None)
