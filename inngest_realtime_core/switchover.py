@@ -48,6 +48,12 @@ class Switchover:
             topic.switched = self._finished
         return topic
 
+    def adopt(self, topics: Iterable[tuple[str, str]]) -> None:
+        """Let the new connection lead at once for (channel, topic) pairs that the old one never had."""
+        for key in topics:
+            topic = self._topics.setdefault(key, _Topic())
+            topic.switched = True
+
     @property
     def settled(self) -> bool:
         """Whether the old connection can be left: nothing is held, and no stream depends on it."""

@@ -1,0 +1,76 @@
+"""When to try again: exponential backoff with full jitter, and a circuit that all connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Final
+
+__all__ = ["Backoff", "Circuit"]
+
+
+class Backoff:
+    """The delays of one connection's attempts.
+
+    Args:
+        base: Seconds; the first delay is between 0 and this.
+        cap: Seconds; no delay is longer.
+        settle: Seconds that a connection has to live before the delays start small again. A server that accepts and
+            drops would be hammered if every success reset them.
+    """
+
+    def __init__(self, *, base: float = 0.25, cap: float = 30.0, settle: float = 10.0) -> None:
+        self._base = base
+        self._cap = cap
+        self._settle = settle
+        self._attempts = 0
+        self._opened: float | None = None
+
+    def opened(self) -> None:
+        """Note that a connection was established."""
+        self._opened = time.monotonic()
+
+    def next_delay(self) -> float:
+        """Seconds to wait before the next attempt."""
+        if self._opened is not None and time.monotonic() - self._opened >= self._settle:
+            self._attempts = 0
+        self._opened = None
+        # Attempts beyond the cap's exponent change nothing, and a huge exponent would overflow.
+        ceiling = min(self._cap, self._base * 2 ** min(self._attempts, 32))
+        self._attempts += 1
+        return random.uniform(0, ceiling)
+
+
+class Circuit:
+    """Lets one attempt at a time through while Inngest fails, however many connections want to reconnect.
+
+    Args:
+        threshold: Failures in a row that open the circuit.
+    """
+
+    _SPACING: Final = 1.0  # seconds between two attempts while the circuit is open
+
+    def __init__(self, *, threshold: int = 5) -> None:
+        self._threshold = threshold
+        self._failures = 0
+        self._gate = asyncio.Lock()
+
+    @property
+    def open(self) -> bool:
+        return self._failures >= self._threshold
+
+    async def wait(self) -> None:
+        """Return when an attempt may be made: at once while all is well."""
+        while self.open:
+            async with self._gate:
+                if not self.open:
+                    return
+                await asyncio.sleep(random.uniform(0.5, 1.0) * self._SPACING)
+                return
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1

@@ -1,0 +1,551 @@
+"""One place at Inngest for many channels: a WebSocket that is kept, renewed and replaced for as long as it is needed.
+
+The facts it rests on were observed on a real server: a subscription exists only once a ping after it is answered;
+there is no replay; a token is checked at connect only and lives a minute; `sub` adds topics, `unsub` takes them off,
+and neither is acknowledged; a topic that is dropped and retaken at once can stay silent for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Literal, Protocol
+
+from .backoff import Backoff, Circuit
+from .connection import Connection, Liveness
+from .entries import MAX_URL_TOKEN, Entry, frame_batches, split_for_url, unsubscribe_frames
+from .envelope import Envelope
+from .errors import (
+    AuthenticationError,
+    FrameTooLargeError,
+    InngestError,
+    RealtimeError,
+    UnexpectedResponseError,
+    UnreachableError,
+)
+from .messages import GapReason
+from .protocol import MAX_CLIENT_FRAME, MAX_SERVER_FRAME, subscribe_frame
+from .switchover import Switchover
+
+__all__ = ["Member", "Minted", "State", "Upstream"]
+
+logger = logging.getLogger("inngest_realtime.upstream")
+
+State = Literal["connecting", "open", "reconnecting", "closed"]
+
+_OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for what is still on its way
+_PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
+_ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
+_LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
+_MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
+
+
+class Minted(Protocol):
+    """A token for some topics, and the environment it is for."""
+
+    @property
+    def token(self) -> str: ...
+    @property
+    def env_id(self) -> str | None: ...
+
+
+class Member(Protocol):
+    """A channel that rides on an upstream."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def topics(self) -> Iterable[str]: ...
+    def receive(self, envelope: Envelope) -> None:
+        """Take a message of the channel."""
+
+    def gap(self, reason: GapReason, missed: int | None = None) -> None:
+        """Take note that messages may have been missed, before what is received next."""
+
+    def interrupted(self, stream_id: str) -> None:
+        """Take note that the rest of a data stream will not come."""
+
+    def report(self, error: RealtimeError) -> None:
+        """Take note of a message that could not be delivered."""
+
+    def fail(self, error: RealtimeError) -> None:
+        """Take note that nothing more will come."""
+
+    def state_changed(self, state: State) -> None:
+        """Take note of the connection's state."""
+
+
+class _Join:
+    __slots__ = ("done", "topics")
+
+    def __init__(self, topics: frozenset[str], done: asyncio.Future[None]) -> None:
+        self.topics = topics
+        self.done = done
+
+
+class _Retiring:
+    __slots__ = ("connection", "since", "switchover")
+
+    def __init__(self, connection: Connection, switchover: Switchover) -> None:
+        self.connection = connection
+        self.switchover = switchover
+        self.since = time.monotonic()
+
+
+class Upstream:
+    """A connection to Inngest and the channels that ride on it.
+
+    Args:
+        websocket_url: The address to connect to, without a query.
+        mint: Makes a token for some (channel, topic) pairs.
+        circuit: Shared with the other upstreams of the process.
+        on_reconnect: Called after each unexpected loss that was made good.
+    """
+
+    def __init__(
+        self,
+        websocket_url: str,
+        mint: Callable[[Sequence[Entry]], Awaitable[Minted]],
+        *,
+        circuit: Circuit,
+        liveness: Liveness,
+        on_reconnect: Callable[[], None],
+    ) -> None:
+        self._websocket_url = websocket_url
+        self._mint = mint
+        self._circuit = circuit
+        self._liveness = liveness
+        self._on_reconnect = on_reconnect
+        self._members: dict[str, Member] = {}
+        self._covered: set[Entry] = set()
+        self._joins: dict[str, list[_Join]] = {}
+        self._leaves: dict[Entry, None] = {}
+        self._left: list[asyncio.Future[None]] = []
+        self._env_id: str | None = None
+        self._url_limit = MAX_URL_TOKEN
+        self._connection: Connection | None = None
+        self._retiring: _Retiring | None = None
+        self._echo_until: float | None = None
+        self._wake = asyncio.Event()
+        self._backoff = Backoff()
+        self._refusals = 0
+        self.state: State = "connecting"
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime upstream")
+
+    # -- what the floor above calls -------------------------------------------------------------------------------
+
+    @property
+    def sockets(self) -> int:
+        """Open WebSockets: one, or two while one replaces the other."""
+        connections = (self._connection, self._retiring.connection if self._retiring else None)
+        return sum(1 for connection in connections if connection is not None and not connection.lost)
+
+    @property
+    def members(self) -> int:
+        return len(self._members)
+
+    @property
+    def alive(self) -> bool:
+        return self.state != "closed"
+
+    def join(self, member: Member, topics: Iterable[str]) -> asyncio.Future[None]:
+        """Take a channel along, or more topics of it.
+
+        Returns:
+            A future that is done when Inngest has proved to deliver them, and fails with the error if that can't be had.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wanted = frozenset(topics)
+        self._members[member.channel] = member
+        self._joins.setdefault(member.channel, []).append(_Join(wanted, done))
+        self._wake.set()
+        return done
+
+    def leave(self, member: Member) -> asyncio.Future[None]:
+        """Drop a channel. The future is done when its topics may be subscribed to again."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._members.pop(member.channel, None)
+        for join in self._joins.pop(member.channel, ()):
+            if not join.done.done():
+                join.done.cancel()
+        for topic in member.topics:
+            if (member.channel, topic) in self._covered:
+                self._leaves[(member.channel, topic)] = None
+        self._left.append(done)
+        if self.state == "closed":
+            self._release_leavers()
+        self._wake.set()
+        return done
+
+    async def close(self) -> None:
+        """End the connection and everything about it."""
+        if not self._task.done():
+            self._task.cancel()
+        await asyncio.wait([self._task])
+
+    # -- the one task ---------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        failure: RealtimeError | None = None
+        try:
+            while self._members or self.state == "connecting":
+                self._wake.clear()
+                await self._step()
+        except RealtimeError as error:
+            failure = error
+        finally:
+            self.state = "closed"
+            self._fail_joins(failure or _closed())
+            members, self._members = self._members, {}
+            for member in members.values():
+                member.state_changed("closed")
+                if failure is not None:
+                    member.fail(failure)
+            try:
+                await self._close_connections()
+            finally:
+                self._release_leavers()
+
+    async def _step(self) -> None:
+        connection = self._connection
+        if connection is None or connection.lost:
+            await self._connect()
+        elif connection.closing and self._retiring is None:
+            await self._succeed(connection)
+        elif self._leaves or self._left:
+            await self._unsubscribe(connection)
+        elif self._joins:
+            await self._subscribe(connection)
+        else:
+            deadline = await self._tend()
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), deadline)
+
+    # -- connecting -----------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        """Open the first connection, or one in place of a lost one."""
+        lost, self._connection = self._connection, None
+        await self._retire_now()
+        if lost is not None:
+            logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
+            await lost.close()
+            self._set_state("reconnecting")
+        self._covered.clear()
+        self._leaves.clear()
+        self._release_leavers()
+        reconnecting = self.state == "reconnecting"
+        if reconnecting:
+            await self._pause(self._backoff.next_delay())
+            await self._circuit.wait()
+        elif not self._members:
+            # Everybody left before the first connection was made.
+            raise _closed()
+        joined = {channel: list(joins) for channel, joins in self._joins.items()}
+        held: list[Envelope] = []
+        try:
+            connection = await self._establish(held.append)
+        except RealtimeError as error:
+            self._circuit.failed()
+            self._judge(error, joined, reconnecting)
+            return
+        # What is missed is told before what comes after it, and only once a refetch can miss nothing more.
+        if reconnecting:
+            self._on_reconnect()
+            for member in list(self._members.values()):
+                if member.channel not in joined:
+                    member.gap("reconnect")
+        for envelope in held:
+            self._route(envelope)
+        connection.deliver = self._route
+        self._connection = connection
+        self._set_state("open")
+        self._resolve_joins()
+
+    def _judge(self, error: RealtimeError, joined: dict[str, list[_Join]], reconnecting: bool) -> None:
+        """Decide what a failed attempt means: who joins is told at once, who was here already is kept if possible."""
+        for channel, joins in joined.items():
+            for join in joins:
+                if not join.done.done():
+                    join.done.set_exception(error)
+            rest = [join for join in self._joins.get(channel, ()) if join not in joins]
+            if rest:
+                self._joins[channel] = rest
+            else:
+                self._joins.pop(channel, None)
+                if not reconnecting:
+                    self._members.pop(channel, None)
+        if isinstance(error, AuthenticationError):
+            # A token made just before a server was replaced is refused once; a refusal of a second one is meant.
+            self._refusals += 1
+            if not reconnecting or error.url != self._websocket_url or self._refusals >= 2:
+                raise error
+        if reconnecting:
+            logger.warning("Reconnecting to Inngest failed: %s", error)
+        elif not self._members:
+            raise error
+
+    async def _establish(self, deliver: Callable[[Envelope], None]) -> Connection:
+        """Open a connection that is proved to be subscribed to all topics of all members."""
+        entries = [(member.channel, topic) for member in self._members.values() for topic in member.topics]
+        while True:
+            first, rest = split_for_url(entries, self._url_limit)
+            minted = await self._mint(first)
+            connection = Connection(
+                deliver, on_change=self._wake.set, on_oversized=self._oversized, liveness=self._liveness
+            )
+            try:
+                await connection.open(self._websocket_url, minted.token)
+                await connection.confirm()
+                for batch in frame_batches(rest):
+                    await self._add(connection, batch)
+            except BaseException as error:
+                await connection.close()
+                if (
+                    isinstance(error, UnexpectedResponseError)
+                    and error.status in {400, 413, 414, 431, 494}
+                    and len(minted.token) > _MODEST_URL_TOKEN
+                ):
+                    logger.info("A URL with a token of %d characters was refused.", len(minted.token))
+                    self._url_limit = _MODEST_URL_TOKEN
+                    continue
+                raise
+            self._env_id = minted.env_id
+            self._covered = set(entries)
+            self._refusals = 0
+            self._circuit.succeeded()
+            self._backoff.opened()
+            return connection
+
+    # -- joining and leaving --------------------------------------------------------------------------------------
+
+    async def _subscribe(self, connection: Connection) -> None:
+        wanted = [
+            (channel, topic)
+            for channel, joins in self._joins.items()
+            for topic in dict.fromkeys(topic for join in joins for topic in join.topics)
+            if (channel, topic) not in self._covered
+        ]
+        for batch in frame_batches(wanted)[:1]:
+            if self._retiring is not None:
+                self._retiring.switchover.adopt(batch)
+            try:
+                await self._add(connection, batch)
+            except UnreachableError as error:
+                if connection.lost or error.url == "":
+                    # The connection itself broke: they are subscribed with all others on the next one.
+                    connection.abort(connection.lost_reason)
+                    await self._until_lost(connection)
+                    return
+                self._fail_joins(error, {channel for channel, _ in batch})
+            except InngestError as error:
+                self._fail_joins(error, {channel for channel, _ in batch})
+            else:
+                self._covered.update(batch)
+        self._resolve_joins()
+
+    async def _add(self, connection: Connection, batch: Sequence[Entry]) -> None:
+        minted = await self._mint(batch)
+        frame = subscribe_frame(minted.token)
+        if len(frame) > MAX_CLIENT_FRAME and len(batch) > 1:
+            middle = len(batch) // 2
+            await self._add(connection, batch[:middle])
+            await self._add(connection, batch[middle:])
+            return
+        self._env_id = minted.env_id
+        await connection.send(frame)
+        await connection.confirm()
+
+    async def _unsubscribe(self, connection: Connection) -> None:
+        leaving, self._leaves = list(self._leaves), {}
+        waiting, self._left = self._left, []
+        try:
+            # A channel that has been joined again since keeps its topics.
+            gone = [entry for entry in leaving if entry[0] not in self._members]
+            if not self._members:
+                return
+            for frame in unsubscribe_frames(gone, env_id=self._env_id):
+                await connection.send(frame)
+            self._covered.difference_update(gone)
+            if gone:
+                await connection.confirm()
+                await asyncio.sleep(_LEAVE_PAUSE)
+        except UnreachableError:
+            await self._until_lost(connection)
+        finally:
+            if not self._members:
+                # The socket itself goes; who waits is released once it is closed.
+                self._left.extend(waiting)
+            else:
+                _resolve(waiting)
+
+    def _resolve_joins(self) -> None:
+        for channel, joins in list(self._joins.items()):
+            waiting = [join for join in joins if not all((channel, topic) in self._covered for topic in join.topics)]
+            _resolve(join.done for join in joins if join not in waiting)
+            if waiting:
+                self._joins[channel] = waiting
+            else:
+                del self._joins[channel]
+
+    def _fail_joins(self, error: RealtimeError, channels: Iterable[str] | None = None) -> None:
+        for channel in list(self._joins) if channels is None else channels:
+            for join in self._joins.pop(channel, ()):
+                if not join.done.done():
+                    join.done.set_exception(error)
+                    # Nobody may be waiting any more; asyncio would log it as never retrieved.
+                    join.done.exception()
+
+    def _release_leavers(self) -> None:
+        left, self._left = self._left, []
+        _resolve(left)
+
+    # -- switching over -------------------------------------------------------------------------------------------
+
+    async def _succeed(self, old: Connection) -> None:
+        """Open a successor while the old connection still delivers, and let both deliver for a while."""
+        # It watches the old connection from before the new one exists: what both bring is then known.
+        switchover = Switchover(old.decoder.open_streams.values())
+        held: list[Envelope] = []
+
+        def from_old(envelope: Envelope) -> None:
+            self._route_all(switchover.old(envelope))
+
+        def from_new(envelope: Envelope) -> None:
+            self._route_all(switchover.new(envelope))
+
+        old.deliver = from_old
+        try:
+            new = await self._establish(held.append)
+        except AuthenticationError:
+            raise
+        except InngestError as error:
+            old.deliver = self._route
+            self._circuit.failed()
+            logger.warning("No successor for a connection that Inngest is about to close: %s", error)
+            await self._pause(self._backoff.next_delay(), until=lambda: old.lost)
+            return
+        for envelope in held:
+            from_new(envelope)
+        new.deliver = from_new
+        self._retiring = _Retiring(old, switchover)
+        self._connection = new
+        self._resolve_joins()
+        logger.info("Switching over to a new connection to Inngest.")
+
+    async def _tend(self) -> float | None:
+        """See to what is due; returns the seconds until something is due again, or None."""
+        retiring = self._retiring
+        now = time.monotonic()
+        if retiring is not None:
+            age = now - retiring.since
+            if retiring.connection.lost or (age >= _OVERLAP and retiring.switchover.settled):
+                await self._retire_now()
+            elif age >= _PATIENCE:
+                self._route_all(retiring.switchover.expire())
+                return _OVERLAP
+            else:
+                return _OVERLAP / 4
+        if self._echo_until is None:
+            return None
+        if now < self._echo_until:
+            return self._echo_until - now
+        self._echo_until = None
+        if self._connection is not None:
+            self._connection.deliver = self._route
+        return None
+
+    async def _retire_now(self) -> None:
+        """Leave the old connection of a switch-over, if there is one."""
+        retiring, self._retiring = self._retiring, None
+        if retiring is None:
+            return
+        retiring.connection.deliver = _ignore
+        for start in retiring.switchover.interrupted:
+            member = self._members.get(start.channel)
+            if member is not None and start.stream_id is not None:
+                member.interrupted(start.stream_id)
+                member.gap("reconnect")
+        self._route_all(retiring.switchover.finish())
+        self._echo_until = time.monotonic() + _ECHO
+        await retiring.connection.close()
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def _route(self, envelope: Envelope) -> None:
+        member = self._members.get(envelope.channel)
+        if member is not None:
+            member.receive(envelope)
+        else:
+            logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
+
+    def _route_all(self, envelopes: Iterable[Envelope]) -> None:
+        for envelope in envelopes:
+            self._route(envelope)
+
+    def _oversized(self, size: int, envelope: Envelope | None) -> None:
+        channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
+        error = FrameTooLargeError(
+            f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
+            "Publish a reference to large data instead of the data itself.",
+            size=size,
+            channel=channel,
+            topic=topic,
+        )
+        logger.error("%s Channel %r, topic %r.", error, channel, topic)
+        members = list(self._members.values()) if channel is None else [self._members.get(channel)]
+        for member in members:
+            if member is not None:
+                member.report(error)
+                member.gap("too-large", None if channel is None else 1)
+
+    # -- small things ---------------------------------------------------------------------------------------------
+
+    def _set_state(self, state: State) -> None:
+        if state != self.state:
+            self.state = state
+            for member in list(self._members.values()):
+                member.state_changed(state)
+
+    async def _pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Wait, but not on when nobody is left to wait for."""
+        deadline = time.monotonic() + seconds
+        while self._members and not until():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            self._wake.clear()
+            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), remaining)
+
+    async def _until_lost(self, connection: Connection) -> None:
+        while not connection.lost:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _close_connections(self) -> None:
+        retiring, self._retiring = self._retiring, None
+        connection, self._connection = self._connection, None
+        try:
+            if retiring is not None:
+                await retiring.connection.close()
+        finally:
+            if connection is not None:
+                await connection.close()
+
+
+def _closed() -> UnreachableError:
+    return UnreachableError("The connection to Inngest was closed by this process.", url="")
+
+
+def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _ignore(envelope: Envelope) -> None:
+    """Take no notice of what an abandoned connection still brings."""
