@@ -83,7 +83,7 @@ class Settings:
             environ: Read instead of `os.environ`.
 
         Raises:
-            ConfigurationError: An address is not a plain http(s) URL, or `app` is something else.
+            ConfigurationError: An address is not a plain http(s) URL, `env` cannot be sent, or `app` is something else.
         """
         environ = os.environ if environ is None else environ
         base = _base(app, environ)
@@ -101,7 +101,7 @@ class Settings:
             client_api_base_url=client_url,
             signing_key=signing_key or base.signing_key,
             signing_key_fallback=signing_key_fallback or base.signing_key_fallback,
-            env=env or base.env,
+            env=_header_value(env or base.env),
         )
 
     @property
@@ -160,6 +160,13 @@ def _from_environ(environ: Mapping[str, str]) -> Settings:
         signing_key_fallback=environ.get("INNGEST_SIGNING_KEY_FALLBACK") or None,
         env=next((environ[name] for name in _ENV_VARIABLES if environ.get(name)), None),
     )
+
+
+def _header_value(env: str | None) -> str | None:
+    # It is sent as a header, which carries printable ASCII only; a line break would be a second header.
+    if env is not None and not (env.isascii() and env.isprintable() and env == env.strip()):
+        raise ConfigurationError(f"The environment's name {env!r} is not printable ASCII. Check INNGEST_ENV or env=.")
+    return env
 
 
 def _is_dev(app: object, environ: Mapping[str, str]) -> bool:
