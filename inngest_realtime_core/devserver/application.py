@@ -31,9 +31,29 @@ _decode_entries = msgspec.json.Decoder(list[TopicEntry | None] | None).decode
 
 def create_application(node: Node, abort: Callable[[tuple[str, int] | None], None]) -> Starlette:
     """The application that serves `node`; `abort` cuts off the socket of a client address."""
+    application = Starlette(
+        routes=[
+            Route(f"{PREFIX}/token", _token, methods=["POST"]),
+            Route(CONNECT_PATH, _connect, methods=["GET"]),
+            Route(f"{PREFIX}/publish", _publish, methods=["POST"]),
+            Route(f"{PREFIX}/publish/tee", _publish_raw, methods=["POST"]),
+            Route(f"{PREFIX}/sse", _Sse(node, abort), methods=["GET"]),
+        ],
+        exception_handlers={404: _page, 405: _method_not_allowed},
+    )
+    application.router.redirect_slashes = False
+    application.state.node = node
+    return application
 
-    async def sse(scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+
+class _Sse:
+    # An instance of a class: Starlette takes a function for a handler that returns a response.
+    def __init__(self, node: Node, abort: Callable[[tuple[str, int] | None], None]) -> None:
+        self._node = node
+        self._abort = abort
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        node, request = self._node, Request(scope, receive)
         authorization = _authorization(request)
         head = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
         claims = node.authority.claims_of(authorization, _first(request, "token"))
@@ -44,33 +64,9 @@ def create_application(node: Node, abort: Callable[[tuple[str, int] | None], Non
         elif claims is None:
             answer = answers.not_authenticated(node.authority, authorization)
         else:
-            await SseConnection(node, claims, lambda: abort(scope["client"])).respond(receive, send)
+            await SseConnection(node, claims, lambda: self._abort(scope["client"])).respond(receive, send)
             return
         await _response(answer)(scope, receive, send)
-
-    application = Starlette(
-        routes=[
-            Route(f"{PREFIX}/token", _token, methods=["POST"]),
-            Route(CONNECT_PATH, _connect, methods=["GET"]),
-            Route(f"{PREFIX}/publish", _publish, methods=["POST"]),
-            Route(f"{PREFIX}/publish/tee", _publish_raw, methods=["POST"]),
-            Route(f"{PREFIX}/sse", _Raw(sse), methods=["GET"]),
-        ],
-        exception_handlers={404: _page, 405: _method_not_allowed},
-    )
-    application.router.redirect_slashes = False
-    application.state.node = node
-    return application
-
-
-class _Raw:
-    """Marks an ASGI callable as such for Starlette, which takes plain functions for request handlers."""
-
-    def __init__(self, app: Callable[[Scope, Receive, Send], object]) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)  # type: ignore[misc]
 
 
 async def _token(request: Request) -> Response:

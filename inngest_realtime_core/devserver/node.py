@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,11 @@ __all__ = ["Connection", "Node"]
 
 class Connection(Subscriber, Protocol):
     """An open WebSocket or SSE connection."""
+
+    @property
+    def channels(self) -> Collection[str]:
+        """The channels that the client's tokens cover."""
+        ...
 
     def drop(self) -> None:
         """Cut the connection off: what is unsent is lost, the client sees the end of the stream."""
@@ -54,7 +60,7 @@ class Node:
     token_status: int | None = None
     connect_status: int | None = None
     refuses_new: bool = False
-    departures: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
+    _departures: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
 
     def join(self, connection: Connection) -> None:
         """Count a connection as open."""
@@ -73,9 +79,15 @@ class Node:
             connection.deliver(frame)
 
         def depart() -> None:
-            self.departures.discard(timer)
+            self._departures.discard(timer)
             for connection in leaving:
                 connection.finish()
 
         timer = asyncio.get_running_loop().call_later(grace, depart)
-        self.departures.add(timer)
+        self._departures.add(timer)
+
+    def forget_departures(self) -> None:
+        """Cancel what `announce` has planned, since the server stops before."""
+        for timer in self._departures:
+            timer.cancel()
+        self._departures.clear()

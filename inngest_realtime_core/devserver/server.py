@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 from typing_extensions import Self
-from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from inngest_realtime_core.devserver import frames
-from inngest_realtime_core.devserver.application import create_application
 from inngest_realtime_core.devserver.frames import Frame
-from inngest_realtime_core.devserver.node import Node
+from inngest_realtime_core.devserver.listener import Listener
+from inngest_realtime_core.devserver.node import Connection, Node
 from inngest_realtime_core.devserver.tokens import Authority
-from inngest_realtime_core.devserver.websocket import WebSocketConnection
 from inngest_realtime_core.errors import ConfigurationError
 
 __all__ = ["DevServer", "Stats"]
 
 T = TypeVar("T")
-
-_READABLE_HEAD = 4 * 1024 * 1024  # bytes read of a request's head, so that one too large can be answered properly
-_STOP_TIMEOUT = 2.0  # seconds given to request handlers after their sockets are gone
 
 
 @dataclass(frozen=True)
@@ -53,18 +45,6 @@ class Stats:
     publishes: int
     subscriptions: int
     pings: int
-
-
-class _Http(H11Protocol):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # uvicorn's access log would print the tokens in query strings.
-        self.access_log = False
-
-
-class _Socket(Protocol):
-    client: tuple[str, int] | None
-    transport: asyncio.Transport
 
 
 class DevServer:
@@ -111,8 +91,7 @@ class DevServer:
         self._closing_grace = closing_grace
         authority = Authority(signing_key=signing_key, signing_key_fallback=signing_key_fallback, token_ttl=token_ttl)
         self._node = Node(authority=authority, registration_delay=registration_delay, keepalive=keepalive)
-        self._state = ServerState()
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # Where it is
@@ -145,7 +124,7 @@ class DevServer:
         await self._stop()
 
     @contextlib.contextmanager
-    def in_thread(self) -> Iterator[Self]:
+    def in_thread(self) -> Generator[Self, None, None]:
         """Run the server on a thread and event loop of its own while the block runs."""
         started = threading.Event()
         failure: list[BaseException] = []
@@ -184,54 +163,16 @@ class DevServer:
     async def _start(self) -> None:
         if self._loop is not None:
             raise ConfigurationError("This DevServer is running already. Leave it first, or construct another one.")
-        node = self._node
-        config = Config(
-            create_application(node, self._abort_client),
-            http=_Http,
-            ws=WebSocketConnection,
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            h11_max_incomplete_event_size=_READABLE_HEAD,
-        )
-        config.load()
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family, backlog=1024)
-        try:
-            self._port = listener.getsockname()[1]
-            loop = asyncio.get_running_loop()
-            # uvicorn's Server would install signal handlers, wait for open connections and poll; its protocols do not.
-            self._state = ServerState()
-            self._listener = await loop.create_server(
-                lambda: _Http(config=config, server_state=self._state, app_state={}), sock=listener
-            )
-        except BaseException:
-            listener.close()
-            raise
-        node.refuses_new = False
-        self._loop = loop
+        self._listener = await Listener.start(self._node, self._host, self._port)
+        self._port = self._listener.port
+        self._loop = asyncio.get_running_loop()
+        self._node.refuses_new = False
 
     async def _stop(self) -> None:
         listener, self._listener = self._listener, None
-        assert listener is not None
-        listener.close()
-        for timer in self._node.departures:
-            timer.cancel()
-        self._node.departures.clear()
-        for connection in self._sockets():
-            connection.transport.abort()
-        # Handlers notice that their client is gone; cancelling them at once would make uvicorn log an error for each.
-        tasks = set(self._state.tasks)
-        if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
-            for task in stuck:
-                task.cancel()
-            if stuck:
-                await asyncio.wait(stuck)
-        while self._state.connections:
-            await asyncio.sleep(0)
-        await listener.wait_closed()
+        if listener is not None:
+            self._node.forget_departures()
+            await listener.stop()
         self._loop = None
 
     # Watching
@@ -341,12 +282,12 @@ class DevServer:
         node.announce(frames.closing(node.broker.clock.now()), self._closing_grace if grace is None else grace)
 
     def drop_connections(self, channel: str | None = None) -> None:
-        """Cut off all WebSocket and SSE connections, or those subscribed to `channel`, without a close frame."""
-        self._call(lambda: [connection.drop() for connection in self._subscribed(channel)])
+        """Cut off all WebSocket and SSE connections, or those whose tokens cover `channel`, without a close frame."""
+        self._each(channel, Connection.drop)
 
     def freeze_connections(self, channel: str | None = None) -> None:
-        """Let the connections of now, or those subscribed to `channel`, stay open and silent: no data, no pongs."""
-        self._call(lambda: [connection.freeze() for connection in self._subscribed(channel)])
+        """Leave all connections of now, or those whose tokens cover `channel`, open but dead: no data, no pongs."""
+        self._each(channel, Connection.freeze)
 
     def reject_tokens(self, status: int | None) -> None:
         """Answer token requests with `status` from now on; None ends that."""
@@ -356,21 +297,23 @@ class DevServer:
         """Answer connects and `GET sse` with `status` from now on; None ends that."""
         self._node.connect_status = status
 
-    def _subscribed(self, channel: str | None) -> list[Any]:
-        keys_of = self._node.broker.keys_of
-        return [
-            connection
-            for connection in list(self._node.connections)
-            if channel is None or any(name == channel for name, _ in keys_of(connection))
-        ]
+    def _each(self, channel: str | None, action: Callable[[Connection], None]) -> None:
+        def act() -> None:
+            for connection in list(self._node.connections):
+                if channel is None or channel in connection.channels:
+                    action(connection)
 
-    def _abort_client(self, client: tuple[str, int] | None) -> None:
-        for connection in self._sockets():
-            if connection.client == client:
-                connection.transport.abort()
+        async def act_there() -> None:
+            act()
 
-    def _sockets(self) -> list[_Socket]:
-        return list(cast("set[_Socket]", self._state.connections))
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is not None and here is self._loop:
+            act()
+        else:
+            self._run_sync(act_there())
 
     # From any thread to the server's loop
 
@@ -382,19 +325,6 @@ class DevServer:
 
     def _run_sync(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._running_loop(work)).result()
-
-    def _call(self, function: Callable[[], object]) -> None:
-        async def call() -> None:
-            function()
-
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is not None and here is self._loop:
-            function()
-        else:
-            self._run_sync(call())
 
     def _running_loop(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
         if self._loop is None:

@@ -38,6 +38,7 @@ class SseConnection:
         self._node = node
         self._claims = claims
         self._abort = abort
+        self.channels = {channel for channel, _ in claims.keys}
         self._unsent: list[bytes] = []
         self._unsent_size = 0
         self._frozen = False

@@ -23,7 +23,6 @@ from wsproto.events import (
     CloseConnection,
     Event,
     Ping,
-    Pong,
     RejectConnection,
     RejectData,
     Request,
@@ -67,8 +66,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._server_connections = cast("set[object]", server_state.connections)
         self._ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
         self.transport: asyncio.Transport
+        self.channels: set[str] = set()  # that the client's tokens cover
         self._joined = False
         self._silent = False  # nothing more is sent: closed, or frozen
+        self._frozen = False  # nor is anything heard
         self._size = 0  # bytes of the client's message so far
         self._text: list[str] = []
         self._inbox: deque[bytes | str] = deque()  # pings and texts that wait for a registration
@@ -153,11 +154,14 @@ class WebSocketConnection(asyncio.Protocol):
 
     def freeze(self) -> None:
         """Send nothing any more, not even pongs, as if the network had gone."""
+        self._frozen = True
         self._fall_silent()
 
     # The upgrade
 
     def _handle(self, event: Event) -> None:
+        if self._frozen:
+            return
         if isinstance(event, Request):
             self._upgrade(event)
         elif isinstance(event, CloseConnection):
@@ -168,9 +172,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._node.pings += 1
             self._take(bytes(event.payload))
         elif isinstance(event, (TextMessage, BytesMessage)):
-            self._message(event)
-        elif isinstance(event, Pong):
-            return
+            self._message(event)  # pongs need no answer, and the server never misses one
 
     def _upgrade(self, request: Request) -> None:
         node = self._node
@@ -248,6 +250,7 @@ class WebSocketConnection(asyncio.Protocol):
             return  # anything else is ignored, and never answered
 
     def _register(self, keys: tuple[Key, ...]) -> None:
+        self.channels.update(channel for channel, _ in keys)
         if self._node.registration_delay <= 0:
             self._node.broker.subscribe(self, keys)
             return
