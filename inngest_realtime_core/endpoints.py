@@ -28,7 +28,7 @@ from .tokens import ClientSubscriptionToken
 
 __all__ = ["Answer", "Endpoints", "StreamAnswer", "SyncStreamAnswer", "stream_headers"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("inngest_realtime.endpoints")
 
 _T = TypeVar("_T")
 

@@ -2,7 +2,7 @@
 
 The body is `{"error": {"code": "...", "message": "..."}}`, with `"parameter"` beside them when one parameter is at
 fault. `code` is for programs and stable; `message` is for people. What only the operator should know (which URL,
-which key) goes to the log of `inngest_realtime_core`, never to the client.
+which key) goes to the log, never to the client.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .errors import (
 
 __all__ = ["Refusal"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("inngest_realtime.endpoints")
 
 _RETRY_UNREACHABLE = 5  # seconds: Inngest restarts and networks heal in about this
 _RETRY_ELSEWHERE = 1  # seconds: another process, or the same after a restart, can take the request

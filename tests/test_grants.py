@@ -66,7 +66,7 @@ def test_a_plain_name_must_list_its_topics() -> None:
 
 def test_the_channel_is_a_class_or_a_name() -> None:
     with pytest.raises(ConfigurationError, match="the class itself"):
-        Grant(ChatThread(org_id="a", number=1), authorize=allow_anyone)  # type: ignore[arg-type]  # pyright: ignore
+        Grant(ChatThread(org_id="a", number=1), authorize=allow_anyone)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(ChannelError):
         Grant("", ["headline"], authorize=allow_anyone)
 

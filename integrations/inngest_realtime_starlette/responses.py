@@ -24,7 +24,7 @@ from inngest_realtime_core.subscription import Subscription
 
 __all__ = ["RealtimeStreamingResponse", "response_for"]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("inngest_realtime.starlette")
 
 
 class RealtimeStreamingResponse(StreamingResponse):

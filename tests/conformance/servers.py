@@ -1,0 +1,133 @@
+"""The servers that the suite runs against: one `ServerCase` each, started as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+TESTS = Path(__file__).parent.parent
+START_TIMEOUT = 20.0  # seconds
+
+
+def uvicorn(app: str, *arguments: str) -> Callable[[int, int], list[str]]:
+    """The command of an ASGI application under uvicorn, for a port and a number of workers."""
+
+    def command(port: int, workers: int) -> list[str]:
+        extra = ["--workers", str(workers)] if workers > 1 else []
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        return [sys.executable, "-m", "uvicorn", app, *address, "--log-level", "info", *extra, *arguments]
+
+    return command
+
+
+@dataclass(frozen=True)
+class ServerCase:
+    """One framework under one server.
+
+    Attributes:
+        name: The test id.
+        command: Makes the command line from a port and a number of workers.
+        notices_disconnects: Whether a client that leaves is noticed at once; else at the next heartbeat, when the
+            server writes.
+        environment: Variables that the process needs besides the suite's own.
+    """
+
+    name: str
+    command: Callable[[int, int], list[str]]
+    notices_disconnects: bool = True
+    environment: Mapping[str, str] | None = None
+
+
+CASES = [
+    ServerCase("starlette-uvicorn", uvicorn("conformance.apps.starlette:app")),
+    ServerCase("fastapi-uvicorn", uvicorn("conformance.apps.fastapi:app")),
+]
+
+
+class RunningServer:
+    """A server process, its address, and what it has printed."""
+
+    def __init__(self, case: ServerCase, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.case = case
+        self.process = process
+        self.url = url
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """Everything that the process and its workers have printed."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, timeout: float = 10.0) -> float:
+        """Sends the signal, waits for the end, and returns the seconds that it took.
+
+        Raises:
+            TimeoutExpired: The process was still running after `timeout` seconds.
+        """
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(timeout)
+        return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def running(case: ServerCase, inngest_url: str, *, workers: int = 1, **variables: str) -> Iterator[RunningServer]:
+    """Starts the case's server, waits until it answers, and ends it with the block."""
+    port = _free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
+    environment |= {
+        "PYTHONPATH": str(TESTS),
+        "PYTHONUNBUFFERED": "1",
+        "INNGEST_DEV": inngest_url,
+        **(case.environment or {}),
+        **variables,
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                case.command(port, workers), env=environment, cwd=TESTS, stdout=output, stderr=subprocess.STDOUT
+            )
+        server = RunningServer(case, process, f"http://127.0.0.1:{port}", log)
+        try:
+            _wait_until_up(server)
+            yield server
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def _wait_until_up(server: RunningServer) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    with httpx.Client(trust_env=False, timeout=2) as client:
+        while True:
+            try:
+                if client.get(f"{server.url}/stats").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{server.case.name} did not start. It printed:\n{server.log}")
+            time.sleep(0.02)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

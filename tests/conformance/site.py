@@ -1,0 +1,98 @@
+"""What every application of the suite serves, whatever its framework: imported by the servers' own processes.
+
+An application mounts the adapter's endpoints with `grants(...)` and `options()` under `/api/realtime`, and answers
+`GET /stats` with the JSON of `stats(realtime)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from inngest_realtime_core.channels import Channel, topic
+from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.realtime import Realtime
+
+PREFIX = "/api/realtime"
+
+
+class Status(BaseModel):
+    message: str
+    step: str | None = None
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Status)
+    tokens = topic(Any)
+    audit = topic(Any)  # declared, and never granted
+
+
+class Room(Channel, name="room:{org_id}:{number}"):
+    org_id: str
+    number: int
+    events = topic(Any)
+
+
+class Fleeting(Channel, name="fleeting:{until}"):
+    until: int  # the Unix time, in milliseconds, until which one may listen
+    ticks = topic(Any)
+
+
+def may_view(request: Any, channel: Pipeline) -> bool:
+    return request.headers.get("x-user") != "stranger"
+
+
+async def may_enter(request: Any, channel: Room) -> bool:
+    await asyncio.sleep(0)
+    return request.headers.get("x-user") == "member"
+
+
+def may_listen(request: Any, channel: Fleeting) -> bool:
+    return time.time() * 1000 < channel.until
+
+
+def forgets(request: Any, channel: Room) -> Any:
+    return "yes"
+
+
+def breaks(request: Any, channel: Room) -> bool:
+    raise RuntimeError("a private detail")
+
+
+def grants(http_error: Callable[[int], Exception]) -> list[Grant]:
+    """The grants; `http_error` makes the framework's own exception for an HTTP status."""
+
+    def refuses(request: Any, channel: Room) -> bool:
+        raise http_error(451)
+
+    return [
+        Grant(Pipeline, ["status", "tokens"], authorize=may_view),
+        Grant(Room, authorize=may_enter, extra_parameters=["access_token"]),
+        Grant(Fleeting, authorize=may_listen, reauthorize_every=0.1),
+        Grant("news", ["headline"], authorize=allow_anyone, heartbeat=0.2),
+        Grant(Room, authorize=forgets, name="forgetful"),
+        Grant(Room, authorize=breaks, name="broken"),
+        Grant(Room, authorize=refuses, name="refusing"),
+    ]
+
+
+def options() -> dict[str, Any]:
+    """The adapter's options, as the test wants them for this process."""
+    max_streams = os.environ.get("CONFORMANCE_MAX_STREAMS")
+    return {
+        "heartbeat": float(os.environ.get("CONFORMANCE_HEARTBEAT", "10")),
+        "max_streams": None if max_streams is None else int(max_streams),
+    }
+
+
+def stats(realtime: Realtime) -> dict[str, Any]:
+    """What this process holds at the moment."""
+    return {**dataclasses.asdict(realtime.stats()), "pid": os.getpid(), "threads": threading.active_count()}

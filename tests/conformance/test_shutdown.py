@@ -1,0 +1,34 @@
+"""A server stops at once although streams are open. Left alone, it would wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import pytest
+
+from conformance.client import Client
+from conformance.servers import ServerCase, running
+from inngest_realtime_core.devserver import DevServer
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "sigint"])
+async def test_a_server_stops_within_two_seconds(
+    case: ServerCase, inngest: DevServer, run_id: str, workers: int, number: signal.Signals
+) -> None:
+    with running(case, inngest.url, workers=workers) as server:
+        async with Client(server.url) as client, contextlib.AsyncExitStack() as stack:
+            streams = [
+                await stack.enter_async_context(client.stream("pipeline/stream", runId=run_id)) for _ in range(8)
+            ]
+            for stream in streams:
+                await stream.next_block()
+            stopping = asyncio.create_task(asyncio.to_thread(server.stop, number))
+            endings = await asyncio.gather(*(stream.until_end() for stream in streams))
+            took = await stopping
+        assert took < 2.0
+        assert server.process.returncode in (0, -number)
+        assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
+        assert "Traceback" not in server.log

@@ -1,0 +1,319 @@
+"""What the conformance suite cannot see from outside: both faces, slots, rechecks, clean-up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import gc
+import json
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from inngest_realtime_core.channels import Channel, topic
+from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.endpoints import Answer, Endpoints, StreamAnswer, SyncStreamAnswer
+from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.realtime import Realtime
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Any)
+
+
+@pytest.fixture(scope="module")
+def inngest() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+async def realtime(inngest: DevServer) -> AsyncIterator[Realtime]:
+    async with Realtime(api_base_url=inngest.url, linger=0) as realtime:
+        yield realtime
+
+
+@pytest.fixture
+def sync_realtime(inngest: DevServer) -> Iterator[Realtime]:
+    realtime = Realtime(api_base_url=inngest.url, linger=0)
+    yield realtime
+    realtime.close_sync()
+
+
+@pytest.fixture
+def parameters() -> list[tuple[str, str]]:
+    return [("runId", uuid.uuid4().hex)]
+
+
+def endpoints_for(realtime: Realtime, authorize: Any = allow_anyone, **options: Any) -> Endpoints:
+    reauthorize_every = options.pop("reauthorize_every", None)
+    return Endpoints(realtime, [Grant(Pipeline, authorize=authorize, reauthorize_every=reauthorize_every)], **options)
+
+
+async def opened(endpoints: Endpoints, parameters: list[tuple[str, str]], request: object = None) -> StreamAnswer:
+    answer = await endpoints.stream("pipeline", request, parameters)
+    assert isinstance(answer, StreamAnswer)
+    return answer
+
+
+def opened_sync(endpoints: Endpoints, parameters: list[tuple[str, str]], request: object = None) -> SyncStreamAnswer:
+    answer = endpoints.stream_sync("pipeline", request, parameters)
+    assert isinstance(answer, SyncStreamAnswer)
+    return answer
+
+
+async def until_free(realtime: Realtime) -> None:
+    deadline = time.monotonic() + 5
+    while realtime.stats().streams:
+        assert time.monotonic() < deadline, realtime.stats()
+        await asyncio.sleep(0.005)
+
+
+def code_of(answer: object) -> str:
+    assert isinstance(answer, Answer)
+    return json.loads(answer.body)["error"]["code"]
+
+
+# Declaring
+
+
+def test_names_must_differ() -> None:
+    grant = Grant(Pipeline, authorize=allow_anyone)
+    with pytest.raises(ConfigurationError, match="same name"):
+        Endpoints(Realtime(), [grant, Grant(Pipeline, authorize=allow_anyone)])
+
+
+@pytest.mark.parametrize("options", [{"heartbeat": 0}, {"max_streams": 0}])
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        Endpoints(Realtime(), [], **options)
+
+
+# Who may
+
+
+class AsyncCallable:
+    async def __call__(self, request: object, channel: object) -> bool:
+        return request == "friend"
+
+
+async def async_authorize(request: object, channel: object) -> bool:
+    return request == "friend"
+
+
+def sync_authorize(request: object, channel: object) -> bool:
+    return request == "friend"
+
+
+def with_prefix(prefix: str, request: str, channel: object) -> bool:
+    return prefix + request == "a friend"
+
+
+async def with_prefix_async(prefix: str, request: str, channel: object) -> bool:
+    return prefix + request == "a friend"
+
+
+AUTHORIZES = [
+    sync_authorize,
+    async_authorize,
+    AsyncCallable(),
+    lambda request, channel: async_authorize(request, channel),
+    functools.partial(with_prefix, "a "),
+    functools.partial(with_prefix_async, "a "),
+]
+
+
+@pytest.mark.parametrize("authorize", AUTHORIZES)
+async def test_any_callable_may_authorize(realtime: Realtime, parameters: Any, authorize: Any) -> None:
+    endpoints = endpoints_for(realtime, authorize)
+    assert (await endpoints.token("pipeline", "friend", parameters)).status == 200
+    assert code_of(await endpoints.token("pipeline", "enemy", parameters)) == "forbidden"
+
+
+@pytest.mark.parametrize("authorize", AUTHORIZES)
+def test_any_callable_may_authorize_in_threads(sync_realtime: Realtime, parameters: Any, authorize: Any) -> None:
+    endpoints = endpoints_for(sync_realtime, authorize)
+    assert endpoints.token_sync("pipeline", "friend", parameters).status == 200
+    assert code_of(endpoints.token_sync("pipeline", "enemy", parameters)) == "forbidden"
+
+
+@pytest.mark.parametrize("verdict", [None, False, 1, "yes", object()])
+async def test_only_true_allows(realtime: Realtime, parameters: Any, verdict: object) -> None:
+    answer = await endpoints_for(realtime, lambda request, channel: verdict).token("pipeline", None, parameters)
+    assert code_of(answer) == "forbidden"
+
+
+async def test_a_sync_authorize_does_not_block_the_loop(realtime: Realtime, parameters: Any) -> None:
+    threads: list[int] = []
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    def authorize(request: object, channel: Pipeline) -> bool:
+        threads.append(threading.get_ident())
+        return variable.get() == "set"
+
+    variable.set("set")
+    assert (await endpoints_for(realtime, authorize).token("pipeline", None, parameters)).status == 200
+    assert threads != [threading.get_ident()]
+
+
+async def test_authorize_sees_the_request_and_the_channel(realtime: Realtime) -> None:
+    seen: list[object] = []
+
+    def authorize(request: object, channel: Pipeline) -> bool:
+        seen.append((request, channel))
+        return True
+
+    request = object()
+    await endpoints_for(realtime, authorize).token("pipeline", request, [("runId", "abc")])
+    assert seen == [(request, Pipeline(run_id="abc"))]
+
+
+async def test_what_authorize_raises_is_not_caught(realtime: Realtime, inngest: DevServer, parameters: Any) -> None:
+    def authorize(request: object, channel: Pipeline) -> bool:
+        raise LookupError("the framework's own")
+
+    before = inngest.stats().token_requests
+    endpoints = endpoints_for(realtime, authorize)
+    with pytest.raises(LookupError):
+        await endpoints.token("pipeline", None, parameters)
+    with pytest.raises(LookupError):
+        await endpoints.stream("pipeline", None, parameters)
+    with pytest.raises(LookupError):
+        endpoints.token_sync("pipeline", None, parameters)
+    with pytest.raises(LookupError):
+        endpoints.stream_sync("pipeline", None, parameters)
+    assert inngest.stats().token_requests == before
+
+
+# Slots
+
+
+async def test_a_slot_is_free_again_however_a_stream_ends(realtime: Realtime, parameters: Any) -> None:
+    endpoints = endpoints_for(realtime, max_streams=1)
+    closed = await opened(endpoints, parameters)
+    assert code_of(await endpoints.stream("pipeline", None, parameters)) == "too_many_streams"
+    await closed.body.aclose()  # never read
+
+    read = await opened(endpoints, parameters)
+    assert b"retry:" in await anext(read.body)
+    await read.body.aclose()
+
+    dropped = await opened(endpoints, parameters)
+    del dropped
+    gc.collect()
+    await until_free(realtime)
+    await (await opened(endpoints, parameters)).body.aclose()
+    await until_free(realtime)
+
+
+def test_a_slot_is_free_again_however_a_sync_stream_ends(sync_realtime: Realtime, parameters: Any) -> None:
+    endpoints = endpoints_for(sync_realtime, max_streams=1)
+    closed = opened_sync(endpoints, parameters)
+    assert code_of(endpoints.stream_sync("pipeline", None, parameters)) == "too_many_streams"
+    closed.body.close()  # never read
+
+    read = opened_sync(endpoints, parameters)
+    assert b"retry:" in next(read.body)
+    read.body.close()
+
+    dropped = opened_sync(endpoints, parameters)
+    del dropped
+    gc.collect()
+    opened_sync(endpoints, parameters).body.close()
+    asyncio.run(until_free(sync_realtime))
+
+
+async def test_a_failed_stream_takes_no_slot(realtime: Realtime, inngest: DevServer, parameters: Any) -> None:
+    endpoints = endpoints_for(realtime, max_streams=1)
+    inngest.reject_tokens(401)
+    try:
+        for _ in range(3):
+            assert code_of(await endpoints.stream("pipeline", None, parameters)) == "inngest_refused"
+    finally:
+        inngest.reject_tokens(None)
+    await (await opened(endpoints, parameters)).body.aclose()
+
+
+async def test_a_stranger_is_told_so_even_when_all_slots_are_taken(realtime: Realtime, parameters: Any) -> None:
+    endpoints = endpoints_for(realtime, sync_authorize, max_streams=1)
+    stream = await opened(endpoints, parameters, "friend")
+    assert code_of(await endpoints.stream("pipeline", "enemy", parameters)) == "forbidden"
+    await stream.body.aclose()
+
+
+# Streams
+
+
+async def test_an_empty_chunk_is_never_sent(realtime: Realtime, inngest: DevServer, parameters: Any) -> None:
+    stream = await opened(endpoints_for(realtime), parameters)
+    await inngest.publish(f"pipeline:{parameters[0][1]}", "status", 1)
+    chunks = [await anext(stream.body) for _ in range(2)]
+    assert all(chunks)
+    assert b'"data":1' in chunks[1]
+    await stream.body.aclose()
+
+
+@pytest.mark.parametrize("ending", [False, None, PermissionError("revoked")], ids=repr)
+async def test_a_recheck_ends_the_stream(realtime: Realtime, parameters: Any, ending: Any) -> None:
+    verdicts = iter([True, True, ending])
+
+    def authorize(request: object, channel: Pipeline) -> Any:
+        verdict = next(verdicts)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    stream = await opened(endpoints_for(realtime, authorize, reauthorize_every=0.05), parameters)
+    async for _ in stream.body:
+        pass
+    assert next(verdicts, "asked thrice") == "asked thrice"
+    await until_free(realtime)
+
+
+@pytest.mark.parametrize("authorize_async", [False, True])
+def test_a_recheck_ends_a_sync_stream(sync_realtime: Realtime, parameters: Any, authorize_async: bool) -> None:
+    verdicts = iter([True, True, False])
+
+    async def later(request: object, channel: Pipeline) -> bool:
+        return next(verdicts)
+
+    def now(request: object, channel: Pipeline) -> bool:
+        return next(verdicts)
+
+    authorize = later if authorize_async else now
+    stream = opened_sync(endpoints_for(sync_realtime, authorize, reauthorize_every=0.05), parameters)
+    for _ in stream.body:
+        pass
+    assert next(verdicts, "asked thrice") == "asked thrice"
+
+
+async def test_shutting_down_refuses_streams_and_ends_open_ones(realtime: Realtime, parameters: Any) -> None:
+    endpoints = endpoints_for(realtime)
+    stream = await opened(endpoints, parameters)
+    realtime.begin_shutdown()
+    chunks = [chunk async for chunk in stream.body]
+    assert b"retry:" in chunks[-1]
+    answer = await endpoints.stream("pipeline", None, parameters)
+    assert code_of(answer) == "shutting_down"
+    assert answer.headers["Retry-After"] == "1"
+
+
+async def test_a_missing_signing_key_is_a_500(parameters: Any, caplog: pytest.LogCaptureFixture) -> None:
+    realtime = Realtime(api_base_url="https://api.inngest.invalid")
+    answer = await endpoints_for(realtime).token("pipeline", None, parameters)
+    assert (answer.status, code_of(answer)) == (500, "misconfigured")
+    assert "INNGEST_SIGNING_KEY" in caplog.text
+    assert b"INNGEST" not in answer.body
+    await realtime.close()
+
+
+async def test_an_answer_does_not_show_its_token(realtime: Realtime, parameters: Any) -> None:
+    answer = await endpoints_for(realtime).token("pipeline", None, parameters)
+    assert json.loads(answer.body)["key"] not in repr(answer)
