@@ -23,6 +23,7 @@ from .grants import Grant
 from .realtime import Realtime
 from .refusals import Refusal, too_many_streams
 from .selection import Selection, select
+from .sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
 from .subscription import Subscription
 from .tokens import ClientSubscriptionToken
 
@@ -33,16 +34,11 @@ logger = logging.getLogger("inngest_realtime.endpoints")
 _T = TypeVar("_T")
 
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-_EVENT_STREAM = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-store, no-transform",  # no-transform: compressing proxies would buffer
-    "X-Accel-Buffering": "no",  # nginx
-}
 
 
 def stream_headers() -> dict[str, str]:
-    """The headers of every event stream, the type included: not stored, not transformed, not buffered."""
-    return dict(_EVENT_STREAM)
+    """The headers of every event stream, the type included: not cached, not transformed, not buffered."""
+    return {"Content-Type": MEDIA_TYPE, **EVENT_STREAM_HEADERS}
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from inngest_realtime_core.realtime import Realtime
 
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.endpoints import Answer, Endpoints, StreamAnswer, SyncStreamAnswer
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.grants import Grant, allow_anyone
-from inngest_realtime_core.realtime import Realtime
 
 
 class Pipeline(Channel, name="pipeline:{run_id}"):

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
+from inngest_realtime_core.realtime import Realtime
 
 from inngest_realtime_core.endpoints import Endpoints
 from inngest_realtime_core.grants import Grant
-from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.refusals import Refusal
 from inngest_realtime_core.selection import Selection, select
 from inngest_realtime_core.subscription import Subscription

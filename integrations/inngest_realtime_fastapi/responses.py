@@ -34,4 +34,8 @@ def server_sent_event(message: Message[Any]) -> ServerSentEvent:
         raise ConfigurationError(
             "server_sent_event needs FastAPI 0.135 or newer. Upgrade it, or return a RealtimeStreamingResponse."
         ) from error
-    return ServerSentEvent(raw_data=message.to_json().decode(), event="gap" if message.kind == "gap" else None)
+    return ServerSentEvent(
+        raw_data=message.to_json().decode(),
+        event="gap" if message.kind == "gap" else None,
+        id=message.event_id,
+    )

@@ -51,9 +51,7 @@ STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def query_parameters(grant: Grant, *, required: bool = True, last_event_id: bool = False) -> list[dict[str, Any]]:
     """The OpenAPI parameters of a grant's operations, spelt in camelCase."""
-    parameters = [
-        _parameter(name, schema, required=required) for name, schema in _channel_properties(grant).items()
-    ]
+    parameters = [_parameter(name, schema, required=required) for name, schema in _channel_properties(grant).items()]
     parameters.append({**_parameter("topics", _topics_schema(grant)), "style": "form", "explode": True})
     parameters.extend(_parameter(name, {"type": "string"}) for name in sorted(grant.extra_parameters))
     if last_event_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from inngest_realtime_core.realtime import Realtime
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +12,6 @@ from starlette.routing import Route
 
 from inngest_realtime_core.endpoints import Endpoints
 from inngest_realtime_core.grants import Grant
-from inngest_realtime_core.realtime import Realtime
 
 from .responses import response_for
 
@@ -70,9 +70,7 @@ async def stream_response(endpoints: Endpoints, grant: str, request: Request, *,
     return response_for(answer, send_timeout=send_timeout)
 
 
-def _route(
-    path: str, endpoint: Callable[[Request], Awaitable[Response]], methods: list[str], *, name: str
-) -> Route:
+def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], methods: list[str], *, name: str) -> Route:
     route = Route(path, endpoint, methods=methods, name=name)
     if route.methods is not None:
         # Starlette adds HEAD to GET: it would mint a token, or hold a stream open, and show nobody.

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from enum import Enum
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from inngest_realtime_core.realtime import Realtime
+
+from conformance.client import Client
+from conformance.serving import serving
+from inngest_realtime_core.channels import Channel, topic
+from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_fastapi import (
+    ClientSubscriptionToken,
+    RealtimeStreamingResponse,
+    Subscription,
+    realtime_router,
+    server_sent_event,
+    subscription_stream,
+    subscription_token,
+)
+
+
+class Region(Enum):
+    EU = "eu"
+    US = "us"
+
+
+class Pipeline(Channel, name="pipeline:{region}:{run_no}"):
+    region: Region
+    run_no: int
+    status = topic(Any)
+    tokens = topic(Any)
+
+
+def may_view(request: Request, channel: Pipeline) -> bool:
+    user = request.headers.get("x-user")
+    if user is None:
+        raise HTTPException(401, "Who are you?", headers={"WWW-Authenticate": "Bearer"})
+    return user == "member"
+
+
+PIPELINE = Grant(Pipeline, authorize=may_view, extra_parameters=["api_key"])
+NEWS = Grant("news", ["headline"], authorize=allow_anyone)
+MEMBER = {"x-user": "member"}
+
+
+@pytest.fixture(scope="module")
+def inngest() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+async def realtime(inngest: DevServer) -> AsyncIterator[Realtime]:
+    async with Realtime(api_base_url=inngest.url, linger=0) as realtime:
+        yield realtime
+
+
+@pytest.fixture
+def run_no() -> int:
+    return uuid.uuid4().int % 10**12
+
+
+async def until_free(realtime: Realtime) -> None:
+    deadline = time.monotonic() + 5
+    while realtime.stats().streams:
+        assert time.monotonic() < deadline, realtime.stats()
+        await asyncio.sleep(0.005)
+
+
+# The router
+
+
+def openapi(**router_options: Any) -> dict[str, Any]:
+    app = FastAPI()
+    app.include_router(realtime_router(Realtime(), [PIPELINE, NEWS], **router_options), prefix="/api/realtime")
+    return app.openapi()
+
+
+def test_openapi_knows_each_grant() -> None:
+    document = openapi()
+    assert list(document["paths"]) == [
+        f"/api/realtime/{grant}/{endpoint}" for grant in ("pipeline", "news") for endpoint in ("token", "stream")
+    ]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 6
+    assert all(operation["tags"] == ["realtime"] for operation in operations)
+
+
+def test_openapi_knows_the_parameters() -> None:
+    path = openapi()["paths"]["/api/realtime/pipeline/stream"]["get"]
+    parameters = {parameter["name"]: parameter for parameter in path["parameters"]}
+    assert list(parameters) == ["region", "runNo", "topics", "api_key", "Last-Event-ID"]
+    assert parameters["runNo"] == {"name": "runNo", "in": "query", "required": True, "schema": {"type": "integer"}}
+    assert parameters["region"]["schema"]["enum"] == ["eu", "us"]
+    assert parameters["topics"]["required"] is False
+    assert parameters["topics"]["schema"]["items"]["enum"] == ["status", "tokens"]
+    assert parameters["Last-Event-ID"]["in"] == "header"
+
+
+def test_openapi_knows_the_answers() -> None:
+    document = openapi()
+    stream = document["paths"]["/api/realtime/pipeline/stream"]["get"]["responses"]
+    assert list(stream["200"]["content"]) == ["text/event-stream"]
+    token = document["paths"]["/api/realtime/pipeline/token"]["get"]["responses"]
+    assert token["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/TokenBody"}
+    assert set(document["components"]["schemas"]["TokenBody"]["properties"]) == {"key", "apiBaseUrl"}
+    for responses in (stream, token):
+        assert set(responses) == {"200", "400", "403", "422", "502", "503"}
+        for status in set(responses) - {"200"}:
+            assert responses[status]["content"] == {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}
+            }
+
+
+def test_openapi_knows_the_body() -> None:
+    post = openapi()["paths"]["/api/realtime/pipeline/token"]["post"]
+    schema = post["requestBody"]["content"]["application/json"]["schema"]
+    assert set(schema["properties"]) == {"region", "runNo", "topics"}
+    assert not any(parameter["required"] for parameter in post["parameters"])
+
+
+async def test_router_options_reach_the_router(realtime: Realtime) -> None:
+    def key(api_key: str) -> None:
+        if api_key != "right":
+            raise HTTPException(401, "Wrong key.")
+
+    app = FastAPI()
+    app.include_router(
+        realtime_router(realtime, [PIPELINE], prefix="/api/realtime", tags=["live"], dependencies=[Depends(key)])
+    )
+    assert app.openapi()["paths"]["/api/realtime/pipeline/token"]["get"]["tags"] == ["live"]
+    with serving(app) as url:
+        async with Client(url) as client:
+            wrong = await client.get("pipeline/token", region="eu", runNo=1, api_key="wrong", headers=MEMBER)
+            assert (wrong.status_code, wrong.json()) == (401, {"detail": "Wrong key."})
+            right = await client.get("pipeline/token", region="eu", runNo=1, api_key="right", headers=MEMBER)
+            assert right.status_code == 200
+
+
+async def test_authorize_may_raise_an_http_exception(realtime: Realtime) -> None:
+    app = FastAPI()
+    app.include_router(realtime_router(realtime, [PIPELINE]), prefix="/api/realtime")
+    with serving(app) as url:
+        async with Client(url) as client:
+            response = await client.get("pipeline/stream", region="eu", runNo=1)
+            assert (response.status_code, response.json()) == (401, {"detail": "Who are you?"})
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+# Own path operations
+
+
+class Held:
+    """A request-scoped resource that counts who holds it."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.opened = 0
+
+    async def __call__(self) -> AsyncIterator[object]:
+        self.open += 1
+        self.opened += 1
+        try:
+            yield object()
+        finally:
+            self.open -= 1
+
+
+def application(realtime: Realtime, held: Held) -> FastAPI:
+    app = FastAPI()
+    token_dependency = Depends(subscription_token(realtime, PIPELINE))
+    stream_dependency = Depends(subscription_stream(realtime, PIPELINE))
+    session = Depends(held, scope="function")
+    app.include_router(realtime_router(realtime, [PIPELINE], dependencies=[session]), prefix="/api/realtime")
+
+    @app.get("/runs/{region}/{run_no}/token")
+    async def token(token: Annotated[ClientSubscriptionToken, token_dependency]) -> dict[str, str]:
+        return token.to_dict()
+
+    @app.get("/token")
+    async def token_by_query(token: Annotated[ClientSubscriptionToken, token_dependency], page: int) -> Any:
+        return token.to_dict()
+
+    @app.get("/runs/{region}/{run_no}/stream")
+    async def stream(
+        stream: Annotated[Subscription, stream_dependency], session: Annotated[object, session]
+    ) -> RealtimeStreamingResponse:
+        return RealtimeStreamingResponse(stream, heartbeat=0.1)
+
+    @app.get("/runs/{region}/{run_no}/events", response_class=EventSourceResponse)
+    async def events(
+        stream: Annotated[Subscription, stream_dependency], session: Annotated[object, session]
+    ) -> AsyncIterator[ServerSentEvent]:
+        async for message in stream:
+            yield server_sent_event(message)
+
+    @app.get("/runs/{region}/{run_no}/failing")
+    async def failing(stream: Annotated[Subscription, stream_dependency]) -> None:
+        raise HTTPException(409, "Changed its mind.")
+
+    return app
+
+
+async def test_a_token_dependency(realtime: Realtime, run_no: int) -> None:
+    with serving(application(realtime, Held())) as url:
+        async with Client(url) as client:
+            by_path = await client.http.get(f"/runs/eu/{run_no}/token?page=3", headers=MEMBER)
+            by_query = await client.http.get(f"/token?region=eu&runNo={run_no}&page=3", headers=MEMBER)
+    for response in (by_path, by_query):
+        assert response.status_code == 200
+        claims = ClientSubscriptionToken(response.json()["key"], "").read_claims_unverified()
+        assert [(claim.channel, claim.name) for claim in claims.topics] == [
+            (f"pipeline:eu:{run_no}", "status"),
+            (f"pipeline:eu:{run_no}", "tokens"),
+        ]
+
+
+async def test_a_dependency_refuses_with_http_exceptions(realtime: Realtime, inngest: DevServer, run_no: int) -> None:
+    with serving(application(realtime, Held())) as url:
+        async with Client(url) as client:
+            for endpoint in ("token", "stream", "events"):
+                nobody = await client.http.get(f"/runs/eu/{run_no}/{endpoint}")
+                assert (nobody.status_code, nobody.json()) == (401, {"detail": "Who are you?"})
+                denied = await client.http.get(f"/runs/eu/{run_no}/{endpoint}", headers={"x-user": "other"})
+                assert (denied.status_code, denied.json()["detail"]["code"]) == (403, "forbidden")
+                wrong = await client.http.get(f"/runs/eu/one/{endpoint}", headers=MEMBER)
+                assert (wrong.status_code, wrong.json()["detail"]["parameter"]) == (422, "runNo")
+                inngest.reject_tokens(401)
+                refused = await client.http.get(f"/runs/eu/{run_no}{len(endpoint)}/{endpoint}", headers=MEMBER)
+                inngest.reject_tokens(None)
+                assert (refused.status_code, refused.json()["detail"]["code"]) == (502, "inngest_refused")
+                assert refused.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["/runs/eu/{}/stream", "/runs/eu/{}/events", "/api/realtime/pipeline/stream?region=eu&runNo={}"]
+)
+async def test_an_open_stream_holds_nothing_else(
+    realtime: Realtime, inngest: DevServer, run_no: int, path: str
+) -> None:
+    held = Held()
+    with serving(application(realtime, held)) as url:
+        async with Client(url) as client:
+            async with client.http.stream("GET", path.format(run_no), headers=MEMBER) as response:
+                assert response.status_code == 200
+                await inngest.publish(f"pipeline:eu:{run_no}", "status", "on its way")
+                async for line in response.aiter_lines():
+                    if line.startswith("data:"):
+                        assert '"data":"on its way"' in line
+                        break
+                assert realtime.stats().streams == 1
+                assert (held.open, held.opened) == (0, 1)
+            await until_free(realtime)
+
+
+async def test_a_gap_is_an_event_of_its_own(realtime: Realtime, inngest: DevServer, run_no: int) -> None:
+    lines: list[str] = []
+    with serving(application(realtime, Held())) as url:
+        async with (
+            Client(url) as client,
+            client.http.stream("GET", f"/runs/eu/{run_no}/events", headers=MEMBER) as response,
+        ):
+            inngest.drop_connections(f"pipeline:eu:{run_no}")
+            async for line in response.aiter_lines():
+                lines.append(line)
+                if line.startswith("data:"):
+                    break
+    assert "event: gap" in lines
+    assert '"reason":"reconnect"' in lines[-1]
+    await until_free(realtime)
+
+
+async def test_a_stream_that_is_not_used_is_freed(realtime: Realtime, run_no: int) -> None:
+    with serving(application(realtime, Held())) as url:
+        async with Client(url) as client:
+            assert (await client.http.get(f"/runs/eu/{run_no}/failing", headers=MEMBER)).status_code == 409
+        await until_free(realtime)
