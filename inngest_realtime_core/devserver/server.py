@@ -283,11 +283,11 @@ class DevServer:
 
     def drop_connections(self, channel: str | None = None) -> None:
         """Cut off all WebSocket and SSE connections, or those whose tokens cover `channel`, without a close frame."""
-        self._each(channel, Connection.drop)
+        self._each(channel, lambda connection: connection.drop())
 
     def freeze_connections(self, channel: str | None = None) -> None:
         """Leave all connections of now, or those whose tokens cover `channel`, open but dead: no data, no pongs."""
-        self._each(channel, Connection.freeze)
+        self._each(channel, lambda connection: connection.freeze())
 
     def reject_tokens(self, status: int | None) -> None:
         """Answer token requests with `status` from now on; None ends that."""

@@ -76,9 +76,12 @@ def test_a_failure_of_the_block_or_of_the_start_ends_the_thread() -> None:
     threads = threading.active_count()
     with pytest.raises(ZeroDivisionError), DevServer().in_thread():
         raise ZeroDivisionError
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(OSError), DevServer(port=taken.getsockname()[1]).in_thread():
-            pytest.fail("started on a taken port")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match="in use"),
+        DevServer(port=taken.getsockname()[1]).in_thread(),
+    ):
+        pytest.fail("started on a taken port")
     assert threading.active_count() == threads
 
 
@@ -87,7 +90,7 @@ async def test_a_taken_port_is_an_error_and_a_later_start_works() -> None:
     async with server, server.__class__() as other:
         with pytest.raises(ConfigurationError, match="running already"):
             await server.__aenter__()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="in use"):
             await DevServer(port=other.port).__aenter__()
 
 
