@@ -346,7 +346,7 @@ class Endpoints:
         return verdict is True
 
     def _allows_sync(self, selection: Selection, request: object) -> bool:
-        verdict = selection.grant.authorize(request, selection.channel)
+        verdict: object = selection.grant.authorize(request, selection.channel)
         if inspect.isawaitable(verdict):
             verdict = self._run_coroutine(_awaited(cast("Awaitable[object]", verdict)))
         return verdict is True

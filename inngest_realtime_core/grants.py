@@ -58,7 +58,7 @@ class Grant:
         TopicError: A topic's name cannot be one.
     """
 
-    def __new__(cls, *args: object, **kwargs: object) -> Grant:
+    def __new__(cls, *args: object, **kwargs: object) -> Grant:  # pyright: ignore[reportInconsistentConstructor]
         # The signature of __init__ already requires it; this is the same refusal with advice.
         if "authorize" not in kwargs:
             raise ConfigurationError(f"A Grant does not say who may subscribe: {_ADVICE}.")

@@ -82,8 +82,8 @@ def _channel(grant: Grant, values: dict[str, str]) -> Channel | str:
     try:
         return grant.channel.from_strings(values)
     except ChannelError as error:
-        spelling = None if error.parameter is None else camel_case(error.parameter)
-        raise Refusal(422, "invalid_parameter", str(error), parameter=spelling) from error
+        parameter = None if error.parameter is None else camel_case(error.parameter)
+        raise Refusal(422, "invalid_parameter", str(error), parameter=parameter) from error
 
 
 def _topics(grant: Grant, asked: dict[str, None] | None) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def opened_sync(endpoints: Endpoints, parameters: list[tuple[str, str]], request
 
 async def until_free(realtime: Realtime) -> None:
     deadline = time.monotonic() + 5
-    while realtime.stats().streams:
+    while realtime.stats().subscriptions:
         assert time.monotonic() < deadline, realtime.stats()
         await asyncio.sleep(0.005)
 

@@ -71,7 +71,7 @@ def run_no() -> int:
 
 async def until_free(realtime: Realtime) -> None:
     deadline = time.monotonic() + 5
-    while realtime.stats().streams:
+    while realtime.stats().subscriptions:
         assert time.monotonic() < deadline, realtime.stats()
         await asyncio.sleep(0.005)
 
@@ -257,7 +257,7 @@ async def test_an_open_stream_holds_nothing_else(
                     if line.startswith("data:"):
                         assert '"data":"on its way"' in line
                         break
-                assert realtime.stats().streams == 1
+                assert realtime.stats().subscriptions == 1
                 assert (held.open, held.opened) == (0, 1)
             await until_free(realtime)
 

@@ -59,7 +59,7 @@ def run_id() -> str:
 
 async def until_free(realtime: Realtime) -> None:
     deadline = time.monotonic() + 5
-    while realtime.stats().streams:
+    while realtime.stats().subscriptions:
         assert time.monotonic() < deadline, realtime.stats()
         await asyncio.sleep(0.005)
 
@@ -117,7 +117,7 @@ async def test_a_stream_arrives_and_is_freed(
                 if line.startswith("data:"):
                     assert json.loads(line.removeprefix("data:"))["data"] == "on its way"
                     break
-            assert realtime.stats().streams == 1
+            assert realtime.stats().subscriptions == 1
         await until_free(realtime)
 
 
@@ -197,7 +197,7 @@ async def test_whoever_goes_away_frees_the_stream(
     response = RealtimeStreamingResponse(stream, heartbeat=0.05, background=BackgroundTask(ran.append, True))
     peer = Peer(**misbehaviour)
     await asyncio.wait_for(response(scope, peer.receive, peer.send), 5)
-    assert realtime.stats().streams == 0
+    assert realtime.stats().subscriptions == 0
     assert ran == [True]
 
 
@@ -208,7 +208,7 @@ async def test_a_send_that_blocks_ends_the_stream(realtime: Realtime, run_id: st
     response = RealtimeStreamingResponse(stream, heartbeat=0.3, send_timeout=0.2)
     await asyncio.wait_for(response(scope, peer.receive, peer.send), 5)
     assert 0.4 < time.monotonic() - began < 2.0  # an idle stream is not a blocked one
-    assert realtime.stats().streams == 0
+    assert realtime.stats().subscriptions == 0
 
 
 async def test_a_cancelled_response_frees_the_stream(realtime: Realtime, run_id: str, scope: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ async def test_a_cancelled_response_frees_the_stream(realtime: Realtime, run_id:
 
 async def test_a_response_that_is_never_sent_frees_the_stream(realtime: Realtime, run_id: str) -> None:
     response = RealtimeStreamingResponse(await realtime.subscribe(channel=Pipeline(run_id=run_id)))
-    assert realtime.stats().streams == 1
+    assert realtime.stats().subscriptions == 1
     del response
     await until_free(realtime)
 

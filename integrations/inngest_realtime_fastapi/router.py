@@ -50,7 +50,8 @@ def realtime_router(
     endpoints = Endpoints(
         realtime, grants, heartbeat=heartbeat, max_streams=max_streams, run_in_thread=run_in_threadpool
     )
-    router = APIRouter(**{"tags": ["realtime"], **router_options})
+    router_options.setdefault("tags", ["realtime"])
+    router = APIRouter(**router_options)
     for grant in grants:
         _add_token(router, endpoints, grant)
         _add_stream(router, endpoints, grant, send_timeout)

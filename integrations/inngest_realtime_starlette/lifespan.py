@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from inngest_realtime_core.realtime import Realtime
@@ -18,7 +18,7 @@ def realtime_lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncCon
     """
 
     @asynccontextmanager
-    async def lifespan(app: object) -> AsyncIterator[None]:
+    async def lifespan(app: object) -> AsyncGenerator[None, None]:
         async with realtime:
             yield
 

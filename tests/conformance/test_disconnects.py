@@ -14,7 +14,7 @@ from inngest_realtime_core.devserver import DevServer
 
 
 def nobody_listens(stats: dict[str, Any]) -> bool:
-    return stats["streams"] == 0
+    return stats["subscriptions"] == 0
 
 
 @contextlib.asynccontextmanager
@@ -41,7 +41,7 @@ async def raw_stream(server: RunningServer, run_id: str) -> Any:
 async def test_a_client_that_leaves_frees_its_stream(client: Client, server: RunningServer, run_id: str) -> None:
     async with client.stream("pipeline/stream", runId=run_id) as stream:
         await stream.next_block()
-        assert (await client.stats())["streams"] == 1
+        assert (await client.stats())["subscriptions"] == 1
     took = await client.until_stats(nobody_listens)
     assert took < (0.5 if server.case.notices_disconnects else 2.0)
 
@@ -54,7 +54,7 @@ async def test_a_client_that_is_reset_while_being_sent_to(
         # Nobody reads: after the buffers of both sockets are full the server is in the middle of a send.
         for _ in range(20):
             await inngest.publish(f"pipeline:{run_id}", "tokens", text)
-        await client.until_stats(lambda stats: stats["streams"] == 1)
+        await client.until_stats(lambda stats: stats["subscriptions"] == 1)
     await client.until_stats(nobody_listens)
 
 

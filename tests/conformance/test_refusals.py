@@ -136,6 +136,6 @@ async def test_streams_beyond_the_limit(case: ServerCase, inngest: DevServer, ru
                 check(response, 503, "too_many_streams")
                 assert int(response.headers["retry-after"]) > 0
                 assert (await client.get("pipeline/token", runId=run_id)).status_code == 200
-            await client.until_stats(lambda stats: stats["streams"] == 0)
+            await client.until_stats(lambda stats: stats["subscriptions"] == 0)
             async with client.stream("pipeline/stream", runId=run_id) as stream:
                 assert (await stream.next_block()).retry is not None
