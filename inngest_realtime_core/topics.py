@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast, overload
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
-from typing_extensions import Self, TypeIs
+from typing_extensions import Self
 
 from .errors import ConfigurationError, TopicError
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from .channels import Channel
     from .messages import Message
 
@@ -80,7 +82,7 @@ class Topic(Generic[T]):
                 ) from error
         return self._adapter
 
-    def matches(self, message: Message[Any]) -> TypeIs[Message[T]]:
+    def matches(self, message: Message[Any]) -> TypeGuard[Message[T]]:
         """Whether `message` carries data of this topic, of whatever channel.
 
         Its data has the declared type unless the subscription was opened with `validate=False`.
@@ -125,15 +127,15 @@ class TopicRef(Generic[T]):
         """What validates and serialises the data; None when it is not validated."""
         return self.topic.adapter
 
-    def matches(self, message: Message[Any]) -> TypeIs[Message[T]]:
+    def matches(self, message: Message[Any]) -> TypeGuard[Message[T]]:
         """Whether `message` carries data of this topic of this channel. See `Topic.matches`."""
         return self.topic.matches(message) and message.channel == self.channel.name
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TopicRef):
             return NotImplemented
-        ref = cast("TopicRef[Any]", other)
-        return self.topic is ref.topic and self.channel == ref.channel
+        ref = cast("Any", other)
+        return bool(self.topic is ref.topic and self.channel == ref.channel)
 
     def __hash__(self) -> int:
         return hash((self.channel, self.name))
@@ -143,15 +145,14 @@ class TopicRef(Generic[T]):
 
 
 @overload
-def topic(type: type[T], /, *, name: str | None = None) -> Topic[T]: ...
+def topic(type: TypeForm[T], /, *, name: str | None = None) -> Topic[T]: ...
 @overload
-def topic(type: Any = ..., /, *, name: str | None = None) -> Topic[Any]: ...
+def topic(*, name: str | None = None) -> Topic[Any]: ...
 def topic(type: Any = Any, /, *, name: str | None = None) -> Topic[Any]:
     """Declare a topic in the body of a `Channel`.
 
     Args:
         type: Any type that pydantic can validate. `Any`, the default, means that data is passed on unvalidated.
-            For a type that is not a class, tell the type checker: `x: ClassVar[Topic[int | None]] = topic(int | None)`.
         name: The name on the wire, when it is not the attribute's.
     """
     return Topic(type, name=name)
