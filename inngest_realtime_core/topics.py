@@ -74,7 +74,10 @@ class Topic(Generic[T]):
             return None
         if self._adapter is None:
             try:
-                self._adapter = TypeAdapter(self.type)
+                adapter: TypeAdapter[T] = TypeAdapter(self.type)
+                # Looking at the validator makes pydantic say now, rather than at the first message, what is missing.
+                assert adapter.validator.title
+                self._adapter = adapter
             except PydanticUserError as error:
                 raise ConfigurationError(
                     f"pydantic cannot use the type of topic {self.name!r}: {error.message}. Declare a type that "
