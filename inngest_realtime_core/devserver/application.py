@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 from starlette.applications import Starlette
@@ -101,7 +102,8 @@ async def _publish(request: Request) -> Response:
     channel, topic = _first(request, "channel"), _first(request, "topic")
     run_id, metadata = _first(request, "run_id"), _first(request, "metadata")
     if request.headers.get("content-type") == "text/stream":
-        await node.broker.publish_stream(channel, topic, _body(request), run_id=run_id, metadata=metadata)
+        async with contextlib.aclosing(_body(request)) as pieces:
+            await node.broker.publish_stream(channel, topic, pieces, run_id=run_id, metadata=metadata)
         return Response()
     body = bytearray()
     try:
@@ -121,12 +123,13 @@ async def _publish_raw(request: Request) -> Response:
     if not channel:
         return _response(answers.text(400, "channel query parameter required"))
     left = MAX_RAW_BODY
-    async for piece in _body(request):
-        for start in range(0, len(piece[:left]), RAW_READ):
-            await node.broker.publish_raw(channel, piece[:left][start : start + RAW_READ])
-        left -= len(piece)
-        if left < 0:
-            return _response(answers.text(500, "Error forwarding data"))
+    async with contextlib.aclosing(_body(request)) as pieces:
+        async for piece in pieces:
+            for start in range(0, len(piece[:left]), RAW_READ):
+                await node.broker.publish_raw(channel, piece[:left][start : start + RAW_READ])
+            left -= len(piece)
+            if left < 0:
+                return _response(answers.text(500, "Error forwarding data"))
     return Response()
 
 
@@ -147,7 +150,7 @@ def _refuse_publisher(request: Request) -> Answer | None:
     return None
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def _body(request: Request) -> AsyncGenerator[bytes, None]:
     # A publisher that goes away ends its stream.
     try:
         async for piece in request.stream():

@@ -66,7 +66,7 @@ class Listener:
 
         def abort_client(client: tuple[str, int] | None) -> None:
             for connection in state.sockets:
-                if connection.transport.get_extra_info("peername")[:2] == client:
+                if (connection.transport.get_extra_info("peername") or ())[:2] == client:
                     connection.transport.abort()
 
         config = Config(
@@ -81,14 +81,14 @@ class Listener:
         )
         config.load()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=1024)
-        try:
-            server = await asyncio.get_running_loop().create_server(
-                lambda: _HttpConnection(config=config, server_state=state, app_state={}), sock=listener
-            )
-        except BaseException:
-            listener.close()
-            raise
+        # By address, not by a socket of ours: asyncio turns Nagle's algorithm off only on sockets that it made itself.
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _HttpConnection(config=config, server_state=state, app_state={}),
+            host,
+            port,
+            family=family,
+            backlog=1024,
+        )
         return cls(server, state)
 
     @property

@@ -112,7 +112,7 @@ class Authority:
         try:
             payload = jwt.decode(token, self._secret, algorithms=["HS256"], issuer=_ISSUER, options=options)  # type: ignore[arg-type]
             claims = msgspec.convert(payload, Claims)
-        except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeEncodeError):
+        except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeError, RecursionError):
             return None
         return claims if time.time() < claims.exp else None
 

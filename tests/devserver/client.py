@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -36,7 +36,7 @@ class Client:
         return connect(url, **options)
 
     @contextlib.asynccontextmanager
-    async def listen(self, *topics: tuple[str, str]) -> AsyncIterator[ClientConnection]:
+    async def listen(self, *topics: tuple[str, str]) -> AsyncGenerator[ClientConnection, None]:
         """A connection whose subscription is proved by a pong."""
         async with self.connect(await self.token(*topics)) as connection:
             await confirm(connection)

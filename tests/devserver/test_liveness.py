@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 import wsproto
+from websockets.exceptions import ConnectionClosed
 from wsproto.events import AcceptConnection, Event, Ping, Request, TextMessage
 
 from inngest_realtime_core.devserver import DevServer
@@ -33,7 +34,7 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def wire(client: Client, token: str) -> AsyncIterator[Wire]:
+async def wire(client: Client, token: str) -> AsyncGenerator[Wire, None]:
     server = client.server
     reader, writer = await asyncio.open_connection(server.host, server.port)
     wire = Wire(reader, writer)
@@ -141,8 +142,9 @@ async def test_frozen_connections_stay_open_and_silent(client: Client, channel: 
             await client.publish(channel, "t", "1")
             assert await receive_data(fresh) == 1
             await confirm(fresh)
-        assert not pong.done()
+        silence = asyncio.gather(frozen.recv(), pong, return_exceptions=True)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(frozen.recv(), 0.05)
+            await asyncio.wait_for(asyncio.shield(silence), 0.05)
         frozen.transport.abort()
+        assert all(isinstance(outcome, ConnectionClosed) for outcome in await silence)
     await client.server.until(lambda stats: stats.open_connections == 0)

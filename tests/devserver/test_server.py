@@ -10,7 +10,7 @@ import socket
 import threading
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from websockets.exceptions import InvalidStatus
 

@@ -11,7 +11,7 @@ import pytest
 
 from inngest_realtime_core.devserver import DevServer
 
-from .client import DEADLINE, Client
+from .client import DEADLINE, Client, receive
 
 
 class Events:
@@ -38,7 +38,7 @@ async def test_a_comment_at_once_and_then_data_lines(client: Client, channel: st
         assert client.server.stats().subscriptions == 1
         async with client.listen((channel, "t")) as connection:
             await client.publish(channel, "t", '{"x": 2.50}')
-            assert await events.next() == f"data: {await connection.recv()}\n\n".encode()
+            assert await events.next() == f"data: {await receive(connection)}\n\n".encode()
         await client.http.post("/publish/tee", params={"channel": channel}, content="x")
         await client.publish(channel, "t", "2")
         assert json.loads((await events.next()).removeprefix(b"data: "))["data"] == 2
