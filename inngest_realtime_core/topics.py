@@ -76,7 +76,7 @@ class Topic(Generic[T]):
             try:
                 adapter: TypeAdapter[T] = TypeAdapter(self.type)
                 # Looking at the validator makes pydantic say now, rather than at the first message, what is missing.
-                assert adapter.validator.title
+                _ = adapter.validator.title
                 self._adapter = adapter
             except PydanticUserError as error:
                 raise ConfigurationError(

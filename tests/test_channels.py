@@ -8,6 +8,7 @@ from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from inngest_realtime_core.channels import (
     resolve_topics,
     topic,
 )
+from inngest_realtime_core.envelope import Envelope
 from inngest_realtime_core.errors import ChannelError, ConfigurationError, TopicError
 from inngest_realtime_core.messages import Message
 
@@ -78,7 +80,7 @@ class News(Channel, name="news"):
     headline = topic(str)
 
 
-CELL = {
+CELL: dict[str, Any] = {
     "sheet": UUID(int=1),
     "day": date(2026, 1, 2),
     "row": -5,
@@ -91,12 +93,12 @@ CELL_NAME = "cell/00000000-0000-0000-0000-000000000001/2026-01-02/-5/red/2/7/abc
 
 
 def message(kind: str, topic_name: str, channel: str = "pipeline:a") -> Message[Any]:
-    class Fake:
-        pass
+    return Message(Envelope(kind, msgspec.Raw(b"{}"), channel, topic_name))
 
-    fake: Any = Fake()
-    fake.kind, fake.topic, fake.channel = kind, topic_name, channel
-    return fake
+
+def declare(bases: tuple[Any, ...], body: dict[str, Any], name: object) -> Any:
+    make: Any = type
+    return make("Declared", bases, {"__module__": __name__, **body}, name=name)
 
 
 class TestNames:
@@ -141,7 +143,7 @@ class TestNames:
         with pytest.raises(FrozenInstanceError):
             del channel.run_id
         with pytest.raises(FrozenInstanceError):
-            channel.status = None  # type: ignore[misc, assignment]
+            channel.status = None  # type: ignore[assignment]
         assert channel.name == "pipeline:a"
 
     @given(st.text(min_size=1).filter(lambda text: text.isprintable() and ":" not in text))
@@ -462,15 +464,15 @@ class TestRefusedDeclarations:
     )
     def test_each_says_what_to_do(self, name: Any, body: dict[str, Any], says: str) -> None:
         with pytest.raises(ConfigurationError, match=says):
-            type(Channel)("Bad", (Channel,), {"__module__": __name__, **body}, name=name)
+            declare((Channel,), body, name)
 
     def test_a_parameter_over_an_inherited_topic(self) -> None:
         with pytest.raises(ConfigurationError, match="both a parameter and a topic"):
-            type(Channel)("Bad", (Pipeline,), {"__annotations__": {"status": str}}, name="p:{run_id}:{status}")
+            declare((Pipeline,), {"__annotations__": {"status": str}}, "p:{run_id}:{status}")
 
     def test_a_parameter_over_an_inherited_method(self) -> None:
         with pytest.raises(ConfigurationError, match="path: the class has an attribute"):
-            type(Channel)("Bad", (Pipeline,), {"__annotations__": {"path": str}}, name="p:{run_id}:{path}")
+            declare((Pipeline,), {"__annotations__": {"path": str}}, "p:{run_id}:{path}")
 
     def test_topics_that_cannot_be(self) -> None:
         with pytest.raises(ConfigurationError, match="not its name in quotes"):
