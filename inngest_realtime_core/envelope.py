@@ -13,17 +13,18 @@ import msgspec
 
 from .datastream import DataStream
 
-__all__ = ["Envelope", "milliseconds", "parse_timestamp"]
+__all__ = ["Envelope", "milliseconds", "parse_timestamp", "sortable"]
 
 _NULL = msgspec.Raw(b"null")
 
 
 class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
-    """A decoded frame. `index` and `stream` are ours and never on the wire.
+    """A decoded frame. The last three attributes are ours and never on the wire.
 
     Attributes:
         index: The position of a chunk in its data stream, counted from 0.
         stream: What collects the chunks, for a `datastream-start` that has been delivered.
+        known_identity: What `identity` was found to be.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
     stream_id: str | None = None
     index: int = msgspec.field(default=0, name="(index)")
     stream: DataStream | None = msgspec.field(default=None, name="(stream)")
+    known_identity: str = msgspec.field(default="", name="(identity)")
 
     @property
     def identity(self) -> str:
@@ -46,11 +48,30 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
         Derived from the topic, the server's nanosecond timestamp and the payload. A chunk carries no timestamp:
         its stream's id and its position in the stream stand in.
         """
-        if self.kind == "chunk":
-            seed = f"{self.stream_id}\n{self.index}".encode()
-        else:
-            seed = f"{self.kind}\n{self.topic}\n{self.created_at}\n".encode() + bytes(self.data)
-        return blake2b(seed, digest_size=8).hexdigest()
+        if not self.known_identity:
+            if self.kind == "chunk":
+                seed = f"{self.stream_id}\n{self.index}".encode()
+            else:
+                seed = f"{self.kind}\n{self.topic}\n{self.created_at}\n".encode() + bytes(self.data)
+            self.known_identity = blake2b(seed, digest_size=8).hexdigest()
+        return self.known_identity
+
+    def without_payload(self) -> Envelope:
+        """What is left of a message that is only remembered: where it belongs, when it was, and its identity."""
+        return Envelope(
+            self.kind,
+            channel=self.channel,
+            topic=self.topic,
+            created_at=self.created_at,
+            known_identity=self.identity,
+        )
+
+
+def sortable(text: str | None) -> str:
+    """Bring an RFC 3339 time in UTC into a form that sorts as text: trailing zeros of its fraction may be missing."""
+    if text is None:
+        return ""
+    return f"{text[:19]}.{text[20:].rstrip('Zz'):0<9}"
 
 
 def parse_timestamp(text: str | None) -> datetime | None:

@@ -82,10 +82,10 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     _envelope: Envelope
     _schema: TypeAdapter[Any] | None = None
     _value: Any = msgspec.UNSET
+    _id: str | None = None
     _json: bytes | None = None
     _sse: bytes | None = None
     _event: bytes | None = None
-    _id: str | None = None
 
     @classmethod
     def gap(cls, channel: str, reason: GapReason, missed: int | None = None) -> Message[Gap]:

@@ -15,7 +15,15 @@ import msgspec
 
 from .envelope import Envelope
 
-__all__ = ["CLOSING", "MAX_CLIENT_FRAME", "MAX_SERVER_FRAME", "Closing", "Decoder", "subscribe_frame", "unsubscribe_frame"]
+__all__ = [
+    "CLOSING",
+    "MAX_CLIENT_FRAME",
+    "MAX_SERVER_FRAME",
+    "Closing",
+    "Decoder",
+    "subscribe_frame",
+    "unsubscribe_frame",
+]
 
 logger = logging.getLogger("inngest_realtime.protocol")
 
@@ -33,7 +41,8 @@ CLOSING: Final[Closing] = "closing"
 """The server shuts down: it goes on sending for a while, so there is time to open a successor."""
 
 _LONE_SURROGATE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
 )
 
 
@@ -72,8 +81,8 @@ class Decoder:
                 return None
             envelope = repaired
         # Ours, whatever the wire says.
-        if envelope.stream is not None or envelope.index:
-            envelope.stream, envelope.index = None, 0
+        if envelope.stream is not None or envelope.index or envelope.known_identity:
+            envelope.stream, envelope.index, envelope.known_identity = None, 0, ""
         if envelope.kind == "data":
             if envelope.channel and envelope.topic:
                 envelope.stream_id = None

@@ -1,7 +1,7 @@
 """Merging an old and a new connection that deliver the same for a while, so that each message is delivered once.
 
-Sans-IO. Order is kept per topic, as Inngest keeps it. Per topic the old connection leads until one message has been seen
-on both; what the new connection brings meanwhile is held. From that message on both bring the same, so the new
+Sans-IO. Order is kept per topic, as Inngest keeps it. Per topic the old connection leads until one message has been
+seen on both; what the new connection brings meanwhile is held. From that message on both bring the same, so the new
 connection takes over, and what the old one delivered ahead is recognised when the new one brings it.
 
 A data stream belongs to the connection that delivered its start: its chunks have no identity of their own. A topic

@@ -103,6 +103,7 @@ class Upstream:
         mint: Makes a token for some (channel, topic) pairs.
         circuit: Shared with the other upstreams of the process.
         on_reconnect: Called after each unexpected loss that was made good.
+        solitary: It is meant for one channel alone.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class Upstream:
         circuit: Circuit,
         liveness: Liveness,
         on_reconnect: Callable[[], None],
+        solitary: bool = False,
     ) -> None:
+        self.solitary = solitary
         self._websocket_url = websocket_url
         self._mint = mint
         self._circuit = circuit
@@ -155,7 +158,7 @@ class Upstream:
         """Take a channel along, or more topics of it.
 
         Returns:
-            A future that is done when Inngest has proved to deliver them, and fails with the error if that can't be had.
+            A future that is done when Inngest has proved to deliver them, and fails if that can't be had.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wanted = frozenset(topics)

@@ -1,0 +1,203 @@
+"""A bounded buffer between what a channel receives and one reader. A slow reader costs its buffer and slows nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Protocol
+
+from .errors import RealtimeError
+from .messages import Message
+
+__all__ = ["Consumer", "Waiter"]
+
+
+class Waiter(Protocol):
+    """What a reader that found nothing waits on: a future on an event loop, or its like for a thread."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: None, /) -> None: ...
+
+
+class Consumer:
+    """One reader's buffer.
+
+    Filled on the event loop of the hub; emptied there, or by one thread of its own. When it is full the oldest message
+    goes, and the reader is told with a gap in its place.
+
+    Args:
+        channel: The channel's name.
+        limit: Messages held at most.
+        gaps: Whether the reader wants to be told of gaps.
+        on_detach: Called once, when the reader has left.
+
+    Attributes:
+        gaps: Whether the reader wants to be told of gaps.
+        idle: It only collects so far: nobody has begun to read.
+        on_neglect: Called when it overflows while idle.
+        delivered: Messages that were read.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_detached",
+        "_dropped",
+        "_ended",
+        "_error",
+        "_items",
+        "_limit",
+        "_on_detach",
+        "_reported",
+        "_waiter",
+        "delivered",
+        "gaps",
+        "idle",
+        "on_neglect",
+    )
+
+    def __init__(
+        self,
+        channel: str,
+        limit: int,
+        *,
+        gaps: bool = True,
+        on_detach: Callable[[Consumer], None] | None = None,
+    ) -> None:
+        self._channel = channel
+        self._limit = limit
+        self._items: deque[Message[Any]] = deque()
+        self._waiter: Waiter | None = None
+        self._ended = False
+        self._detached = False
+        self._error: RealtimeError | None = None
+        self._dropped = 0
+        self._reported = 0
+        self._on_detach = on_detach
+        self.on_neglect: Callable[[], None] | None = None
+        self.gaps = gaps
+        self.delivered = 0
+        self.idle = False
+
+    # -- the hub's side ----------------------------------------------------------------------------------------------
+
+    def push(self, message: Message[Any]) -> int:
+        """Take a message; returns how many had to go for it (0 or 1)."""
+        items = self._items
+        items.append(message)
+        dropped = 0
+        if len(items) > self._limit:
+            try:
+                items.popleft()
+            except IndexError:
+                # A reading thread took it in the meantime.
+                pass
+            else:
+                dropped = 1
+                self._dropped += 1
+                if self.idle and self.on_neglect is not None:
+                    self.on_neglect()
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        return dropped
+
+    def push_gap(self, message: Message[Any]) -> None:
+        """Take a gap, where the reader wants to be told."""
+        if self.gaps:
+            self.push(message)
+
+    def end(self, error: RealtimeError | None = None) -> None:
+        """Say that nothing more will come; what is in the buffer can still be read."""
+        if not self._ended:
+            self._error = error
+            self._ended = True
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the reader look again."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # -- the reader's side -------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    @property
+    def dropped(self) -> int:
+        """Messages that had to go because the reader was slow."""
+        return self._dropped
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to take, or nothing more to wait for."""
+        return bool(self._items) or self._ended or self._dropped != self._reported
+
+    def take(self) -> Message[Any] | None:
+        """The next message, or None when there is none at the moment.
+
+        Raises:
+            RealtimeError: Nothing more will come, because of this.
+        """
+        if self._dropped != self._reported:
+            missed = self._dropped - self._reported
+            self._reported += missed
+            if self.gaps:
+                return Message.gap(self._channel, "overflow", missed)
+        try:
+            message = self._items.popleft()
+        except IndexError:
+            if self._ended and self._error is not None:
+                raise self._error from None
+            return None
+        self.delivered += 1
+        return message
+
+    def wait_on(self, waiter: Waiter) -> bool:
+        """Arrange for `waiter` to be resolved at the next change; False when there is something to take already."""
+        self._waiter = waiter
+        # Looked at after the waiter is in place: a push from another thread can then not slip between.
+        if self.ready:
+            self._waiter = None
+            return False
+        return True
+
+    def clear(self) -> None:
+        """Throw away what is in the buffer."""
+        self._items.clear()
+
+    def detach(self) -> None:
+        """Say that the reader has left. Safe to call repeatedly."""
+        if not self._detached:
+            self._detached = True
+            self._items.clear()
+            if self._on_detach is not None:
+                self._on_detach(self)
+
+    async def messages(self) -> AsyncGenerator[Message[Any], None]:
+        """Iterate on the event loop; leaving the iteration detaches the reader."""
+        items = self._items
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                while items and self._dropped == self._reported:
+                    self.delivered += 1
+                    yield items.popleft()
+                message = self.take()
+                if message is not None:
+                    yield message
+                elif self._ended:
+                    return
+                else:
+                    waiter = loop.create_future()
+                    if self.wait_on(waiter):
+                        await waiter
+        finally:
+            self.detach()

@@ -1,0 +1,315 @@
+"""One channel in this process: what comes from Inngest, shared by everybody here who subscribes to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from pydantic import ValidationError
+
+from .channels import Channel, adapter_for
+from .consumer import Consumer
+from .datastream import DataStream
+from .envelope import Envelope
+from .errors import MessageValidationError, RealtimeError
+from .messages import GapReason, Message
+from .replay import Window
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from .upstream import State, Upstream
+
+__all__ = ["Counters", "Feed", "Perspective"]
+
+logger = logging.getLogger("inngest_realtime.feed")
+
+
+@dataclass
+class Counters:
+    """What has happened so far. Read from any thread."""
+
+    received: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+
+
+@dataclass(frozen=True)
+class Perspective:
+    """How a reader looks at a channel. Readers who look alike share each message, decoded and encoded once.
+
+    Attributes:
+        declaration: The channel's class, which says what types its topics have; None for a plain name.
+        topics: The names of the topics of interest.
+        validate: Whether data must fit its topic's type.
+    """
+
+    declaration: type[Channel] | None
+    topics: tuple[str, ...]
+    validate: bool = True
+    schemas: Mapping[str, TypeAdapter[Any]] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        schemas: dict[str, TypeAdapter[Any]] = {}
+        if self.validate and self.declaration is not None:
+            for topic in self.topics:
+                adapter = adapter_for(self.declaration, topic)
+                if adapter is not None:
+                    schemas[topic] = adapter
+        object.__setattr__(self, "schemas", schemas)
+
+
+class _Audience:
+    """The readers of one perspective."""
+
+    __slots__ = ("consumers", "events", "perspective")
+
+    def __init__(self, perspective: Perspective) -> None:
+        self.perspective = perspective
+        self.consumers: list[Consumer] = []
+        self.events = 0  # how many of them send events with an id
+
+    def view(self, envelope: Envelope, event_id: str | None) -> Message[Any] | MessageValidationError | None:
+        """The message as these readers see it; None when they don't."""
+        perspective = self.perspective
+        kind = envelope.kind
+        if envelope.topic not in perspective.topics and kind != "run":
+            return None
+        if kind == "data" and perspective.schemas:
+            schema = perspective.schemas.get(envelope.topic)
+            if schema is not None:
+                try:
+                    return Message(envelope, schema, schema.validate_json(bytes(envelope.data)), event_id)
+                except ValidationError as error:
+                    return _invalid(envelope, error)
+        return Message(envelope, None, msgspec.UNSET, event_id)
+
+
+class Feed:
+    """A channel's messages, its readers, and what it remembers.
+
+    Args:
+        channel: The channel's name.
+        counters: Shared by all feeds of a hub.
+        on_idle: Called when the last reader has left.
+        on_failed: Called when nothing more will come.
+    """
+
+    __slots__ = (
+        "_audiences",
+        "_counters",
+        "_error_watchers",
+        "_holds",
+        "_on_failed",
+        "_on_idle",
+        "_state_watchers",
+        "_streams",
+        "_window",
+        "channel",
+        "confirmed",
+        "state",
+        "topics",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        channel: str,
+        upstream: Upstream,
+        *,
+        counters: Counters,
+        on_idle: Callable[[Feed], None],
+        on_failed: Callable[[Feed], None],
+    ) -> None:
+        self.channel = channel
+        self.upstream = upstream
+        self.topics: dict[str, None] = {}
+        self.confirmed: set[str] = set()
+        self.state: State = upstream.state
+        self._counters = counters
+        self._on_idle = on_idle
+        self._on_failed = on_failed
+        self._audiences: dict[Perspective, _Audience] = {}
+        self._streams: dict[str, DataStream] = {}
+        self._state_watchers: list[Callable[[State], None]] = []
+        self._error_watchers: list[tuple[Perspective, Callable[[RealtimeError], None]]] = []
+        self._window: Window | None = None
+        self._holds = 0
+
+    # -- readers --------------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Keep the feed while someone is about to read it."""
+        self._holds += 1
+
+    def let_go(self) -> None:
+        self._holds -= 1
+        self._check_idle()
+
+    @property
+    def idle(self) -> bool:
+        return not self._audiences and not self._holds
+
+    def _check_idle(self) -> None:
+        if self.idle:
+            self._on_idle(self)
+
+    def attach(
+        self, perspective: Perspective, consumer: Consumer, *, events: bool = False, after: str | None = None
+    ) -> None:
+        """Let a reader have what comes from now on.
+
+        Args:
+            events: Whether it sends events with an id.
+            after: The id of the last event it has had: what came since is given to it first, or a gap.
+        """
+        audience = self._audiences.get(perspective)
+        if audience is None:
+            audience = self._audiences[perspective] = _Audience(perspective)
+        if after:
+            self._resume(audience, consumer, after)
+        audience.consumers.append(consumer)
+        audience.events += events
+
+    def detach(self, perspective: Perspective, consumer: Consumer, *, events: bool = False) -> None:
+        audience = self._audiences.get(perspective)
+        if audience is None or consumer not in audience.consumers:
+            return
+        audience.consumers.remove(consumer)
+        audience.events -= events
+        if not audience.consumers:
+            del self._audiences[perspective]
+            self._check_idle()
+
+    def _resume(self, audience: _Audience, consumer: Consumer, after: str) -> None:
+        missed = None if self._window is None else self._window.since(after, audience.perspective.topics)
+        if missed is None:
+            self._counters.gaps += 1
+            consumer.push_gap(Message.gap(self.channel, "expired"))
+            return
+        for envelope, event_id in missed:
+            if isinstance(envelope, str):
+                consumer.push_gap(Message.gap(self.channel, envelope))
+                continue
+            message = audience.view(envelope, event_id)
+            if isinstance(message, Message):
+                consumer.push(message)
+
+    def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
+        """Call `watcher` with each new state; returns what ends it."""
+        self._state_watchers.append(watcher)
+        return lambda: self._state_watchers.remove(watcher)
+
+    def watch_errors(self, perspective: Perspective, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
+        """Call `watcher` with what can't be delivered to readers of this perspective; returns what ends it."""
+        entry = (perspective, watcher)
+        self._error_watchers.append(entry)
+        return lambda: self._error_watchers.remove(entry)
+
+    # -- what the upstream calls ----------------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope) -> None:
+        """Take a message from Inngest and give it to everybody."""
+        if envelope.topic not in self.topics and envelope.kind != "run":
+            logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
+            return
+        counters = self._counters
+        counters.received += 1
+        if envelope.stream_id is not None:
+            self._follow_stream(envelope, envelope.stream_id)
+        window = self._window
+        if window is None:
+            window = self._window = Window()
+        window.add(envelope)
+        for audience in list(self._audiences.values()):
+            event_id = window.position(envelope, audience.perspective.topics) if audience.events else None
+            message = audience.view(envelope, event_id)
+            if isinstance(message, Message):
+                for consumer in audience.consumers:
+                    dropped = consumer.push(message)
+                    if dropped:
+                        counters.dropped += dropped
+                        counters.gaps += 1
+                counters.delivered += len(audience.consumers)
+            elif message is not None:
+                for perspective, watcher in list(self._error_watchers):
+                    if perspective == audience.perspective:
+                        watcher(message)
+
+    def _follow_stream(self, envelope: Envelope, stream_id: str) -> None:
+        if envelope.kind == "datastream-start":
+            envelope.stream = self._streams[stream_id] = DataStream(
+                stream_id, channel=envelope.channel, topic=envelope.topic
+            )
+        elif envelope.kind == "datastream-end":
+            stream = self._streams.pop(stream_id, None)
+            if stream is not None:
+                stream.end()
+        elif (stream := self._streams.get(stream_id)) is not None:
+            stream.feed(msgspec.json.decode(envelope.data, type=str))
+
+    def gap(self, reason: GapReason, missed: int | None = None) -> None:
+        """Tell everybody that something may have been missed."""
+        self._counters.gaps += 1
+        if reason == "reconnect":
+            for stream_id in list(self._streams):
+                self.interrupted(stream_id)
+        if self._window is not None:
+            self._window.add_gap(reason)
+        message = Message.gap(self.channel, reason, missed)
+        for audience in list(self._audiences.values()):
+            for consumer in list(audience.consumers):
+                consumer.push_gap(message)
+
+    def interrupted(self, stream_id: str) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            stream.end("the connection to Inngest was lost")
+
+    def report(self, error: RealtimeError) -> None:
+        """Tell everybody of a message that could not be delivered."""
+        for _, watcher in list(self._error_watchers):
+            watcher(error)
+
+    def fail(self, error: RealtimeError) -> None:
+        """End every reader: nothing more will come."""
+        self.end(error)
+        self._on_failed(self)
+
+    def end(self, error: RealtimeError | None = None) -> None:
+        """End every reader, with the error if there is one."""
+        for stream in self._streams.values():
+            stream.end("the subscription was closed")
+        self._streams.clear()
+        for audience in list(self._audiences.values()):
+            for consumer in list(audience.consumers):
+                consumer.end(error)
+
+    def state_changed(self, state: State) -> None:
+        self.state = state
+        for watcher in list(self._state_watchers):
+            watcher(state)
+
+    def prune(self) -> None:
+        """Let go of what is too old to be replayed."""
+        if self._window is not None:
+            self._window.prune()
+
+
+def _invalid(envelope: Envelope, cause: ValidationError) -> MessageValidationError:
+    error = MessageValidationError(
+        f"A message on channel {envelope.channel!r} does not fit the type of topic {envelope.topic!r} "
+        f"({cause.error_count()} errors) and was not delivered. Publish what the topic declares, or subscribe with "
+        "validate=False.",
+        channel=envelope.channel,
+        topic=envelope.topic,
+    )
+    error.__cause__ = cause
+    # The input stays out of the log: it may be large, and it is the application's.
+    logger.error("%s %s", error, cause.errors(include_input=False, include_url=False, include_context=False))
+    return error

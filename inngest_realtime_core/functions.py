@@ -1,0 +1,115 @@
+"""The documented standalone forms: for one call, without a `Realtime` to keep.
+
+Each makes a `Realtime` for the call alone and closes it afterwards; an application that calls them again and again
+shares connections by making one `Realtime` and using its methods.
+"""
+
+from __future__ import annotations
+
+from .blocking import run_blocking
+from .blocking_subscription import BlockingSubscription
+from .channels import Channel
+from .realtime import Realtime, Topics
+from .settings import HasSettings, InngestApp
+from .subscription import OnError, OnMessage, OnState, PendingSubscription
+from .tokens import ClientSubscriptionToken
+
+__all__ = [
+    "get_client_subscription_token",
+    "get_client_subscription_token_sync",
+    "subscribe",
+    "subscribe_sync",
+]
+
+
+async def get_client_subscription_token(
+    app: InngestApp | HasSettings | None = None, *, channel: Channel | str, topics: Topics | None = None
+) -> ClientSubscriptionToken:
+    """Mint a token with which a browser can subscribe to these topics for a minute.
+
+    Args:
+        app: The application's `inngest.Inngest`, or a `Realtime`; None reads the environment.
+        topics: Names or topics; None means all that the channel's class declares.
+
+    Raises:
+        ChannelError, TopicError: The channel or a topic is not acceptable.
+        InngestError: Inngest refused, did not answer, or answered something else.
+        ConfigurationError: The settings are wrong, or there is no signing key where one is needed.
+    """
+    if isinstance(app, Realtime):
+        return await app.get_client_subscription_token(channel=channel, topics=topics)
+    async with Realtime(app) as realtime:
+        return await realtime.get_client_subscription_token(channel=channel, topics=topics)
+
+
+def get_client_subscription_token_sync(
+    app: InngestApp | HasSettings | None = None, *, channel: Channel | str, topics: Topics | None = None
+) -> ClientSubscriptionToken:
+    """`get_client_subscription_token` for threads. It blocks."""
+    return run_blocking(lambda: get_client_subscription_token(app, channel=channel, topics=topics))
+
+
+def subscribe(
+    *,
+    app: InngestApp | HasSettings | None = None,
+    channel: Channel | str,
+    topics: Topics | None = None,
+    key: str | None = None,
+    api_base_url: str | None = None,
+    validate: bool = True,
+    gaps: bool = True,
+    on_message: OnMessage | None = None,
+    on_error: OnError | None = None,
+    on_state: OnState | None = None,
+) -> PendingSubscription:
+    """Subscribe to topics of a channel: `await` the result, or enter it with `async with`.
+
+    `Realtime.subscribe` tells of the arguments and errors.
+
+    Args:
+        app: The application's `inngest.Inngest`, or a `Realtime`, whose connections are then shared; None reads the
+            environment.
+    """
+    # Alone, there is nobody to keep a connection for when the subscription has ended.
+    realtime = app if isinstance(app, Realtime) else Realtime(app, api_base_url=api_base_url, linger=0)
+    return realtime.subscribe(
+        channel=channel,
+        topics=topics,
+        key=key,
+        api_base_url=api_base_url if realtime is app else None,
+        validate=validate,
+        gaps=gaps,
+        on_message=on_message,
+        on_error=on_error,
+        on_state=on_state,
+    )
+
+
+def subscribe_sync(
+    *,
+    app: InngestApp | HasSettings | None = None,
+    channel: Channel | str,
+    topics: Topics | None = None,
+    key: str | None = None,
+    api_base_url: str | None = None,
+    validate: bool = True,
+    gaps: bool = True,
+    on_message: OnMessage | None = None,
+    on_error: OnError | None = None,
+    on_state: OnState | None = None,
+) -> BlockingSubscription:
+    """`subscribe` for threads: returns the open subscription; iterate it with `for`."""
+    return BlockingSubscription.open(
+        subscribe(
+            app=app,
+            channel=channel,
+            topics=topics,
+            key=key,
+            api_base_url=api_base_url,
+            validate=validate,
+            gaps=gaps,
+            on_message=on_message,
+            on_error=on_error,
+            on_state=on_state,
+        )
+    )

@@ -1,0 +1,143 @@
+"""The readers of one subscription, however many streams it has been asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .consumer import Consumer
+from .errors import RealtimeError
+from .feed import Feed, Perspective
+from .messages import Message
+
+if TYPE_CHECKING:
+    from .hub import Hub
+    from .upstream import State
+
+__all__ = ["Readers"]
+
+
+class Readers:
+    """The readers of one subscription. It outlives the `Subscription` object while a stream of it is being read."""
+
+    __slots__ = (
+        "_attached",
+        "_hub",
+        "_watches",
+        "active",
+        "channel",
+        "closed",
+        "feed",
+        "gaps",
+        "held",
+        "neglected",
+        "own",
+        "perspective",
+    )
+
+    def __init__(self, hub: Hub, feed: Feed, perspective: Perspective, *, gaps: bool) -> None:
+        self._hub = hub
+        self._attached: dict[Consumer, bool] = {}
+        self._watches: list[Callable[[], None]] = []
+        self.feed = feed
+        self.channel = feed.channel
+        self.perspective = perspective
+        self.gaps = gaps
+        self.active = 0
+        self.held = False
+        self.closed = False
+        self.neglected = False
+        self.own: Consumer | None = None
+
+    @property
+    def hub(self) -> Hub:
+        return self._hub
+
+    def add(
+        self,
+        *,
+        events: bool = False,
+        after: str | None = None,
+        active: bool = True,
+    ) -> Consumer:
+        """Attach a reader of what comes from now on."""
+        consumer = Consumer(self.channel, self._hub.options.buffer_size, gaps=self.gaps, on_detach=self._left)
+        consumer.idle = not active
+        self.active += active
+        self._attached[consumer] = events
+        self.feed.attach(self.perspective, consumer, events=events, after=after)
+        return consumer
+
+    def activate(self, consumer: Consumer) -> None:
+        """Count a reader that has only been collecting so far."""
+        if consumer.idle:
+            consumer.idle = False
+            self.active += 1
+
+    def collect(self) -> None:
+        """Start to keep what comes for the one who iterates the subscription itself, who may never do so."""
+        self.own = self.add(active=False)
+        self.own.on_neglect = lambda: self._hub.loop.call_soon(self._neglect) and None
+
+    def _neglect(self) -> None:
+        # Nobody has read for a whole buffer's length: collecting on would cost every message for nothing.
+        if self.own is not None and self.own.idle:
+            self.own.detach()
+            self.neglected = True
+
+    def iterate(self) -> Consumer | None:
+        """The reader for the one who iterates the subscription itself; None when a callback has it."""
+        if self.neglected and not self.closed:
+            self.neglected = False
+            self.own = self.add()
+            self.own.push_gap(Message.gap(self.channel, "overflow"))
+        elif self.own is not None and not self.closed:
+            self.activate(self.own)
+        return self.own
+
+    def watch_state(self, watcher: Callable[[State], None]) -> None:
+        self._watches.append(self.feed.watch_state(watcher))
+
+    def watch_errors(self, watcher: Callable[[RealtimeError], None]) -> None:
+        self._watches.append(self.feed.watch_errors(self.perspective, watcher))
+
+    def _left(self, consumer: Consumer) -> None:
+        # A generator may be finalised on any thread; feeds belong to their loop.
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._hub.loop:
+            self._remove(consumer)
+        else:
+            with contextlib.suppress(RuntimeError):
+                self._hub.loop.call_soon_threadsafe(self._remove, consumer)
+
+    def _remove(self, consumer: Consumer) -> None:
+        events = self._attached.pop(consumer, None)
+        if events is None:
+            return
+        if not consumer.idle:
+            self.active -= 1
+        self.feed.detach(self.perspective, consumer, events=events)
+        if self.active == 0 and not self.held and not self.closed:
+            self.close()
+
+    def close(self) -> None:
+        """Take every reader off the channel; what is in their buffers can still be read."""
+        if self.closed:
+            return
+        self.closed = True
+        attached, self._attached = self._attached, {}
+        for consumer, events in attached.items():
+            consumer.end()
+            self.feed.detach(self.perspective, consumer, events=events)
+        for unwatch in self._watches:
+            unwatch()
+
+    def abandon(self) -> None:
+        """Take note that nobody can iterate the subscription itself any more."""
+        if self.own is not None and self.own.idle and not self.held:
+            self.own.detach()

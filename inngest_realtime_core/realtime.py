@@ -1,0 +1,425 @@
+"""The `Realtime` object: subscribe, mint, publish; from any number of event loops, and from threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+import httpx
+
+from . import publishing
+from .blocking import run_blocking
+from .channels import Channel, adapter_for, resolve_channel, resolve_topics
+from .connection import Liveness
+from .errors import ConfigurationError
+from .feed import Counters, Perspective
+from .hub import Hub, HubOptions, Source
+from .readers import Readers
+from .settings import HasSettings, InngestApp, Settings
+from .shutdown import end_streams_on_signals
+from .subscription import OnError, OnMessage, OnState, PendingSubscription, Subscription
+from .tokens import ClientSubscriptionToken
+from .topics import Topic, TopicRef
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from .blocking_subscription import BlockingSubscription
+
+__all__ = ["Realtime", "Stats"]
+
+T = TypeVar("T")
+Topics = Sequence["str | Topic[Any] | TopicRef[Any]"]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A look at a `Realtime`, over all its event loops.
+
+    Attributes:
+        sockets: WebSockets to Inngest that are open.
+        channels: Channels that are kept, those included whose last reader left a short while ago.
+        received: Messages received from Inngest.
+        delivered: Messages given to readers; one for three readers counts three times.
+        dropped: Messages that went because a reader was slow.
+        gaps: Times that readers may have missed something.
+        reconnects: Connections that were lost and made again.
+    """
+
+    sockets: int
+    channels: int
+    received: int
+    delivered: int
+    dropped: int
+    gaps: int
+    reconnects: int
+
+
+class Realtime:
+    """Inngest Realtime for one application.
+
+    Args:
+        app: The application's `inngest.Inngest`, or another `Realtime` for its settings; None reads the environment.
+        api_base_url: The address of Inngest; see `Settings.resolve` for where it comes from otherwise.
+        client_api_base_url: The address of Inngest that browsers are told, when it differs.
+        signing_key: `signkey-<env>-<hex>`; the dev server needs none.
+        signing_key_fallback: Tried when the signing key is refused.
+        env: The branch environment.
+        ping_interval: Seconds between two pings on a connection to Inngest.
+        ping_timeout: Seconds after which an unanswered ping means that the connection is dead.
+        buffer_size: Messages held for each reader; a slower reader loses the oldest and is told with a gap.
+        linger: Seconds that a channel is kept after its last reader left, so that a page reload loses nothing.
+        multiplex: Whether many channels ride on one WebSocket.
+
+    Raises:
+        ConfigurationError: An argument, the app or the environment is wrong.
+    """
+
+    def __init__(
+        self,
+        app: InngestApp | HasSettings | None = None,
+        *,
+        api_base_url: str | None = None,
+        client_api_base_url: str | None = None,
+        signing_key: str | None = None,
+        signing_key_fallback: str | None = None,
+        env: str | None = None,
+        ping_interval: float = 10.0,
+        ping_timeout: float = 10.0,
+        buffer_size: int = 1024,
+        linger: float = 30.0,
+        multiplex: bool = True,
+    ) -> None:
+        for name, value, least in (
+            ("ping_interval", ping_interval, 0.001),
+            ("ping_timeout", ping_timeout, 0.001),
+            ("buffer_size", buffer_size, 1),
+            ("linger", linger, 0),
+        ):
+            if not value >= least:
+                raise ConfigurationError(f"{name}={value!r} is too small: expected at least {least}.")
+        self.settings = Settings.resolve(
+            app,
+            api_base_url=api_base_url,
+            client_api_base_url=client_api_base_url,
+            signing_key=signing_key,
+            signing_key_fallback=signing_key_fallback,
+            env=env,
+        )
+        self._options = HubOptions(
+            buffer_size=buffer_size,
+            linger=linger,
+            multiplex=multiplex,
+            liveness=Liveness(ping_interval, ping_timeout),
+        )
+        self._counters = Counters()
+        self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._shutting_down = False
+
+    def __repr__(self) -> str:
+        return f"<Realtime {self.settings.api_base_url}>"
+
+    # -- tokens ---------------------------------------------------------------------------------------------------
+
+    async def get_client_subscription_token(
+        self, *, channel: Channel | str, topics: Topics | None = None
+    ) -> ClientSubscriptionToken:
+        """Mint a token with which a browser can subscribe to these topics, and to nothing else, for a minute.
+
+        Equal requests within two seconds share one token: authorize each of them before.
+
+        Args:
+            topics: Names or topics; None means all that the channel's class declares.
+
+        Raises:
+            ChannelError, TopicError: The channel or a topic is not acceptable.
+            InngestError: Inngest refused, did not answer, or answered something else.
+            ConfigurationError: There is no signing key where one is needed.
+        """
+        name = resolve_channel(channel).name
+        wanted = resolve_topics(channel, topics)
+        token = await self._hub().token([(name, topic) for topic in wanted])
+        return ClientSubscriptionToken(token, self.settings.client_api_base_url)
+
+    def get_client_subscription_token_sync(
+        self, *, channel: Channel | str, topics: Topics | None = None
+    ) -> ClientSubscriptionToken:
+        """`get_client_subscription_token` for threads. It blocks."""
+        return run_blocking(lambda: self.get_client_subscription_token(channel=channel, topics=topics))
+
+    # -- subscribing ----------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        *,
+        channel: Channel | str,
+        topics: Topics | None = None,
+        key: str | None = None,
+        api_base_url: str | None = None,
+        validate: bool = True,
+        gaps: bool = True,
+        on_message: OnMessage | None = None,
+        on_error: OnError | None = None,
+        on_state: OnState | None = None,
+    ) -> PendingSubscription:
+        """Subscribe to topics of a channel. `await` the result, or enter it with `async with`.
+
+        The subscription is open once Inngest is proved to deliver: what is published after that is never lost to a
+        race. A lost connection is made again, and a gap says that something may have been missed.
+
+        Args:
+            topics: Names or topics; None means all that the channel's class declares.
+            key: A token minted elsewhere; used for as long as it is valid.
+            api_base_url: Another Inngest than this object's.
+            validate: Whether data must fit the type that its topic declares; what does not is logged and left out.
+            gaps: Whether messages of kind `gap` say that something may have been missed.
+            on_message: Called with each message, one after the other; may be async. What it raises goes to `on_error`.
+            on_error: Called with what `on_message` raised, and with what could not be delivered; may be async.
+            on_state: Called with `open`, `reconnecting` and `closed` as the connection changes.
+
+        Raises (when awaited or entered):
+            ChannelError, TopicError: The channel or a topic is not acceptable.
+            InngestError: Inngest refused, did not answer, or answered something else.
+            ShuttingDownError: The process is shutting down.
+        """
+        resolved = resolve_channel(channel)
+        perspective = Perspective(resolved.declaration, resolve_topics(channel, topics), validate)
+        source = Source(api_base_url, key)
+
+        async def open_readers() -> Readers:
+            hub = self._hub()
+            feed = await hub.open(resolved.name, perspective.topics, source)
+            return Readers(hub, feed, perspective, gaps=gaps)
+
+        def finish(subscription: Subscription) -> None:
+            if on_state is not None:
+                subscription.watch(on_state)
+            if on_error is not None:
+                subscription.report_to(on_error)
+            if on_message is not None:
+                subscription.deliver_to(on_message, on_error)
+
+        return PendingSubscription(open_readers, finish)
+
+    def subscribe_sync(
+        self,
+        *,
+        channel: Channel | str,
+        topics: Topics | None = None,
+        key: str | None = None,
+        api_base_url: str | None = None,
+        validate: bool = True,
+        gaps: bool = True,
+        on_message: OnMessage | None = None,
+        on_error: OnError | None = None,
+        on_state: OnState | None = None,
+    ) -> BlockingSubscription:
+        """`subscribe` for threads: returns the open subscription; iterate it with `for`.
+
+        Callbacks run on the background event loop that all blocking calls of a process share.
+        """
+        from .blocking_subscription import BlockingSubscription
+
+        pending = self.subscribe(
+            channel=channel,
+            topics=topics,
+            key=key,
+            api_base_url=api_base_url,
+            validate=validate,
+            gaps=gaps,
+            on_message=on_message,
+            on_error=on_error,
+            on_state=on_state,
+        )
+        return BlockingSubscription.open(pending)
+
+    # -- publishing -----------------------------------------------------------------------------------------------
+
+    @overload
+    async def publish(
+        self, topic: TopicRef[T], data: T, *, run_id: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> None: ...
+    @overload
+    async def publish(
+        self,
+        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    async def publish(
+        self,
+        topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish a message. What Inngest would lose or change silently is refused before it is sent.
+
+        Args:
+            topic: A topic of a channel (`channel.status`), or a pair of a channel and a topic's name.
+            data: What the topic's type says, or any data that has a JSON form; at most 512 KiB of JSON.
+            run_id: The function run's id, a ULID.
+            metadata: A JSON object that goes along.
+
+        Raises:
+            PublishError: The data does not fit the topic, has no JSON form, or is too large.
+            ChannelError, TopicError: The channel or the topic is not acceptable.
+            InngestError: Inngest refused, did not answer, or answered something else.
+        """
+        channel, name, adapter = _target(topic)
+        async with self._hub().http() as http:
+            await publishing.publish(
+                http, self.settings, channel, name, data, adapter=adapter, run_id=run_id, metadata=metadata
+            )
+
+    @overload
+    def publish_sync(
+        self, topic: TopicRef[T], data: T, *, run_id: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> None: ...
+    @overload
+    def publish_sync(
+        self,
+        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None: ...
+    def publish_sync(
+        self,
+        topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`publish` for threads. It blocks."""
+        run_blocking(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata))
+
+    async def publish_stream(
+        self,
+        topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        chunks: Iterable[str] | AsyncIterable[str],
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish a text as a data stream while it comes into being; no character is cut.
+
+        Args:
+            topic: A topic of a channel, or a pair of a channel and a topic's name.
+            chunks: The parts of the text; at most 1,000 pieces of 1,024 bytes are sent.
+
+        Raises:
+            PublishError: The text is too long, or a part is not a text.
+            InngestError: Inngest refused, did not answer, or answered something else.
+        """
+        channel, name, _ = _target(topic)
+        async with self._hub().http() as http:
+            await publishing.publish_stream(
+                http, self.settings, channel, name, chunks, run_id=run_id, metadata=metadata
+            )
+
+    def publish_stream_sync(
+        self,
+        topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        chunks: Iterable[str],
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`publish_stream` for threads. It blocks, and takes `chunks` in the calling thread."""
+        channel, name, _ = _target(topic)
+        with httpx.Client() as http:
+            publishing.publish_stream_sync(http, self.settings, channel, name, chunks, run_id=run_id, metadata=metadata)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Numbers for a health page or a metric. Callable from any thread."""
+        with self._lock:
+            hubs = list(self._hubs.values())
+        counters = self._counters
+        return Stats(
+            sockets=sum(hub.sockets for hub in hubs),
+            channels=sum(hub.channels for hub in hubs),
+            received=counters.received,
+            delivered=counters.delivered,
+            dropped=counters.dropped,
+            gaps=counters.gaps,
+            reconnects=counters.reconnects,
+        )
+
+    @property
+    def is_shutting_down(self) -> bool:
+        return self._shutting_down
+
+    def begin_shutdown(self) -> None:
+        """End all streams and open no new ones. For hosts that tell of a shutdown; callable from any thread.
+
+        Under uvicorn and other servers that take SIGTERM on the main thread it is called for you.
+        """
+        self._shutting_down = True
+        for hub in list(self._hubs.values()):
+            with contextlib.suppress(RuntimeError):
+                hub.loop.call_soon_threadsafe(hub.end_streams)
+
+    async def close(self) -> None:
+        """End all that runs on this event loop. Returns when no task and no socket of it is left."""
+        hub = self._hubs.pop(asyncio.get_running_loop(), None)
+        if hub is not None:
+            await hub.close()
+
+    def close_sync(self) -> None:
+        """End all that runs on the background event loop. It blocks."""
+        run_blocking(self.close)
+
+    async def __aenter__(self) -> Realtime:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _hub(self) -> Hub:
+        loop = asyncio.get_running_loop()
+        hub = self._hubs.get(loop)
+        if hub is None:
+            with self._lock:
+                if self._pid != os.getpid():
+                    # After a fork: the loops, sockets and timers of the parent are not ours to touch.
+                    self._hubs = weakref.WeakKeyDictionary()
+                    self._pid = os.getpid()
+                hub = self._hubs[loop] = Hub(
+                    self.settings, self._options, self._counters, on_stream=self._stream_begins
+                )
+            hub.shutting_down = self._shutting_down
+        return hub
+
+    def _stream_begins(self) -> None:
+        end_streams_on_signals(self)
+
+
+def _target(
+    topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+) -> tuple[str, str, TypeAdapter[Any] | None]:
+    """The names of a channel and a topic, and the type of what is published there."""
+    if isinstance(topic, TopicRef):
+        return topic.channel.name, topic.name, topic.adapter
+    channel, name = topic
+    resolved = resolve_channel(channel)
+    (checked,) = resolve_topics(channel, [name])
+    return resolved.name, checked, adapter_for(resolved.declaration, checked)

@@ -1,0 +1,160 @@
+"""Server-sent events: what `text/event-stream` responses are made of.
+
+Async streams are `async def` generators: web servers clean up no other kind of iterator when a client disconnects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+
+from .consumer import Consumer
+
+__all__ = ["EVENT_STREAM_HEADERS", "HEARTBEAT", "MEDIA_TYPE", "encoded_stream", "event_stream", "farewell", "greeting"]
+
+MEDIA_TYPE: Final = "text/event-stream"
+
+EVENT_STREAM_HEADERS: Final = {
+    # A proxy that buffers or compresses would hold events back.
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+"""The headers that every event stream is sent with, beside its media type."""
+
+HEARTBEAT: Final = b": heartbeat\n\n"
+"""A comment: it keeps proxies from timing out, and shows a server that a client is gone."""
+
+_RETRY: Final = 1_000  # milliseconds
+_WRITE: Final = 64 * 1024  # bytes of waiting events that leave in one write
+
+
+def greeting() -> bytes:
+    """The first bytes of a stream: they tell how soon to reconnect, and that the stream is open."""
+    return b"retry: %d\n: open\n\n" % _RETRY
+
+
+def farewell() -> bytes:
+    """The last bytes before a restart: clients come back spread over a while, not all at once."""
+    return b"retry: %d\n: closing\n\n" % random.randint(_RETRY // 2, _RETRY * 3)
+
+
+class _Pulse:
+    """Wakes a reader when it has been silent for an interval. One timer a stream, not one a message."""
+
+    def __init__(self, consumer: Consumer, interval: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._consumer = consumer
+        self._interval = interval
+        self._last = self._loop.time()
+        self._timer = self._loop.call_later(interval, self._beat)
+        self.due = False
+
+    def sent(self) -> None:
+        self._last = self._loop.time()
+        self.due = False
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        silent = self._loop.time() - self._last
+        if silent >= self._interval:
+            self.due = True
+            self._consumer.wake()
+            silent = 0.0
+        self._timer = self._loop.call_later(self._interval - silent, self._beat)
+
+
+async def encoded_stream(consumer: Consumer, *, heartbeat: float | None) -> AsyncGenerator[bytes, None]:
+    """One `data: {...}` event for each message, as clients of the TypeScript SDK know them.
+
+    Args:
+        heartbeat: Seconds of silence after which a comment is sent; None sends none.
+    """
+    pulse = None if heartbeat is None else _Pulse(consumer, heartbeat)
+    loop = asyncio.get_running_loop()
+    try:
+        while True:
+            message = consumer.take()
+            if message is not None:
+                if pulse is not None:
+                    pulse.sent()
+                yield message.to_sse()
+            elif consumer.ended:
+                return
+            elif pulse is not None and pulse.due:
+                pulse.sent()
+                yield HEARTBEAT
+            else:
+                waiter = loop.create_future()
+                if consumer.wait_on(waiter):
+                    await waiter
+    finally:
+        if pulse is not None:
+            pulse.stop()
+        consumer.detach()
+
+
+async def event_stream(
+    consumer: Consumer,
+    *,
+    heartbeat: float,
+    recheck: Callable[[], Awaitable[bool]] | None = None,
+    recheck_every: float | None = None,
+    leaving: Callable[[], bool] = lambda: False,
+) -> AsyncGenerator[bytes, None]:
+    """The body of an endpoint's stream: a greeting at once, events with ids, heartbeats, a farewell.
+
+    Events that wait leave in one write.
+
+    Args:
+        heartbeat: Seconds of silence after which a comment is sent.
+        recheck: Asked again and again whether the stream may go on.
+        recheck_every: Seconds between two questions, rounded up to the next heartbeat.
+        leaving: Whether the process is about to stop.
+    """
+    pulse = _Pulse(consumer, heartbeat if recheck_every is None else min(heartbeat, recheck_every))
+    loop = asyncio.get_running_loop()
+    checked = loop.time()
+    try:
+        yield greeting()
+        pulse.sent()
+        while True:
+            if recheck is not None and recheck_every is not None and loop.time() - checked >= recheck_every:
+                if not await recheck():
+                    return
+                checked = loop.time()
+            chunk = waiting_events(consumer)
+            if chunk:
+                yield chunk
+                pulse.sent()
+            elif consumer.ended:
+                if leaving():
+                    yield farewell()
+                return
+            elif pulse.due:
+                yield HEARTBEAT
+                pulse.sent()
+            else:
+                waiter = loop.create_future()
+                if consumer.wait_on(waiter):
+                    await waiter
+    finally:
+        pulse.stop()
+        consumer.detach()
+
+
+def waiting_events(consumer: Consumer) -> bytes:
+    """All events that wait, up to a sensible size of one write; empty when none does."""
+    message = consumer.take()
+    if message is None:
+        return b""
+    events = [message.to_event()]
+    size = len(events[0])
+    while size < _WRITE and (message := consumer.take()) is not None:
+        event = message.to_event()
+        events.append(event)
+        size += len(event)
+    return events[0] if len(events) == 1 else b"".join(events)
