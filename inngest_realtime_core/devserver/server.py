@@ -199,7 +199,7 @@ class DevServer:
         while not condition(stats := self.stats()):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"The condition did not hold within {timeout} s. The last counts were {stats}.")
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
         return stats
 
     def until_sync(self, condition: Callable[[Stats], bool], *, timeout: float = 5.0) -> Stats:
@@ -212,6 +212,8 @@ class DevServer:
         self, channel: str, topic: str, data: object, *, run_id: str = "", metadata: str = "", kind: str = "data"
     ) -> None:
         """Publish as `POST publish` does: bytes are the request's body, all else is encoded as JSON.
+
+        Like Inngest's, it waits while a subscriber of the topic has more than about 3 MB unread.
 
         Args:
             channel: The channel's name.

@@ -69,6 +69,7 @@ class SseConnection:
         """Send nothing any more."""
         self._frozen = True
         self._unsent.clear()
+        self._drained.set()
 
     async def respond(self, receive: Receive, send: Send) -> None:
         """Send the response until the client leaves, its time is over or the server ends it."""
@@ -85,8 +86,7 @@ class SseConnection:
         finally:
             lifetime.cancel()
             leaving.cancel()
-            self._frozen = True
-            self._drained.set()
+            self.freeze()
             self._node.leave(self)
 
     async def _pump(self, send: Send) -> None:

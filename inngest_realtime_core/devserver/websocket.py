@@ -92,7 +92,6 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_connections.discard(self)
         self._fall_silent()
-        self._writable.set()
         if self._joined:
             self._node.leave(self)
 
@@ -292,6 +291,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _fall_silent(self) -> None:
         self._silent = True
+        self._writable.set()  # nobody waits for one who gets nothing
         self._unsent.clear()
         self._inbox.clear()
         for timer in (self._keepalive, self._registering):
