@@ -65,6 +65,8 @@ def _validated(data: object, adapter: TypeAdapter[Any]) -> object:
 def _encode(value: object, name: str) -> bytes:
     try:
         text = json.dumps(_plain(value, name), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except PublishError:
+        raise
     except RecursionError:
         raise PublishError(f"{name} is nested too deeply, or contains itself.") from None
     except ValueError as error:
