@@ -249,8 +249,8 @@ def _own_parameters(cls: type[Channel], local_names: Mapping[str, Any]) -> dict[
                 continue
             try:
                 annotation = _evaluate(annotation, cls, local_names)
-            except NameError:
-                pass  # defined further down in the module, perhaps: evaluated at the first use
+            except Exception:
+                pass  # perhaps defined further down in the module: evaluated, and complained about, at its first use
         if ClassVar in (annotation, typing.get_origin(annotation)):
             continue
         if isinstance(vars(cls).get(name), Topic):
