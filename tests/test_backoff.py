@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from inngest_realtime_core import backoff
+from inngest_realtime_core.backoff import Backoff, Circuit
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    random.seed(7)
+
+
+def ceilings(delays: Backoff, attempts: int) -> list[float]:
+    """The largest of many draws per attempt, over fresh objects: close to the ceiling of each."""
+    return [delays.next_delay() for _ in range(attempts)]
+
+
+def test_delays_double_up_to_the_cap_with_full_jitter() -> None:
+    samples = [ceilings(Backoff(base=1.0, cap=8.0), 6) for _ in range(400)]
+    for attempt, ceiling in enumerate([1.0, 2.0, 4.0, 8.0, 8.0, 8.0]):
+        drawn = [sample[attempt] for sample in samples]
+        assert 0.97 * ceiling < max(drawn) <= ceiling
+        assert min(drawn) < 0.03 * ceiling
+        assert 0.4 * ceiling < sum(drawn) / len(drawn) < 0.6 * ceiling
+
+
+def test_delays_stay_finite_for_ever() -> None:
+    delays = Backoff(base=1.0, cap=8.0)
+    assert all(delays.next_delay() <= 8.0 for _ in range(3_000))
+
+
+def test_a_server_that_accepts_and_drops_does_not_reset_them() -> None:
+    delays = Backoff(base=1.0, cap=1_000.0, settle=60.0)
+    for _ in range(9):
+        delays.opened()
+        delays.next_delay()
+    assert max(ceilings(Backoff(base=1.0), 1) + [delays.next_delay()]) > 1.0
+
+
+def test_a_connection_that_lived_resets_them() -> None:
+    delays = Backoff(base=1.0, cap=1_000.0, settle=0.0)
+    for _ in range(50):
+        delays.opened()
+        assert delays.next_delay() <= 1.0
+
+
+async def test_the_circuit_lets_all_through_while_all_is_well() -> None:
+    circuit = Circuit(threshold=2)
+    circuit.failed()
+    await asyncio.wait_for(asyncio.gather(*(circuit.wait() for _ in range(100))), 0.5)
+    assert not circuit.open
+
+
+async def test_an_open_circuit_spaces_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff.Circuit, "_SPACING", 0.1)
+    circuit = Circuit(threshold=2)
+    circuit.failed()
+    circuit.failed()
+    assert circuit.open
+    began = time.monotonic()
+    passed: list[float] = []
+
+    async def attempt() -> None:
+        await circuit.wait()
+        passed.append(time.monotonic() - began)
+
+    await asyncio.gather(*(attempt() for _ in range(4)))
+    assert all(later - earlier >= 0.045 for earlier, later in zip(passed, passed[1:], strict=False))
+
+
+async def test_a_success_lets_everybody_go() -> None:
+    circuit = Circuit(threshold=1)
+    circuit.failed()
+    waiting = [asyncio.create_task(circuit.wait()) for _ in range(50)]
+    await waiting[0]
+    circuit.succeeded()
+    # The one that sleeps at its turn may sleep to the end; nobody after it sleeps.
+    await asyncio.wait_for(asyncio.gather(*waiting), 2.5)
