@@ -60,6 +60,11 @@ class Circuit:
     def open(self) -> bool:
         return self._failures >= self._threshold
 
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody is waiting already for the next attempt while the circuit is open."""
+        return self.open and self._gate.locked()
+
     async def wait(self) -> None:
         """Return when an attempt may be made: at once while all is well."""
         while self.open:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote
 
+import anyio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
@@ -196,8 +197,10 @@ class Connection:
         """
         socket = self._open_socket()
         try:
-            await asyncio.wait_for(socket.send(frame), self._liveness.ping_timeout)
-        except (ConnectionClosed, asyncio.TimeoutError, TimeoutError):
+            # Not asyncio.wait_for: before Python 3.12 it can swallow the cancellation of the task that waits.
+            with anyio.fail_after(self._liveness.ping_timeout):
+                await socket.send(frame)
+        except (ConnectionClosed, TimeoutError):
             self.abort("a frame could not be sent")
             raise self._gone() from None
 
@@ -210,15 +213,19 @@ class Connection:
         Raises:
             UnreachableError: The connection has ended, or no pong came in time.
         """
+        socket = self._open_socket()
         try:
-            await asyncio.wait_for(self._ping(), self._liveness.ping_timeout)
-        except (ConnectionClosed, asyncio.TimeoutError, TimeoutError):
+            with anyio.fail_after(self._liveness.ping_timeout):
+                pong = await socket.ping()
+            # Looked at afterwards, so that a pong counts that came while this process was busy for too long.
+            await asyncio.wait([pong], timeout=self._liveness.ping_timeout)
+        except (ConnectionClosed, TimeoutError):
+            answered = False
+        else:
+            answered = pong.done() and not pong.cancelled() and pong.exception() is None
+        if not answered:
             self.abort(f"no pong came within {self._liveness.ping_timeout} s")
-            raise self._gone() from None
-
-    async def _ping(self) -> None:
-        pong = await self._open_socket().ping()
-        await pong
+            raise self._gone()
 
     async def _keep_alive(self) -> None:
         # The server never drops a silent peer, and a half-open connection tells nobody: only our own pings do.
@@ -265,7 +272,11 @@ class Connection:
                 self.closing = True
                 self._on_change()
                 continue
-            self.deliver(envelope)
+            try:
+                self.deliver(envelope)
+            except Exception:
+                # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
+                logger.exception("A message of channel %r could not be delivered.", envelope.channel[:200])
         if inbox:
             self._loop.call_soon(self._drain)
             self._throttle(len(inbox) > _BACKLOG)

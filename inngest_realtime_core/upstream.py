@@ -8,7 +8,6 @@ and neither is acknowledged; a topic that is dropped and retaken at once can sta
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -23,7 +22,6 @@ from .errors import (
     FrameTooLargeError,
     InngestError,
     RealtimeError,
-    UnexpectedResponseError,
     UnreachableError,
 )
 from .messages import GapReason
@@ -41,6 +39,10 @@ _PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for
 _ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
 _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
+_TOO_LONG: Final = frozenset(
+    {400, 413, 414, 431, 494}
+)  # what servers and proxies answer to a URL that they find too long
+_CUT_OFF: Final = 3  # connects with a long URL that got no answer, before a shorter one is tried
 
 
 class Minted(Protocol):
@@ -124,19 +126,23 @@ class Upstream:
         self._on_reconnect = on_reconnect
         self._members: dict[str, Member] = {}
         self._covered: set[Entry] = set()
+        self._owed: set[str] = set()  # channels that are to be told of a gap once there is a connection again
         self._joins: dict[str, list[_Join]] = {}
         self._leaves: dict[Entry, None] = {}
         self._left: list[asyncio.Future[None]] = []
         self._env_id: str | None = None
         self._url_limit = MAX_URL_TOKEN
+        self._cut_off = 0
         self._connection: Connection | None = None
         self._retiring: _Retiring | None = None
         self._echo_until: float | None = None
+        self._echo: Switchover | None = None
         self._wake = asyncio.Event()
         self._backoff = Backoff()
         self._refusals = 0
         self.state: State = "connecting"
         self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime upstream")
+        self._task.add_done_callback(self._ended)
 
     # -- what the floor above calls -------------------------------------------------------------------------------
 
@@ -177,9 +183,17 @@ class Upstream:
         for topic in member.topics:
             if (member.channel, topic) in self._covered:
                 self._leaves[(member.channel, topic)] = None
+        self._owed.discard(member.channel)
         self._left.append(done)
         if self.state == "closed":
             self._release_leavers()
+        elif self._connection is None or self._connection.lost:
+            # Nothing to leave, and nobody is to wait for an attempt to connect that may take long.
+            if self._members:
+                self._release_leavers()
+            else:
+                self.state = "closed"
+                self._task.cancel()
         self._wake.set()
         return done
 
@@ -199,18 +213,30 @@ class Upstream:
                 await self._step()
         except RealtimeError as error:
             failure = error
+        except Exception:
+            # A defect, but readers that wait for ever would be worse than readers that are told.
+            logger.exception("The connection to Inngest ended by a defect.")
+            failure = UnreachableError(
+                "The connection to Inngest ended by a defect of this package; see the log.", url=""
+            )
         finally:
             self.state = "closed"
             self._fail_joins(failure or _closed())
             members, self._members = self._members, {}
             for member in members.values():
-                member.state_changed("closed")
+                _tell_state(member, "closed")
                 if failure is not None:
                     member.fail(failure)
             try:
                 await self._close_connections()
             finally:
                 self._release_leavers()
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step never gets to its `finally`.
+        self.state = "closed"
+        self._fail_joins(_closed())
+        self._release_leavers()
 
     async def _step(self) -> None:
         connection = self._connection
@@ -223,9 +249,7 @@ class Upstream:
         elif self._joins:
             await self._subscribe(connection)
         else:
-            deadline = await self._tend()
-            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), deadline)
+            await self._rest(await self._tend())
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
@@ -236,31 +260,36 @@ class Upstream:
         if lost is not None:
             logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
             await lost.close()
+            self._owed.update(channel for channel, _ in self._covered)
             self._set_state("reconnecting")
+        self._echo = self._echo_until = None
         self._covered.clear()
         self._leaves.clear()
         self._release_leavers()
         reconnecting = self.state == "reconnecting"
         if reconnecting:
             await self._pause(self._backoff.next_delay())
+        # Who is new is told of the trouble rather than queued behind those who wait for their turn.
+        turned_away = not reconnecting and self._circuit.crowded
+        if not turned_away:
             await self._circuit.wait()
-        elif not self._members:
-            # Everybody left before the first connection was made.
+        if not self._members:
+            # Everybody has left meanwhile.
             raise _closed()
         joined = {channel: list(joins) for channel, joins in self._joins.items()}
         held: list[Envelope] = []
+        if turned_away:
+            self._judge(_failing(), joined, reconnecting)
+            return
         try:
             connection = await self._establish(held.append)
         except RealtimeError as error:
-            self._circuit.failed()
+            self._count_failure(error)
             self._judge(error, joined, reconnecting)
             return
-        # What is missed is told before what comes after it, and only once a refetch can miss nothing more.
         if reconnecting:
-            self._on_reconnect()
-            for member in list(self._members.values()):
-                if member.channel not in joined:
-                    member.gap("reconnect")
+            self._tell_gap(self._owed)
+            self._owed.clear()
         for envelope in held:
             self._route(envelope)
         connection.deliver = self._route
@@ -281,15 +310,30 @@ class Upstream:
                 self._joins.pop(channel, None)
                 if not reconnecting:
                     self._members.pop(channel, None)
-        if isinstance(error, AuthenticationError):
-            # A token made just before a server was replaced is refused once; a refusal of a second one is meant.
-            self._refusals += 1
-            if not reconnecting or error.url != self._websocket_url or self._refusals >= 2:
-                raise error
+        if isinstance(error, AuthenticationError) and (not reconnecting or self._is_meant(error)):
+            raise error
         if reconnecting:
             logger.warning("Reconnecting to Inngest failed: %s", error)
         elif not self._members:
             raise error
+
+    def _is_meant(self, error: AuthenticationError) -> bool:
+        # A token made just before a server was replaced is refused once; a refusal of a second one is meant.
+        self._refusals += 1
+        return error.url != self._websocket_url or self._refusals >= 2
+
+    def _count_failure(self, error: RealtimeError) -> None:
+        # A refusal says that Inngest is well.
+        if not isinstance(error, AuthenticationError):
+            self._circuit.failed()
+
+    def _tell_gap(self, channels: Iterable[str]) -> None:
+        """Tell that messages may have been missed: before what comes after them, and once nothing more can be."""
+        self._on_reconnect()
+        for channel in list(channels):
+            member = self._members.get(channel)
+            if member is not None:
+                member.gap("reconnect")
 
     async def _establish(self, deliver: Callable[[Envelope], None]) -> Connection:
         """Open a connection that is proved to be subscribed to all topics of all members."""
@@ -307,21 +351,31 @@ class Upstream:
                     await self._add(connection, batch)
             except BaseException as error:
                 await connection.close()
-                if (
-                    isinstance(error, UnexpectedResponseError)
-                    and error.status in {400, 413, 414, 431, 494}
-                    and len(minted.token) > _MODEST_URL_TOKEN
-                ):
+                if isinstance(error, InngestError) and self._is_too_long(error, minted.token):
                     logger.info("A URL with a token of %d characters was refused.", len(minted.token))
                     self._url_limit = _MODEST_URL_TOKEN
                     continue
                 raise
             self._env_id = minted.env_id
             self._covered = set(entries)
+            for entry in entries:
+                if entry[0] not in self._members:
+                    # It left while it was being subscribed.
+                    self._leaves[entry] = None
             self._refusals = 0
+            self._cut_off = 0
             self._circuit.succeeded()
             self._backoff.opened()
             return connection
+
+    def _is_too_long(self, error: InngestError, token: str) -> bool:
+        if len(token) <= _MODEST_URL_TOKEN or self._url_limit == _MODEST_URL_TOKEN:
+            return False
+        if error.status in _TOO_LONG:
+            return True
+        # Some servers end the connection instead of answering.
+        self._cut_off += isinstance(error, UnreachableError)
+        return self._cut_off >= _CUT_OFF
 
     # -- joining and leaving --------------------------------------------------------------------------------------
 
@@ -344,7 +398,7 @@ class Upstream:
                     await self._until_lost(connection)
                     return
                 self._fail_joins(error, {channel for channel, _ in batch})
-            except InngestError as error:
+            except RealtimeError as error:
                 self._fail_joins(error, {channel for channel, _ in batch})
             else:
                 self._covered.update(batch)
@@ -412,30 +466,42 @@ class Upstream:
         """Open a successor while the old connection still delivers, and let both deliver for a while."""
         # It watches the old connection from before the new one exists: what both bring is then known.
         switchover = Switchover(old.decoder.open_streams.values())
+        echo, before = self._echo, old.deliver
         held: list[Envelope] = []
 
         def from_old(envelope: Envelope) -> None:
-            self._route_all(switchover.old(envelope))
+            # The old one may itself still repeat what its own predecessor delivered.
+            for fresh in (envelope,) if echo is None else echo.new(envelope):
+                self._route_all(switchover.old(fresh))
 
         def from_new(envelope: Envelope) -> None:
             self._route_all(switchover.new(envelope))
 
         old.deliver = from_old
+        covered = {channel for channel, _ in self._covered}
         try:
             new = await self._establish(held.append)
-        except AuthenticationError:
-            raise
         except InngestError as error:
-            old.deliver = self._route
-            self._circuit.failed()
+            old.deliver = before
+            self._count_failure(error)
             logger.warning("No successor for a connection that Inngest is about to close: %s", error)
-            await self._pause(self._backoff.next_delay(), until=lambda: old.lost)
+            if isinstance(error, AuthenticationError) and self._is_meant(error):
+                # The old one delivers to its end, and then the refusal of its successor is reported.
+                old.closing = False
+            else:
+                await self._pause(self._backoff.next_delay(), until=lambda: old.lost)
             return
+        self._retiring = _Retiring(old, switchover)
+        self._connection = new
+        try:
+            # Only an answer of the old connection from now on proves that the two have overlapped.
+            await old.confirm()
+        except UnreachableError:
+            await self._until_lost(old)
+            self._tell_gap(covered)
         for envelope in held:
             from_new(envelope)
         new.deliver = from_new
-        self._retiring = _Retiring(old, switchover)
-        self._connection = new
         self._resolve_joins()
         logger.info("Switching over to a new connection to Inngest.")
 
@@ -456,7 +522,7 @@ class Upstream:
             return None
         if now < self._echo_until:
             return self._echo_until - now
-        self._echo_until = None
+        self._echo = self._echo_until = None
         if self._connection is not None:
             self._connection.deliver = self._route
         return None
@@ -473,7 +539,7 @@ class Upstream:
                 member.interrupted(start.stream_id)
                 member.gap("reconnect")
         self._route_all(retiring.switchover.finish())
-        self._echo_until = time.monotonic() + _ECHO
+        self._echo, self._echo_until = retiring.switchover, time.monotonic() + _ECHO
         await retiring.connection.close()
 
     # -- messages -------------------------------------------------------------------------------------------------
@@ -481,7 +547,11 @@ class Upstream:
     def _route(self, envelope: Envelope) -> None:
         member = self._members.get(envelope.channel)
         if member is not None:
-            member.receive(envelope)
+            try:
+                member.receive(envelope)
+            except Exception:
+                # The mistake is one message's: what comes with it and after it is delivered all the same.
+                logger.exception("A message of channel %r could not be delivered.", envelope.channel)
         else:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
@@ -511,7 +581,7 @@ class Upstream:
         if state != self.state:
             self.state = state
             for member in list(self._members.values()):
-                member.state_changed(state)
+                _tell_state(member, state)
 
     async def _pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """Wait, but not on when nobody is left to wait for."""
@@ -521,8 +591,17 @@ class Upstream:
             if remaining <= 0:
                 return
             self._wake.clear()
-            with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), remaining)
+            await self._rest(remaining)
+
+    async def _rest(self, seconds: float | None) -> None:
+        """Wait until something changes, or for so long."""
+        # Not asyncio.wait_for: before Python 3.12 it can swallow the cancellation that ends this task.
+        timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _until_lost(self, connection: Connection) -> None:
         while not connection.lost:
@@ -540,8 +619,24 @@ class Upstream:
                 await connection.close()
 
 
+def _tell_state(member: Member, state: State) -> None:
+    try:
+        member.state_changed(state)
+    except Exception:
+        # An application's callback; the connection is not to suffer from it.
+        logger.exception("A callback failed on the state %r.", state)
+
+
 def _closed() -> UnreachableError:
     return UnreachableError("The connection to Inngest was closed by this process.", url="")
+
+
+def _failing() -> UnreachableError:
+    return UnreachableError(
+        "Inngest has failed several times in a row; until it answers again, this process tries about once a second. "
+        "Try again later, and see the log for what failed.",
+        url="",
+    )
 
 
 def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
