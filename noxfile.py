@@ -1,0 +1,178 @@
+"""The project's commands: `python -m nox -s demo`, `python -m nox -s tests`, and `python -m nox -l` for the others."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.sessions = ["tests", "lint", "typing"]
+nox.options.reuse_existing_virtualenvs = True
+
+HERE = Path(__file__).parent
+PROJECT = nox.project.load_toml(HERE / "pyproject.toml")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+FRAMEWORKS = ("starlette", "fastapi", "django", "flask")
+EXAMPLES = {
+    "fastapi": ("examples/fastapi_app.py",),
+    "starlette": ("examples/starlette_app.py",),
+    "flask": ("examples/flask_app.py",),
+    "django": ("examples/django_project/serve.py",),
+}
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group; pip itself reads groups only since 25.1."""
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def installed_python(version: str) -> str | None:
+    """The path of an interpreter, also of one that pyenv keeps but has not switched on."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    kept = sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"))
+    if kept:
+        return str(kept[-1])
+    elsewhere = [entry for entry in os.get_exec_path() if Path(entry) != pyenv / "shims"]
+    return shutil.which(f"python{version}", path=os.pathsep.join(elsewhere))
+
+
+def run_tests(session: nox.Session) -> None:
+    session.install("-e", ".[all]", *group("test"))
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Watch a pipeline's progress in the terminal and the browser; `-- --once` runs one pipeline and ends."""
+    session.install("-e", ".[fastapi,devserver]")
+    run_until_stopped(session, "examples/demo.py")
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """Run one of the example applications: `-- fastapi`, `-- starlette`, `-- django` or `-- flask`."""
+    if not session.posargs or session.posargs[0] not in EXAMPLES:
+        session.error(f"Which one? nox -s example -- {'|'.join(EXAMPLES)}")
+    name, *arguments = session.posargs
+    session.install("-e", f".[{name},devserver]")
+    run_until_stopped(session, *EXAMPLES[name], arguments=arguments)
+
+
+def run_until_stopped(session: nox.Session, *command: str, arguments: list[str] | None = None) -> None:
+    given = session.posargs if arguments is None else arguments
+    # Ctrl+C is the ordinary end: the program stops its server, and nox waits for that.
+    session.run("python", *command, *given, success_codes=[0, 130], interrupt_timeout=10.0)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests on the Python that runs nox. Arguments after `--` go to pytest."""
+    run_tests(session)
+
+
+for version in PYTHONS:
+    nox.session(run_tests, name=f"tests-{version}", python=installed_python(version) or version)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Type-check strictly, with pyright and with mypy."""
+    session.install("-e", ".[all]", *group("test"), *group("typing"))
+    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+    session.run("mypy")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the source distribution and the wheel into dist/."""
+    session.install("build", "twine")
+    shutil.rmtree(HERE / "dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *map(str, sorted((HERE / "dist").iterdir())))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the hot path against a bare websockets loop."""
+    session.install("-e", ".[all]", *group("test"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Run the long tests that break connections and processes."""
+    session.install("-e", ".[all]", *group("test"))
+    session.run("python", "-m", "pytest", "tests/chaos", *session.posargs)
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Test each framework, lowest and newest, on each installed Python; `-- django 3.12` selects rows by words."""
+    session.install("uv")
+    results: list[tuple[str, str, str]] = []
+    for name, python, requirements, arguments in matrix_cells(session):
+        directory = Path(session.create_tmp()) / re.sub(r"\W+", "-", f"{name}-{python}")
+        interpreter = directory / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        session.run("uv", "venv", "-q", "--clear", "--python", str(installed_python(python)), str(directory))
+        try:
+            session.run("uv", "pip", "install", "-q", "--python", str(interpreter), *requirements)
+            versions = session.run("uv", "pip", "freeze", "--python", str(interpreter), silent=True)
+            pytest = [str(interpreter), "-m", "pytest", "-q", *arguments]
+            outcome = session.run(*pytest, silent=True, external=True, success_codes=range(256))
+            result = str(outcome).strip().splitlines()[-1].strip("= ")
+            if " failed" in result or " error" in result or "passed" not in result:
+                session.log(str(outcome))
+        except nox.command.CommandFailed:
+            versions, result = "", "not installable: failed"
+        found = dict(line.split("==") for line in str(versions).splitlines() if "==" in line)
+        shown = " ".join(f"{package} {found[package]}" for package in (name.split()[0], "websockets") if package in found)
+        results.append((f"{name} ({shown})", python, result))
+    width = max((len(row[0]) for row in results), default=0)
+    for row in results:
+        print(f"{row[0]:{width}}  {row[1]:5}  {row[2]}")
+    if not results or any("failed" in row[2] or "error" in row[2] or "passed" not in row[2] for row in results):
+        session.error("Not all of the matrix passed.")
+
+
+def matrix_cells(session: nox.Session) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Name, Python, what to install and what to test, of each row of the matrix."""
+    base = ["hypothesis", *group("test")]
+    for python in PYTHONS:
+        cells: list[tuple[str, list[str], list[str]]] = []
+        for framework in FRAMEWORKS:
+            tests = ["tests/conformance", f"tests/test_{framework}.py", "-k", framework]
+            for edge in ("lowest", "newest"):
+                pins = lowest([*extra(framework), *extra("devserver")] if framework != "fastapi" else extra(framework))
+                pinned = pins if edge == "lowest" else []
+                cells.append((f"{framework} {edge}", ["-e", f".[{framework},devserver]", *base, *pinned], tests))
+        core = PROJECT["project"]["dependencies"]
+        cells.append(("core lowest", ["-e", ".[all]", *base, *lowest(core)], ["tests", "--ignore=tests/conformance"]))
+        for name, requirements, tests in cells:
+            if installed_python(python) and all(word in (*name.split(), python) for word in session.posargs):
+                yield name, python, requirements, tests
+
+
+def extra(name: str) -> list[str]:
+    requirements: list[str] = PROJECT["project"]["optional-dependencies"][name]
+    return requirements
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    """Each requirement pinned to the least version it allows."""
+    return [re.sub(r"\s*>=\s*([\w.]+).*", r"==\1", requirement) for requirement in requirements]
