@@ -6,15 +6,16 @@ It starts at the first call, and anew in a forked child (prefork servers import 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from .errors import RealtimeError
-from .threads import new_event_loop, new_waiter, start_daemon_thread
+from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
 
-__all__ = ["run_blocking"]
+__all__ = ["run_blocking", "run_coroutine"]
 
 T = TypeVar("T")
 
@@ -107,3 +108,19 @@ def run_blocking(make: Callable[[], Awaitable[T]]) -> T:
     except BaseException:
         loop.call_soon_threadsafe(call.cancel)
         raise
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run an application's coroutine from a thread, on an event loop of its own, and wait for it.
+
+    Under gevent the greenlets of a thread cannot have event loops of their own, and one that has an event loop running
+    takes `asyncio.run()` from all others. There it runs on the background loop, in the caller's context.
+    """
+    if not greenlets():
+        return asyncio.run(coroutine)
+    context = contextvars.copy_context()
+
+    async def in_context() -> T:
+        return await context.run(asyncio.get_running_loop().create_task, coroutine)
+
+    return run_blocking(in_context)

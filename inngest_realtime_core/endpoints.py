@@ -12,12 +12,13 @@ import inspect
 import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
+from .blocking import run_coroutine
 from .errors import ConfigurationError, RealtimeError
 from .grants import Grant
 from .realtime import Realtime
@@ -121,8 +122,9 @@ class Endpoints:
         max_streams: Streams open at once in this process; more are answered with 503. `None` for no limit. A
             threaded server needs one: each stream occupies a thread.
         run_in_thread: How the async face calls a synchronous `authorize`. A framework's own way belongs here.
-        run_coroutine: How the sync face runs an asynchronous `authorize`: by default on a new event loop in the
-            calling thread.
+        run_coroutine: How the sync face runs an asynchronous `authorize`.
+        around_recheck: Makes, of the request, a context manager in which the sync face asks `authorize` again: the
+            request itself is over by then.
     """  # noqa: E501
 
     def __init__(
@@ -133,7 +135,8 @@ class Endpoints:
         heartbeat: float = 10.0,
         max_streams: int | None = None,
         run_in_thread: RunInThread = asyncio.to_thread,
-        run_coroutine: RunCoroutine = asyncio.run,
+        run_coroutine: RunCoroutine = run_coroutine,
+        around_recheck: Callable[[Any], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         if not heartbeat > 0:
             raise ConfigurationError(f"heartbeat is {heartbeat!r}: it is a number of seconds above 0.")
@@ -149,6 +152,7 @@ class Endpoints:
         self._slots = None if max_streams is None else threading.BoundedSemaphore(max_streams)
         self._run_in_thread = run_in_thread
         self._run_coroutine = run_coroutine
+        self._around_recheck = around_recheck
 
     # The four endpoints
 
@@ -360,7 +364,8 @@ class Endpoints:
 
     def _recheck_sync(self, selection: Selection, request: object) -> bool:
         try:
-            return self._allows_sync(selection, request)
+            with self._around_recheck(request):
+                return self._allows_sync(selection, request)
         except Exception as error:
             _log_recheck(selection, error)
             return False

@@ -1,8 +1,8 @@
 """The few things that differ between ordinary threads and gevent's greenlets.
 
 Under gevent's monkey-patching an event loop in a `threading.Thread` would run as a greenlet of the main thread, and
-every other `asyncio.run()` of the application would fail. So the background loop gets a native thread, and whoever waits for
-it waits in a way that lets other greenlets run.
+every other `asyncio.run()` of the application would fail. So the background loop gets a native thread, and whoever
+waits for it waits in a way that lets other greenlets run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["BlockingWaiter", "new_event_loop", "new_waiter", "start_daemon_thread"]
+__all__ = ["BlockingWaiter", "greenlets", "new_event_loop", "new_waiter", "start_daemon_thread"]
 
 
 class BlockingWaiter(Protocol):
@@ -56,28 +56,41 @@ class _ThreadWaiter:
 class _GreenletWaiter:
     """An `async` watcher is the one thing of gevent's loop that another thread may touch."""
 
-    __slots__ = ("_done", "_gevent", "_hub", "_watcher")
+    __slots__ = ("_done", "_gevent", "_lock", "_watcher")
 
     def __init__(self, gevent: Any) -> None:
         self._gevent = gevent
         self._done = False
-        self._hub = gevent.get_hub()
-        self._watcher = self._hub.loop.async_()
+        # A native lock: whoever resolves this is a native thread. It guards against a watcher that is closed while it
+        # is sent to, and is never held while greenlets switch.
+        self._lock = sys.modules["gevent.monkey"].get_original("_thread", "allocate_lock")()
+        self._watcher: Any = None
 
     def done(self) -> bool:
         return self._done
 
     def set_result(self, result: None, /) -> None:
-        self._done = True
-        self._watcher.send()
+        with self._lock:
+            self._done = True
+            if self._watcher is not None:
+                self._watcher.send()
 
     def wait(self, timeout: float | None = None) -> bool:
+        watcher = self._gevent.get_hub().loop.async_()
+        woken = self._gevent.event.Event()
+        # Started before it is shown: what is sent to a watcher before its start is lost.
+        watcher.start(woken.set)
         try:
-            with self._gevent.Timeout(timeout, False):
-                while not self._done:
-                    self._hub.wait(self._watcher)
+            with self._lock:
+                done = self._done
+                self._watcher = watcher
+            if not done:
+                woken.wait(timeout)
         finally:
-            self._watcher.close()
+            with self._lock:
+                self._watcher = None
+                watcher.stop()
+                watcher.close()
         return self._done
 
 
@@ -85,6 +98,11 @@ def new_waiter() -> BlockingWaiter:
     """A waiter for the calling thread or greenlet."""
     gevent = _gevent()
     return _ThreadWaiter() if gevent is None else _GreenletWaiter(gevent)
+
+
+def greenlets() -> bool:
+    """Whether the threads of this process are greenlets."""
+    return _gevent() is not None
 
 
 def start_daemon_thread(target: Callable[[], None], name: str) -> None:

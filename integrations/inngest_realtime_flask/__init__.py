@@ -1,0 +1,21 @@
+"""Inngest Realtime for Flask: a blueprint of token and stream endpoints, an extension, a response, a decorator."""
+
+from __future__ import annotations
+
+from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.tokens import ClientSubscriptionToken
+
+from .blueprint import realtime_blueprint
+from .extension import InngestRealtime
+from .responses import sse_response
+from .tokens import subscription_token
+
+__all__ = [
+    "ClientSubscriptionToken",
+    "Grant",
+    "InngestRealtime",
+    "allow_anyone",
+    "realtime_blueprint",
+    "sse_response",
+    "subscription_token",
+]

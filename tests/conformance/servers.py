@@ -31,6 +31,17 @@ def uvicorn(app: str, *arguments: str) -> Callable[[int, int], list[str]]:
     return command
 
 
+def gunicorn(app: str, *arguments: str) -> Callable[[int, int], list[str]]:
+    """The command of a WSGI application under gunicorn with threads, unless the arguments say otherwise."""
+
+    def command(port: int, workers: int) -> list[str]:
+        address = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+        threads = [] if arguments else ["--worker-class", "gthread", "--threads", "64"]
+        return [sys.executable, "-m", "gunicorn", app, *address, *threads, *arguments]
+
+    return command
+
+
 @dataclass(frozen=True)
 class ServerCase:
     """One framework under one server.
@@ -52,6 +63,7 @@ class ServerCase:
 CASES = [
     ServerCase("starlette-uvicorn", uvicorn("conformance.apps.starlette:app")),
     ServerCase("fastapi-uvicorn", uvicorn("conformance.apps.fastapi:app")),
+    ServerCase("flask-gunicorn", gunicorn("conformance.apps.flask:app"), notices_disconnects=False),
 ]
 
 

@@ -1,0 +1,96 @@
+"""The extension: everything set up from `app.config`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Flask, current_app
+
+from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core.wsgi import MAX_STREAMS
+
+from .blueprint import realtime_blueprint
+
+__all__ = ["InngestRealtime"]
+
+_KEY = "inngest_realtime"
+
+
+class InngestRealtime:
+    """Inngest Realtime as a Flask extension.
+
+    ```python
+    inngest_realtime = InngestRealtime(grants=grants)
+
+    def create_app() -> Flask:
+        app = Flask(__name__)
+        app.config.from_prefixed_env()
+        inngest_realtime.init_app(app)
+        return app
+    ```
+
+    | key of `app.config` | default | meaning |
+    |---|---|---|
+    | `INNGEST_REALTIME_URL_PREFIX` | `"/api/realtime"` | where the endpoints are; `None` for none |
+    | `INNGEST_REALTIME_HEARTBEAT` | `10.0` | seconds between a stream's heartbeats |
+    | `INNGEST_REALTIME_MAX_STREAMS` | `16` | streams open at once in a process; `None` for no limit |
+    | `INNGEST_REALTIME_API_BASE_URL` | `None` | Inngest's address; `None` takes it from the environment |
+    | `INNGEST_REALTIME_CLIENT_API_BASE_URL` | `None` | Inngest's address for browsers, when it differs |
+    | `INNGEST_REALTIME_SIGNING_KEY`, `INNGEST_REALTIME_SIGNING_KEY_FALLBACK`, `INNGEST_REALTIME_ENV` | `None` | `None` takes them from the environment |
+
+    The last three rows are for the `Realtime` that the extension makes when it is not given one.
+
+    Args:
+        app: Initialized at once, when given.
+        realtime: Shared by all applications; without it each application gets its own.
+        grants: What web clients may subscribe to, and who may.
+    """  # noqa: E501
+
+    def __init__(
+        self, app: Flask | None = None, *, realtime: Realtime | None = None, grants: Sequence[Grant] = ()
+    ) -> None:
+        self._realtime = realtime
+        self._grants = grants
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set up an application.
+
+        Raises:
+            ConfigurationError: A configuration value, or the environment, is wrong; or it was set up before.
+        """
+        if _KEY in app.extensions:
+            raise ConfigurationError("Inngest Realtime was set up for this application already: call init_app once.")
+        config: dict[str, Any] = app.config
+        prefix = config.setdefault("INNGEST_REALTIME_URL_PREFIX", "/api/realtime")
+        heartbeat = config.setdefault("INNGEST_REALTIME_HEARTBEAT", 10.0)
+        max_streams = config.setdefault("INNGEST_REALTIME_MAX_STREAMS", MAX_STREAMS)
+        realtime = self._realtime or Realtime(
+            api_base_url=config.get("INNGEST_REALTIME_API_BASE_URL"),
+            client_api_base_url=config.get("INNGEST_REALTIME_CLIENT_API_BASE_URL"),
+            signing_key=config.get("INNGEST_REALTIME_SIGNING_KEY"),
+            signing_key_fallback=config.get("INNGEST_REALTIME_SIGNING_KEY_FALLBACK"),
+            env=config.get("INNGEST_REALTIME_ENV"),
+        )
+        if prefix is not None:
+            blueprint = realtime_blueprint(realtime, self._grants, heartbeat=heartbeat, max_streams=max_streams)
+            app.register_blueprint(blueprint, url_prefix=prefix)
+        app.extensions[_KEY] = realtime
+
+    @property
+    def realtime(self) -> Realtime:
+        """The current application's `Realtime`.
+
+        Raises:
+            ConfigurationError: There is no current application, or `init_app` was not called for it.
+        """
+        realtime: Realtime | None = current_app.extensions.get(_KEY) if current_app else self._realtime
+        if realtime is None:
+            raise ConfigurationError(
+                "There is no Realtime here: call init_app(app), and use it in a request or within app.app_context()."
+            )
+        return realtime
