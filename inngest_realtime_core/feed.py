@@ -87,6 +87,9 @@ class _Audience:
                     return Message(envelope, schema, schema.validate_json(bytes(envelope.data)), event_id)
                 except ValidationError as error:
                     return _invalid(envelope, error)
+                except Exception as error:
+                    # What an application's own validator raises is passed on by pydantic as it is.
+                    return _unreadable(envelope, error)
         return Message(envelope, None, msgspec.UNSET, event_id)
 
 
@@ -293,12 +296,28 @@ class Feed:
     def state_changed(self, state: State) -> None:
         self.state = state
         for watcher in list(self._state_watchers):
-            watcher(state)
+            try:
+                watcher(state)
+            except Exception:
+                # The mistake is the application's; the other watchers and the connection are not to suffer from it.
+                logger.exception("A callback of channel %r failed on the state %r.", self.channel, state)
 
     def prune(self) -> None:
         """Let go of what is too old to be replayed."""
         if self._window is not None:
             self._window.prune()
+
+
+def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
+    error = MessageValidationError(
+        f"A message on channel {envelope.channel!r} was not delivered: the validation of topic {envelope.topic!r} "
+        f"raised {type(cause).__name__}. A validator raises ValueError for what does not fit; anything else is a defect.",
+        channel=envelope.channel,
+        topic=envelope.topic,
+    )
+    error.__cause__ = cause
+    logger.error("%s", error, exc_info=cause)
+    return error
 
 
 def _invalid(envelope: Envelope, cause: ValidationError) -> MessageValidationError:

@@ -109,6 +109,7 @@ class Decoder:
                 return self._boundary(envelope)
             case "run":
                 # A run's lifecycle may lack a topic, and is delivered whatever its topic.
+                envelope.stream_id = None
                 return envelope if envelope.channel else _dropped(envelope, "it names no channel")
             case "closing":
                 return CLOSING
