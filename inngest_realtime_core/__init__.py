@@ -36,6 +36,8 @@ from .functions import (
 from .grants import Grant, allow_anyone
 from .messages import Gap, GapReason, Kind, Message
 from .realtime import Realtime, Stats
+from .redis_replay import RedisReplay
+from .replay import Replay
 from .settings import Settings
 from .subscription import PendingSubscription, Subscription
 from .tokens import ClientSubscriptionToken
@@ -65,6 +67,8 @@ __all__ = [
     "PublishError",
     "Realtime",
     "RealtimeError",
+    "RedisReplay",
+    "Replay",
     "Settings",
     "ShuttingDownError",
     "State",

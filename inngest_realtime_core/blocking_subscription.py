@@ -132,7 +132,14 @@ class BlockingSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        consumer = self._on_loop(lambda: self._subscription.new_reader(events=True, after=last_event_id))
+
+        async def new_reader() -> Consumer:
+            consumer = self._subscription.new_reader(events=True, after=last_event_id)
+            if consumer.catch_up is not None:
+                await consumer.catch_up()
+            return consumer
+
+        consumer = run_blocking(new_reader)
         self._subscription.stream_begins()
         stream = _event_stream(consumer, heartbeat, recheck, recheck_every, lambda: self._subscription.leaving)
         return _guard(stream, consumer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from .errors import RealtimeError
@@ -33,6 +33,7 @@ class Consumer:
         on_detach: Called once, when the reader has left.
 
     Attributes:
+        catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
         gaps: Whether the reader wants to be told of gaps.
         idle: It only collects so far: nobody has begun to read.
         on_neglect: Called when it overflows while idle.
@@ -49,7 +50,9 @@ class Consumer:
         "_limit",
         "_on_detach",
         "_reported",
+        "_skip",
         "_waiter",
+        "catch_up",
         "delivered",
         "gaps",
         "idle",
@@ -73,7 +76,9 @@ class Consumer:
         self._error: RealtimeError | None = None
         self._dropped = 0
         self._reported = 0
+        self._skip: set[str | None] | None = None
         self._on_detach = on_detach
+        self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.on_neglect: Callable[[], None] | None = None
         self.gaps = gaps
         self.delivered = 0
@@ -83,6 +88,8 @@ class Consumer:
 
     def push(self, message: Message[Any]) -> int:
         """Take a message; returns how many had to go for it (0 or 1)."""
+        if self._skip is not None and _identity(message) in self._skip:
+            return 0
         items = self._items
         items.append(message)
         dropped = 0
@@ -103,6 +110,15 @@ class Consumer:
             if not waiter.done():
                 waiter.set_result(None)
         return dropped
+
+    def prepend(self, missed: Iterable[Message[Any]]) -> None:
+        """Put what was missed before what has been received since; what is in both is read once."""
+        earlier = [message for message in missed if self.gaps or message.kind != "gap"]
+        self._skip = {_identity(message) for message in earlier if message.event_id}
+        later = [message for message in self._items if _identity(message) not in self._skip]
+        self._items.clear()
+        self._items.extend(earlier)
+        self._items.extend(later)
 
     def push_gap(self, message: Message[Any]) -> None:
         """Take a gap, where the reader wants to be told."""
@@ -201,3 +217,8 @@ class Consumer:
                         await waiter
         finally:
             self.detach()
+
+
+def _identity(message: Message[Any]) -> str | None:
+    event_id = message.event_id
+    return None if event_id is None else event_id.partition(".")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from .datastream import DataStream
 from .envelope import Envelope
 from .errors import MessageValidationError, RealtimeError
 from .messages import GapReason, Message
-from .replay import Window
+from .replay import Replay, Window
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+    from .redis_replay import RedisStore
     from .upstream import State, Upstream
 
 __all__ = ["Counters", "Feed", "Perspective"]
@@ -99,6 +100,8 @@ class Feed:
     Args:
         channel: The channel's name.
         counters: Shared by all feeds of a hub.
+        replay: How much is kept for clients that reconnect.
+        store: Where it is kept for all processes as well.
         on_idle: Called when the last reader has left.
         on_failed: Called when nothing more will come.
     """
@@ -110,7 +113,9 @@ class Feed:
         "_holds",
         "_on_failed",
         "_on_idle",
+        "_replay",
         "_state_watchers",
+        "_store",
         "_streams",
         "_window",
         "channel",
@@ -126,6 +131,8 @@ class Feed:
         upstream: Upstream,
         *,
         counters: Counters,
+        replay: Replay,
+        store: RedisStore | None,
         on_idle: Callable[[Feed], None],
         on_failed: Callable[[Feed], None],
     ) -> None:
@@ -141,8 +148,24 @@ class Feed:
         self._streams: dict[str, DataStream] = {}
         self._state_watchers: list[Callable[[State], None]] = []
         self._error_watchers: list[tuple[Perspective, Callable[[RealtimeError], None]]] = []
+        self._replay = replay
+        self._store = store
         self._window: Window | None = None
         self._holds = 0
+
+    def confirm(self, topics: Iterable[str]) -> None:
+        """Take note that Inngest is proved to deliver these topics."""
+        self.confirmed.update(topics)
+        self._cover()
+
+    def _cover(self) -> None:
+        if self._store is not None:
+            self._store.begin(self.channel, self.confirmed)
+
+    def forget(self) -> None:
+        """Take note that the channel has been left."""
+        if self._store is not None:
+            self._store.end(self.channel)
 
     # -- readers --------------------------------------------------------------------------------------------------
 
@@ -174,8 +197,12 @@ class Feed:
         audience = self._audiences.get(perspective)
         if audience is None:
             audience = self._audiences[perspective] = _Audience(perspective)
-        if after:
-            self._resume(audience, consumer, after)
+        if after and not self._resume(audience, consumer, after):
+            if self._store is None:
+                self._counters.gaps += 1
+                consumer.push_gap(Message.gap(self.channel, "expired"))
+            else:
+                consumer.catch_up = lambda: self._catch_up(perspective, consumer, after)
         audience.consumers.append(consumer)
         audience.events += events
 
@@ -189,19 +216,35 @@ class Feed:
             del self._audiences[perspective]
             self._check_idle()
 
-    def _resume(self, audience: _Audience, consumer: Consumer, after: str) -> None:
+    def _resume(self, audience: _Audience, consumer: Consumer, after: str) -> bool:
+        """Give a reader what it missed, if this process knows it all."""
         missed = None if self._window is None else self._window.since(after, audience.perspective.topics)
         if missed is None:
+            return False
+        for message in self._views(audience, missed):
+            if message.kind == "gap":
+                consumer.push_gap(message)
+            else:
+                consumer.push(message)
+        return True
+
+    async def _catch_up(self, perspective: Perspective, consumer: Consumer, after: str) -> None:
+        """Give a reader what it missed, if all processes together know it; before what it has received since."""
+        missed = None if self._store is None else await self._store.since(self.channel, after, perspective.topics)
+        if missed is None:
             self._counters.gaps += 1
-            consumer.push_gap(Message.gap(self.channel, "expired"))
-            return
+            consumer.prepend([Message.gap(self.channel, "expired")])
+        else:
+            consumer.prepend(self._views(_Audience(perspective), missed))
+
+    def _views(self, audience: _Audience, missed: Iterable[tuple[Envelope | GapReason, str]]) -> Iterator[Message[Any]]:
         for envelope, event_id in missed:
             if isinstance(envelope, str):
-                consumer.push_gap(Message.gap(self.channel, envelope))
+                yield Message.gap(self.channel, envelope)
                 continue
             message = audience.view(envelope, event_id)
             if isinstance(message, Message):
-                consumer.push(message)
+                yield message
 
     def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
         """Call `watcher` with each new state; returns what ends it."""
@@ -223,11 +266,13 @@ class Feed:
             return
         counters = self._counters
         counters.received += 1
+        if self._store is not None:
+            self._store.add(envelope)
         if envelope.stream_id is not None:
             self._follow_stream(envelope, envelope.stream_id)
         window = self._window
         if window is None:
-            window = self._window = Window()
+            window = self._window = Window(self._replay)
         window.add(envelope)
         for audience in list(self._audiences.values()):
             event_id = window.position(envelope, audience.perspective.topics) if audience.events else None
@@ -264,6 +309,8 @@ class Feed:
                 self.interrupted(stream_id)
         if self._window is not None:
             self._window.add_gap(reason)
+        if reason == "reconnect":
+            self._cover()
         message = Message.gap(self.channel, reason, missed)
         for audience in list(self._audiences.values()):
             for consumer in list(audience.consumers):

@@ -17,6 +17,8 @@ from .connection import Liveness
 from .entries import Entry, token_size
 from .errors import RealtimeError, ShuttingDownError
 from .feed import Counters, Feed
+from .redis_replay import RedisReplay, RedisStore
+from .replay import Replay
 from .settings import Settings
 from .tokens import mint, read_claims_unverified
 from .upstream import Minted, Upstream
@@ -38,11 +40,13 @@ class HubOptions:
         buffer_size: Messages held for each reader at most.
         linger: Seconds that a channel is kept after its last reader left.
         multiplex: Whether many channels ride on one socket.
+        replay: What is kept for web clients that reconnect, and where.
     """
 
     buffer_size: int = 1024
     linger: float = 30.0
     multiplex: bool = True
+    replay: Replay | RedisReplay = field(default_factory=Replay)
     liveness: Liveness = field(default_factory=Liveness)
 
 
@@ -75,6 +79,7 @@ class Hub:
 
     Attributes:
         on_stream: Called when a stream for a web client begins.
+        subscriptions: How many are open.
         shutting_down: No new subscription is opened any more.
     """
 
@@ -86,6 +91,7 @@ class Hub:
         self.counters = counters
         self.on_stream = on_stream
         self.shutting_down = False
+        self.subscriptions = 0
         self.settings = settings
         self._circuit = Circuit()
         self._feeds: dict[tuple[str, Source], Feed] = {}
@@ -98,6 +104,7 @@ class Hub:
         self._http: httpx.AsyncClient | None = None
         self._http_users = 0
         self._http_timer: asyncio.TimerHandle | None = None
+        self._store: RedisStore | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._tokens: dict[tuple[Entry, ...], tuple[float, asyncio.Task[str]]] = {}
 
@@ -138,7 +145,7 @@ class Hub:
             if missing:
                 feed.topics.update(dict.fromkeys(missing))
                 await feed.upstream.join(feed, missing)
-                feed.confirmed.update(missing)
+                feed.confirm(missing)
         except BaseException:
             if not feed.confirmed:
                 # A linger would keep what never worked.
@@ -158,7 +165,18 @@ class Hub:
 
     def _new_feed(self, channel: str, source: Source, topics: Sequence[str]) -> Feed:
         upstream = self._place(channel, source, topics)
-        feed = Feed(channel, upstream, counters=self.counters, on_idle=self._linger, on_failed=self._forget)
+        replay = self.options.replay
+        if self._store is None and not isinstance(replay, Replay):
+            self._store = replay.open()
+        feed = Feed(
+            channel,
+            upstream,
+            counters=self.counters,
+            replay=replay if isinstance(replay, Replay) else replay.local,
+            store=self._store,
+            on_idle=self._linger,
+            on_failed=self._forget,
+        )
         self._feeds[(channel, source)] = feed
         self._sources[feed] = source
         if self._sweeper is None:
@@ -226,6 +244,7 @@ class Hub:
         source = self._sources.pop(feed, None)
         if source is not None and self._feeds.get((feed.channel, source)) is feed:
             del self._feeds[(feed.channel, source)]
+            feed.forget()
 
     def _sweep(self) -> None:
         self._sweeper = None
@@ -343,6 +362,9 @@ class Hub:
             task.cancel()
         if minting or tasks:
             await asyncio.wait([*minting, *tasks])
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
         http, self._http = self._http, None
         if http is not None:
             await http.aclose()

@@ -22,6 +22,8 @@ from .errors import ConfigurationError
 from .feed import Counters, Perspective
 from .hub import Hub, HubOptions, Source
 from .readers import Readers
+from .redis_replay import RedisReplay
+from .replay import Replay
 from .settings import HasSettings, InngestApp, Settings
 from .shutdown import end_streams_on_signals
 from .subscription import OnError, OnMessage, OnState, PendingSubscription, Subscription
@@ -45,6 +47,7 @@ class Stats:
 
     Attributes:
         sockets: WebSockets to Inngest that are open.
+        subscriptions: Subscriptions that are open.
         channels: Channels that are kept, those included whose last reader left a short while ago.
         received: Messages received from Inngest.
         delivered: Messages given to readers; one for three readers counts three times.
@@ -54,6 +57,7 @@ class Stats:
     """
 
     sockets: int
+    subscriptions: int
     channels: int
     received: int
     delivered: int
@@ -77,6 +81,8 @@ class Realtime:
         buffer_size: Messages held for each reader; a slower reader loses the oldest and is told with a gap.
         linger: Seconds that a channel is kept after its last reader left, so that a page reload loses nothing.
         multiplex: Whether many channels ride on one WebSocket.
+        replay: What is kept of each channel for web clients that reconnect: `Replay(size=256, max_age=60.0)` in this
+            process, or a `RedisReplay` for all processes together.
 
     Raises:
         ConfigurationError: An argument, the app or the environment is wrong.
@@ -96,6 +102,7 @@ class Realtime:
         buffer_size: int = 1024,
         linger: float = 30.0,
         multiplex: bool = True,
+        replay: Replay | RedisReplay | None = None,
     ) -> None:
         for name, value, least in (
             ("ping_interval", ping_interval, 0.001),
@@ -117,6 +124,7 @@ class Realtime:
             buffer_size=buffer_size,
             linger=linger,
             multiplex=multiplex,
+            replay=replay if replay is not None else Replay(),
             liveness=Liveness(ping_interval, ping_timeout),
         )
         self._counters = Counters()
@@ -354,6 +362,7 @@ class Realtime:
         counters = self._counters
         return Stats(
             sockets=sum(hub.sockets for hub in hubs),
+            subscriptions=sum(hub.subscriptions for hub in hubs),
             channels=sum(hub.channels for hub in hubs),
             received=counters.received,
             delivered=counters.delivered,

@@ -10,33 +10,45 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
 from typing import Final
 
-from .envelope import Envelope, sortable
+from .envelope import Envelope, parse_timestamp, sortable
 from .messages import GapReason
 
-__all__ = ["Window"]
+__all__ = ["Replay", "Window"]
 
-_MAX_BYTES: Final = 4 * 1024 * 1024
 _SEPARATOR: Final = "."
+_SKEW: Final = timedelta(seconds=2)  # how far apart two processes may receive what was published to two topics
 
 
-class Window:
-    """The last messages of one channel.
+@dataclass(frozen=True)
+class Replay:
+    """How much of a channel is kept in this process for web clients that reconnect.
 
-    Args:
+    Attributes:
         size: Messages kept at most.
         max_age: Seconds that a message is kept at most.
         max_bytes: Bytes of payload kept at most.
     """
 
+    size: int = 256
+    max_age: float = 60.0
+    max_bytes: int = 4 * 1024 * 1024
+
+
+class Window:
+    """The last messages of one channel, within limits."""
+
     __slots__ = ("_base", "_bytes", "_entries", "_last", "_max_age", "_max_bytes", "_size")
 
-    def __init__(self, *, size: int = 256, max_age: float = 60.0, max_bytes: int = _MAX_BYTES) -> None:
-        self._size = size
-        self._max_age = max_age
-        self._max_bytes = max_bytes
+    def __init__(self, limits: Replay) -> None:
+        self._size = limits.size
+        self._max_age = limits.max_age
+        self._max_bytes = limits.max_bytes
         self._entries: deque[tuple[float, Envelope | GapReason]] = deque()
         self._bytes = 0
         # The last message of each topic, whatever its age: a client that has it has missed nothing of the topic.
@@ -60,11 +72,23 @@ class Window:
         """Take note that messages may have been missed here."""
         self._entries.append((time.monotonic(), reason))
 
+    def restore(self, envelopes: Iterable[Envelope], last: Mapping[str, Envelope]) -> None:
+        """Fill with what was kept elsewhere.
+
+        Args:
+            last: The last message of each topic; it counts for the topics that have none among `envelopes`.
+        """
+        for envelope in envelopes:
+            self.add(envelope)
+        for topic, envelope in last.items():
+            if topic not in self._last:
+                self._last[topic] = self._base[topic] = envelope
+
     def prune(self) -> None:
         """Let go of what is too old, and of payloads that are only remembered for their identity."""
         self._trim(time.monotonic())
         for topic, envelope in self._base.items():
-            if len(envelope.data) > 64:
+            if len(envelope.data) > 64 or envelope.stream is not None:
                 slim = self._base[topic] = envelope.without_payload()
                 if self._last.get(topic) is envelope:
                     self._last[topic] = slim
@@ -95,39 +119,64 @@ class Window:
         # Where the client stopped in each topic, as a place in the window; -1 for before its begin.
         stops: dict[str, int] = {}
         newest_at, newest_time = -1, None
-        for topic, envelope in self._base.items():
+        times: dict[str, str | None] = {}
+        remembered = [(-1, envelope) for envelope in self._base.values()]
+        for place, envelope in chain(remembered, _messages(self._entries)):
+            # A chunk has no time: what came before it in its topic, its stream's start at the latest, stands in.
+            time_ = times[envelope.topic] = envelope.created_at or times.get(envelope.topic)
             if envelope.identity in marks:
-                stops[topic] = -1
-                if envelope.identity == newest:
-                    newest_time = sortable(envelope.created_at)
-        for place, (_, envelope) in enumerate(self._entries):
-            if isinstance(envelope, Envelope) and envelope.identity in marks:
                 stops[envelope.topic] = place
                 if envelope.identity == newest:
-                    newest_at, newest_time = place, sortable(envelope.created_at)
+                    newest_at, newest_time = place, time_ or ""
         if newest_time is None or len(stops) < len(marks):
             # It names a message that was never received here, or was let go of: what followed may be lost with it.
             return None
-        return list(self._replay(stops, newest_at, newest_time, topics))
+        # Of a topic that the client had nothing of, it is owed what came after the newest message it had. Inngest keeps
+        # no order between topics, so of what came shortly before, nobody knows.
+        for place, envelope in chain(remembered, _messages(self._entries)):
+            unseen = envelope.topic not in stops and _concerns(envelope, topics)
+            if unseen and place <= newest_at and _too_close(envelope, newest_time):
+                return None
+        return list(self._replay(stops, newest_at, topics))
 
     def _replay(
-        self, stops: Mapping[str, int], newest_at: int, newest_time: str, topics: Collection[str]
+        self, stops: Mapping[str, int], newest_at: int, topics: Collection[str]
     ) -> Iterator[tuple[Envelope | GapReason, str]]:
+        # What the client has had of each topic, in the order of the process it had it from.
         last = dict(self._base)
+        for place, envelope in _messages(self._entries):
+            if place == stops.get(envelope.topic):
+                last[envelope.topic] = envelope
         for place, (_, envelope) in enumerate(self._entries):
             if not isinstance(envelope, Envelope):
                 if place > newest_at:
                     yield envelope, ""
                 continue
-            topic = envelope.topic
-            last[topic] = envelope
-            if topic not in topics and envelope.kind != "run":
-                continue
-            stop = stops.get(topic)
-            # Of a topic that the client had nothing of, it is owed what came after the newest message it had.
-            owed = place > newest_at or sortable(envelope.created_at) > newest_time if stop is None else place > stop
-            if owed:
-                yield envelope, _position(envelope, last, topics)
+            if place > stops.get(envelope.topic, -1):
+                last[envelope.topic] = envelope
+                if _concerns(envelope, topics) and place > stops.get(envelope.topic, newest_at):
+                    yield envelope, _position(envelope, last, topics)
+
+
+def _messages(entries: Iterable[tuple[float, Envelope | GapReason]]) -> Iterator[tuple[int, Envelope]]:
+    for place, (_, envelope) in enumerate(entries):
+        if isinstance(envelope, Envelope):
+            yield place, envelope
+
+
+def _concerns(envelope: Envelope, topics: Collection[str]) -> bool:
+    return envelope.topic in topics or envelope.kind == "run"
+
+
+def _too_close(envelope: Envelope, newest_time: str) -> bool:
+    """Whether a message that was received before the newest one may have been published after it, or with it."""
+    if envelope.created_at is None:
+        return False
+    moment = parse_timestamp(newest_time)
+    if moment is None:
+        return True
+    earliest = (moment - _SKEW).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return sortable(envelope.created_at) >= earliest
 
 
 def _position(envelope: Envelope, last: Mapping[str, Envelope], topics: Collection[str]) -> str:
@@ -135,5 +184,9 @@ def _position(envelope: Envelope, last: Mapping[str, Envelope], topics: Collecti
     for topic in topics:
         other = last.get(topic)
         if other is not None and topic != envelope.topic:
+            names.append(other.identity)
+    for topic, other in sorted(last.items()) if len(last) > len(names) else ():
+        # Messages of runs reach every client, whatever its topics.
+        if other.kind == "run" and topic not in topics and topic != envelope.topic:
             names.append(other.identity)
     return _SEPARATOR.join(names)

@@ -120,6 +120,8 @@ async def event_stream(
     checked = loop.time()
     try:
         yield greeting()
+        if consumer.catch_up is not None:
+            await consumer.catch_up()
         pulse.sent()
         while True:
             if recheck is not None and recheck_every is not None and loop.time() - checked >= recheck_every:
