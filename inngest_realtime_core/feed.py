@@ -358,7 +358,7 @@ class Feed:
 def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
     error = MessageValidationError(
         f"A message on channel {envelope.channel!r} was not delivered: the validation of topic {envelope.topic!r} "
-        f"raised {type(cause).__name__}. A validator raises ValueError for what does not fit; anything else is a defect.",
+        f"raised {type(cause).__name__}. A validator should raise ValueError for what does not fit.",
         channel=envelope.channel,
         topic=envelope.topic,
     )

@@ -93,7 +93,7 @@ class Hub:
         self.shutting_down = False
         self.subscriptions = 0
         self.settings = settings
-        self._circuit = Circuit()
+        self._circuits: dict[str | None, Circuit] = {}
         self._feeds: dict[tuple[str, Source], Feed] = {}
         self._sources: dict[Feed, Source] = {}
         self._upstreams: dict[Source, list[Upstream]] = {}
@@ -197,7 +197,7 @@ class Hub:
         upstream = Upstream(
             settings.websocket_url,
             self._minter(settings, source),
-            circuit=self._circuit,
+            circuit=self._circuits.setdefault(source.api_base_url, Circuit()),
             liveness=self.options.liveness,
             on_reconnect=self._count_reconnect,
             solitary=alone,
