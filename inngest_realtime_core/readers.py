@@ -50,6 +50,7 @@ class Readers:
         self.closed = False
         self.neglected = False
         self.own: Consumer | None = None
+        hub.subscriptions += 1
 
     @property
     def hub(self) -> Hub:
@@ -130,6 +131,7 @@ class Readers:
         if self.closed:
             return
         self.closed = True
+        self._hub.subscriptions -= 1
         attached, self._attached = self._attached, {}
         for consumer, events in attached.items():
             consumer.end()

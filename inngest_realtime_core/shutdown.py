@@ -2,15 +2,17 @@
 
 uvicorn, for one, waits for open responses on SIGTERM, and runs the application's lifespan shutdown only after them: a
 stream that ends there ends too late. So a signal handler is put before the server's own: it ends the streams and then
-calls the one it found. It is put in place when the first stream begins, and only on the main thread, where Python
-allows it; nothing of the server is changed.
+calls the one it found. It is put in place when the first stream begins, by the main thread, as Python demands: where
+streams are served by other threads, the main thread is asked to do it. Nothing of the server is changed.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import signal
-import threading
+import sys
 import weakref
 from collections.abc import Callable
 from types import FrameType
@@ -18,7 +20,8 @@ from typing import Any, Protocol
 
 __all__ = ["end_streams_on_signals"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# SIGQUIT is how gunicorn tells its workers of a SIGINT.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGQUIT") if hasattr(signal, name))
 
 
 class _Stoppable(Protocol):
@@ -44,22 +47,67 @@ class _Handler:
 
 
 def end_streams_on_signals(stoppable: _Stoppable) -> bool:
-    """Call `stoppable.begin_shutdown()` on SIGTERM and SIGINT, and then what handled the signal before.
+    """Call `stoppable.begin_shutdown()` on SIGTERM, SIGINT and SIGQUIT, and then what handled the signal before.
+
+    Callable from any thread. It does nothing where that has been arranged already, and looks every time, because a
+    server may have put its own handlers in place since (a gunicorn worker does so after the fork).
 
     Returns:
-        Whether it could be arranged: only the main thread may. Otherwise the host calls `begin_shutdown()` itself.
+        Whether it is arranged, or will be as soon as the main thread runs. Otherwise (an interpreter other than
+        CPython) the host calls `begin_shutdown()` itself.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return False
+    if all(_is_arranged(stoppable, signum) for signum in _SIGNALS):
+        return True
+    try:
+        _arrange(stoppable)
+    except ValueError:
+        # Not the main thread. (Asking `threading` would not tell: under gevent greenlets claim to be threads.)
+        return _ask_main_thread(functools.partial(_arrange, stoppable))
+    return True
+
+
+def _is_arranged(stoppable: _Stoppable, signum: signal.Signals) -> bool:
+    current = signal.getsignal(signum)
+    return stoppable in current.stoppables if isinstance(current, _Handler) else not _is_ours_to_chain(signum, current)
+
+
+def _arrange(stoppable: _Stoppable) -> None:
     for signum in _SIGNALS:
         current = signal.getsignal(signum)
         if isinstance(current, _Handler):
             current.stoppables.add(stoppable)
-            continue
-        if current is None or current == signal.SIG_IGN:
-            # Set by other than Python code, or ignored on purpose.
-            continue
-        handler = _Handler(current)
-        handler.stoppables.add(stoppable)
-        signal.signal(signum, handler)
-    return True
+        elif _is_ours_to_chain(signum, current):
+            handler = _Handler(current)
+            handler.stoppables.add(stoppable)
+            signal.signal(signum, handler)
+
+
+def _is_ours_to_chain(signum: signal.Signals, current: object) -> bool:
+    # None: set by other than Python code. Ignored: on purpose. And a SIGQUIT that nobody handles dumps core at once.
+    return callable(current) or (current == signal.SIG_DFL and signum != getattr(signal, "SIGQUIT", None))
+
+
+_asked: list[Callable[[], None]] = []
+
+
+def _run_asked(_: object) -> int:
+    while _asked:
+        _asked.pop()()
+    return 0
+
+
+_run_asked_c = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_run_asked)
+
+
+def _ask_main_thread(function: Callable[[], None]) -> bool:
+    """Have the main thread run something between two of its instructions, as it runs signal handlers."""
+    if sys.implementation.name != "cpython":
+        return False
+    _asked.append(function)
+    if len(_asked) > 1:
+        return True
+    status: int = ctypes.pythonapi.Py_AddPendingCall(_run_asked_c, None)
+    if status != 0:
+        # Too many calls are pending; the next stream asks again.
+        _asked.clear()
+    return status == 0

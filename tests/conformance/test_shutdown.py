@@ -15,7 +15,7 @@ from inngest_realtime_core.devserver import DevServer
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "sigint"])
-async def test_a_server_stops_within_two_seconds(
+async def test_a_server_stops_in_time(
     case: ServerCase, inngest: DevServer, run_id: str, workers: int, number: signal.Signals
 ) -> None:
     with running(case, inngest.url, workers=workers) as server:
@@ -28,7 +28,7 @@ async def test_a_server_stops_within_two_seconds(
             stopping = asyncio.create_task(asyncio.to_thread(server.stop, number))
             endings = await asyncio.gather(*(stream.until_end() for stream in streams))
             took = await stopping
-        assert took < 2.0
+        assert took < case.stops_within
         assert server.process.returncode in (0, -number)
         assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
         assert "Traceback" not in server.log
