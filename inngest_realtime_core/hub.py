@@ -30,6 +30,7 @@ _SOLITARY: Final = 16_000  # characters of a token for one channel; a larger one
 _SWEEP: Final = 30.0  # seconds between two looks for what is too old to be replayed
 _HTTP_IDLE: Final = 5.0  # seconds that an unused HTTP connection is kept
 _FRESH: Final = 2.0  # seconds that a token is given to everybody who asks for the same
+_FAILED: Final = 0.5  # seconds that a failure to make it is
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,11 @@ class Hub:
         for old in [key for key, (made, task) in self._tokens.items() if task.done() and now - made > _FRESH]:
             del self._tokens[old]
         known = self._tokens.get(wanted)
-        if known is None or (known[1].done() and (known[1].cancelled() or known[1].exception() is not None)):
+        failure = known[1].exception() if known is not None and known[1].done() and not known[1].cancelled() else None
+        if known is not None and failure is not None and now - known[0] <= _FAILED:
+            # Browsers ask again at once: without this, an Inngest that fails fast would be asked by each of them.
+            raise failure.with_traceback(None)
+        if known is None or failure is not None or known[1].cancelled():
             task = self.loop.create_task(self._mint_for_client(entries), name="inngest-realtime token")
             known = self._tokens[wanted] = (now, task)
         return await asyncio.shield(known[1])
