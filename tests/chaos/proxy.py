@@ -122,6 +122,9 @@ class Link:
             await writer.drain()
             await asyncio.sleep(len(piece) / proxy.rate)
 
+    def inject(self, data: bytes) -> None:
+        self._writer.write(data)
+
     def end(self, *, reset: bool) -> None:
         """End both sides, with FIN, or with RST."""
         for writer in (self._writer, self._backend):
@@ -232,6 +235,11 @@ class Proxy:
         for link in self.links(kind):
             link.swallows_up = up
             link.swallows_down = down
+
+    def inject(self, data: bytes, kind: str | None = "connect") -> None:
+        """Send bytes to the clients that never came from the server."""
+        for link in self.links(kind):
+            link.inject(data)
 
     @staticmethod
     def _end(links: Iterable[Link], *, reset: bool) -> None:
