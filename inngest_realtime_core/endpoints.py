@@ -23,7 +23,7 @@ from .errors import ConfigurationError, RealtimeError
 from .grants import Grant
 from .realtime import Realtime
 from .refusals import Refusal, too_many_streams
-from .selection import Selection, select
+from .selection import Selection, resume_point, select
 from .sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
 from .subscription import Subscription
 from .tokens import ClientSubscriptionToken
@@ -190,9 +190,11 @@ class Endpoints:
         """Answers `GET .../{name}/stream`; arguments and errors as for `token`.
 
         Args:
-            last_event_id: The `Last-Event-ID` header of a client that comes back.
+            last_event_id: The `Last-Event-ID` header of a client that comes back; without it, the parameter
+                `lastEventId` counts.
         """
         try:
+            parameters, last_event_id = resume_point(parameters, last_event_id)
             return StreamAnswer(await self.open(select(self._grant(name), parameters), request, last_event_id))
         except Refusal as refusal:
             return Answer.refusing(refusal)
@@ -202,6 +204,7 @@ class Endpoints:
     ) -> SyncStreamAnswer | Answer:
         """The sync twin of `stream`."""
         try:
+            parameters, last_event_id = resume_point(parameters, last_event_id)
             return SyncStreamAnswer(self.open_sync(select(self._grant(name), parameters), request, last_event_id))
         except Refusal as refusal:
             return Answer.refusing(refusal)

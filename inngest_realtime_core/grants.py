@@ -26,7 +26,7 @@ _ADVICE = (
 _URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-RESERVED_PARAMETERS = frozenset({"topics"})
+RESERVED_PARAMETERS = frozenset({"topics", "lastEventId", "last_event_id"})
 
 
 def allow_anyone(request: object, channel: object) -> Literal[True]:

@@ -13,7 +13,7 @@ from .errors import ChannelError
 from .grants import Grant, camel_case
 from .refusals import Refusal
 
-__all__ = ["Selection", "select"]
+__all__ = ["Selection", "resume_point", "select"]
 
 _TOPICS = "topics"
 
@@ -70,6 +70,22 @@ def select(
                 message = f"{spelling} is given twice, with different values."
                 raise Refusal(400, "contradictory_parameter", message, parameter=spelling)
     return Selection(grant, _channel(grant, values), _topics(grant, asked))
+
+
+def resume_point(
+    parameters: Iterable[tuple[str, str]], header: str | None
+) -> tuple[list[tuple[str, str]], str | None]:
+    """Takes `lastEventId` out of a query: it stands for the `Last-Event-ID` header, which a reloaded page cannot send.
+
+    The header wins: an `EventSource` that reconnects sends it, newer, with the URL that it began with.
+    """
+    rest: list[tuple[str, str]] = []
+    for name, value in parameters:
+        if name in ("lastEventId", "last_event_id"):
+            header = header or value or None
+        else:
+            rest.append((name, value))
+    return rest, header
 
 
 def _channel(grant: Grant, values: dict[str, str]) -> Channel | str:

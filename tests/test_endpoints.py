@@ -306,7 +306,7 @@ async def test_shutting_down_refuses_streams_and_ends_open_ones(realtime: Realti
 
 
 async def test_a_missing_signing_key_is_a_500(parameters: Any, caplog: pytest.LogCaptureFixture) -> None:
-    realtime = Realtime(api_base_url="https://api.inngest.invalid")
+    realtime = Realtime(api_base_url="https://api.inngest.com")
     answer = await endpoints_for(realtime).token("pipeline", None, parameters)
     assert (answer.status, code_of(answer)) == (500, "misconfigured")
     assert "INNGEST_SIGNING_KEY" in caplog.text

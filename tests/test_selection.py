@@ -8,7 +8,7 @@ import pytest
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.grants import Grant, allow_anyone
 from inngest_realtime_core.refusals import Refusal
-from inngest_realtime_core.selection import select
+from inngest_realtime_core.selection import resume_point, select
 
 
 class Thread(Channel, name="chat:{org_id}:{number}"):
@@ -98,3 +98,9 @@ def test_a_plain_name_needs_no_parameters() -> None:
     assert select(grant, []).channel == "news"
     with pytest.raises(Refusal, match="these are: topics"):
         select(grant, [("runId", "1")])
+
+
+def test_a_query_may_say_where_to_resume_and_the_header_wins() -> None:
+    assert resume_point([*GOOD, ("lastEventId", "old")], None) == (GOOD, "old")
+    assert resume_point([("last_event_id", "old"), *GOOD], "new") == (GOOD, "new")
+    assert resume_point([*GOOD, ("lastEventId", "")], None) == (GOOD, None)

@@ -55,6 +55,7 @@ def query_parameters(grant: Grant, *, required: bool = True, last_event_id: bool
     parameters.append({**_parameter("topics", _topics_schema(grant)), "style": "form", "explode": True})
     parameters.extend(_parameter(name, {"type": "string"}) for name in sorted(grant.extra_parameters))
     if last_event_id:
+        parameters.append(_parameter("lastEventId", {"type": "string"}))
         parameters.append({**_parameter("Last-Event-ID", {"type": "string"}), "in": "header"})
     return parameters
 
