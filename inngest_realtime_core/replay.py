@@ -43,10 +43,11 @@ class Replay:
 class Window:
     """The last messages of one channel, within limits."""
 
-    __slots__ = ("_base", "_bytes", "_entries", "_last", "_max_age", "_max_bytes", "_size")
+    __slots__ = ("_base", "_bytes", "_entries", "_last", "_max_age", "_max_bytes", "_size", "_slack")
 
     def __init__(self, limits: Replay) -> None:
         self._size = limits.size
+        self._slack = limits.size + min(limits.size // 4, 64)
         self._max_age = limits.max_age
         self._max_bytes = limits.max_bytes
         self._entries: deque[tuple[float, Envelope | GapReason]] = deque()
@@ -65,7 +66,8 @@ class Window:
         self._entries.append((now, envelope))
         self._bytes += len(envelope.data)
         self._last[envelope.topic] = envelope
-        if len(self._entries) > self._size or self._bytes > self._max_bytes:
+        # Not at every message: whoever reads the window prunes it first.
+        if len(self._entries) > self._slack or self._bytes > self._max_bytes:
             self._trim(now)
 
     def add_gap(self, reason: GapReason) -> None:

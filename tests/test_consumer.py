@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from inngest_realtime_core.consumer import Consumer
+from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.messages import Gap, Message
+from inngest_realtime_core.threads import new_waiter
+from wire import message_of
+
+
+def numbered(number: int) -> Message[Any]:
+    return Message(message_of(number, number=number + 1))
+
+
+def taken(consumer: Consumer) -> list[Any]:
+    seen: list[Any] = []
+    while (message := consumer.take()) is not None:
+        seen.append(message.data)
+    return seen
+
+
+def test_messages_come_in_order() -> None:
+    consumer = Consumer("c", 10)
+    assert [consumer.push(numbered(number)) for number in range(3)] == [0, 0, 0]
+    assert taken(consumer) == [0, 1, 2]
+    assert consumer.delivered == 3
+
+
+def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
+    consumer = Consumer("c", 3)
+    assert sum(consumer.push(numbered(number)) for number in range(8)) == 5
+    assert taken(consumer) == [Gap("overflow", 5), 5, 6, 7]
+    consumer.push(numbered(8))
+    assert taken(consumer) == [8]
+    assert (consumer.dropped, consumer.delivered) == (5, 4)
+
+
+def test_overflow_without_gaps() -> None:
+    consumer = Consumer("c", 2, gaps=False)
+    for number in range(4):
+        consumer.push(numbered(number))
+    consumer.push_gap(Message.gap("c", "reconnect"))
+    assert taken(consumer) == [2, 3]
+    assert consumer.dropped == 2
+
+
+def test_the_end_comes_after_what_is_waiting() -> None:
+    consumer = Consumer("c", 10)
+    consumer.push(numbered(1))
+    consumer.end(RealtimeError("refused"))
+    consumer.end()
+    message = consumer.take()
+    assert message is not None
+    assert message.data == 1
+    for _ in range(2):
+        with pytest.raises(RealtimeError, match="refused"):
+            consumer.take()
+    assert consumer.ended
+
+
+async def test_iterating_wakes_for_each_message_and_ends() -> None:
+    left: list[Consumer] = []
+    consumer = Consumer("c", 10, on_detach=left.append)
+
+    async def read() -> list[Any]:
+        return [message.data async for message in consumer.messages()]
+
+    reader = asyncio.create_task(read())
+    for number in range(3):
+        await asyncio.sleep(0)
+        consumer.push(numbered(number))
+    await asyncio.sleep(0)
+    consumer.push(numbered(3))
+    consumer.end()
+    assert await reader == [0, 1, 2, 3]
+    assert left == [consumer]
+
+
+async def test_iterating_tells_of_an_overflow_in_between() -> None:
+    consumer = Consumer("c", 2)
+    messages = consumer.messages()
+    for number in range(2):
+        consumer.push(numbered(number))
+    seen = [(await anext(messages)).data]
+    for number in range(2, 5):
+        consumer.push(numbered(number))
+    consumer.end()
+    seen += [message.data async for message in messages]
+    assert seen == [0, Gap("overflow", 2), 3, 4]
+
+
+async def test_a_cancelled_reader_leaves() -> None:
+    left: list[Consumer] = []
+    consumer = Consumer("c", 10, on_detach=left.append)
+    messages = consumer.messages()
+    reader = asyncio.ensure_future(anext(messages))
+    await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+    assert left == [consumer]
+    consumer.detach()
+    assert left == [consumer]
+
+
+def test_neglect_is_reported_while_nobody_has_begun_to_read() -> None:
+    neglected: list[int] = []
+    consumer = Consumer("c", 1)
+    consumer.on_neglect = lambda: neglected.append(1)
+    consumer.push(numbered(0))
+    consumer.push(numbered(1))
+    assert not neglected
+    consumer.idle = True
+    consumer.push(numbered(2))
+    assert neglected
+
+
+async def test_a_thread_reads_what_a_loop_pushes() -> None:
+    count = 20_000
+    consumer = Consumer("c", count)
+    seen: list[int] = []
+
+    def read() -> None:
+        while True:
+            message = consumer.take()
+            if message is not None:
+                seen.append(message.data)
+            elif consumer.ended:
+                return
+            else:
+                waiter = new_waiter()
+                if consumer.wait_on(waiter):
+                    assert waiter.wait(5)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(count):
+        consumer.push(numbered(number))
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    consumer.end()
+    await asyncio.to_thread(thread.join, 10)
+    assert seen == list(range(count))
+
+
+async def test_a_slow_thread_loses_the_oldest_and_is_told_how_many() -> None:
+    count = 5_000
+    consumer = Consumer("c", 16)
+    seen: list[Any] = []
+
+    def read() -> None:
+        while True:
+            message = consumer.take()
+            if message is not None:
+                seen.append(message.data)
+            elif consumer.ended:
+                return
+            else:
+                waiter = new_waiter()
+                if consumer.wait_on(waiter):
+                    assert waiter.wait(5)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    dropped = sum(consumer.push(numbered(number)) for number in range(count))
+    consumer.end()
+    await asyncio.to_thread(thread.join, 10)
+    numbers = [item for item in seen if isinstance(item, int)]
+    gaps = [item.missed for item in seen if isinstance(item, Gap)]
+    assert numbers == sorted(numbers)
+    assert sum(gaps) == dropped == count - len(numbers)
