@@ -90,7 +90,9 @@ def run() -> list[Figure]:
         ratio("pydantic schema / bare", "schema", "bare", 0.4),
         ratio("subscribe_sync / async", "sync", "iterate", 0.6),
         ratio("subscribe_sync / async, both read data", "sync, read data", "read data", 0.6),
-        at_most("messages dropped in all runs", sum(dropped.values()), 0, "", note=f"{ROUNDS} rounds, buffer_size=1024"),
+        at_most(
+            "messages dropped in all runs", sum(dropped.values()), 0, "", note=f"{ROUNDS} rounds, buffer_size=1024"
+        ),
     ]
 
 

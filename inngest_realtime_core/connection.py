@@ -18,6 +18,7 @@ from websockets.protocol import State
 
 from .envelope import Envelope
 from .errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
+from .pace import POLL, Pace
 from .protocol import MAX_SERVER_FRAME, Decoder
 
 __all__ = ["Connection", "Liveness"]
@@ -33,6 +34,9 @@ _BATCH: Final = 256  # frames handled before consumers get their turn on the eve
 _BACKLOG: Final = 8_192  # frames waiting; beyond it the socket is not read until they are handled
 _HARD_LIMIT: Final = 64 * 1024 * 1024  # bytes; a larger frame ends the connection instead of filling the memory
 _CLOSE_TIMEOUT: Final = 1.0  # seconds
+
+# Looked up once: an enum's members are slow to get at.
+_TEXT, _CONT, _BINARY = Opcode.TEXT, Opcode.CONT, Opcode.BINARY
 
 
 class Liveness:
@@ -77,17 +81,21 @@ class _Socket(ClientConnection):
     def process_event(self, event: Any) -> None:
         if type(event) is Frame:
             opcode = event.opcode
-            if opcode is Opcode.TEXT or opcode is Opcode.CONT:
+            if opcode is _TEXT and event.fin and self._owner is not None:
+                # What nearly every event is, without a detour.
+                self._owner.accept(event.data)
+                return
+            if opcode is _TEXT or opcode is _CONT:
                 self._text(event)
                 return
-            if opcode is Opcode.BINARY:
+            if opcode is _BINARY:
                 return
         super().process_event(event)
 
     def _text(self, frame: Frame) -> None:
         # Inngest sends unfragmented frames; something between may not.
         data: Any = frame.data
-        if frame.opcode is Opcode.TEXT:
+        if frame.opcode is _TEXT:
             if frame.fin:
                 self._hand_on(data)
             else:
@@ -120,6 +128,7 @@ class Connection:
         on_change: Callable[[], None],
         on_oversized: Callable[[int, Envelope | None], None],
         liveness: Liveness,
+        pace: Pace | None = None,
     ) -> None:
         self.deliver = deliver
         self.closing = False
@@ -129,6 +138,7 @@ class Connection:
         self._on_change = on_change
         self._on_oversized = on_oversized
         self._liveness = liveness
+        self._pace = pace or Pace()
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[bytes | bytearray] = deque()
         self._draining = False
@@ -258,8 +268,14 @@ class Connection:
 
     def _drain(self) -> None:
         inbox = self._inbox
+        pace = self._pace
+        if pace.behind and pace.hold():
+            self._throttle(len(inbox) > _BACKLOG)
+            self._loop.call_later(POLL, self._drain)
+            return
         decode = self.decoder.decode
-        for _ in range(min(_BATCH, len(inbox))):
+        waiting = len(inbox)
+        for _ in range(min(_BATCH, waiting)):
             frame = inbox.popleft()
             if len(frame) > MAX_SERVER_FRAME:
                 envelope = decode(frame)
@@ -277,6 +293,9 @@ class Connection:
             except Exception:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
                 logger.exception("A message of channel %r could not be delivered.", envelope.channel[:200])
+            if pace.behind:
+                break
+        pace.earn(waiting - len(inbox))
         if inbox:
             self._loop.call_soon(self._drain)
             self._throttle(len(inbox) > _BACKLOG)

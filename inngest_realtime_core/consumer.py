@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from .errors import RealtimeError
 from .messages import Message
+from .pace import Pace
 
 __all__ = ["Consumer", "Waiter"]
 
@@ -31,6 +32,7 @@ class Consumer:
         limit: Messages held at most.
         gaps: Whether the reader wants to be told of gaps.
         on_detach: Called once, when the reader has left.
+        pace: Asked for patience when the buffer fills up.
 
     Attributes:
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
@@ -42,6 +44,7 @@ class Consumer:
 
     __slots__ = (
         "_channel",
+        "_crowded",
         "_detached",
         "_dropped",
         "_ended",
@@ -49,8 +52,11 @@ class Consumer:
         "_items",
         "_limit",
         "_on_detach",
+        "_pace",
+        "_patience_from",
         "_reported",
         "_skip",
+        "_waited_for",
         "_waiter",
         "catch_up",
         "delivered",
@@ -66,16 +72,21 @@ class Consumer:
         *,
         gaps: bool = True,
         on_detach: Callable[[Consumer], None] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._channel = channel
         self._limit = limit
+        self._crowded = limit - limit // 4
+        self._pace = pace
+        self._waited_for = False
+        self._patience_from = 0  # messages that it has to have read before it is waited for
         self._items: deque[Message[Any]] = deque()
         self._waiter: Waiter | None = None
         self._ended = False
         self._detached = False
         self._error: RealtimeError | None = None
-        self._dropped = 0
-        self._reported = 0
+        self._dropped: int = 0
+        self._reported: int = 0
         self._skip: set[str | None] | None = None
         self._on_detach = on_detach
         self.catch_up: Callable[[], Awaitable[None]] | None = None
@@ -92,24 +103,45 @@ class Consumer:
             return 0
         items = self._items
         items.append(message)
-        dropped = 0
-        if len(items) > self._limit:
-            try:
-                items.popleft()
-            except IndexError:
-                # A reading thread took it in the meantime.
-                pass
-            else:
-                dropped = 1
-                self._dropped += 1
-                if self.idle and self.on_neglect is not None:
-                    self.on_neglect()
+        dropped = self._crowd() if len(items) > self._crowded else 0
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
         return dropped
+
+    def _crowd(self) -> int:
+        if self.idle:
+            # Nobody reads, so nobody loses anything and nobody is worth waiting for.
+            if len(self._items) > self._limit and self._drop_oldest() and self.on_neglect is not None:
+                self.on_neglect()
+            return 0
+        if self._pace is not None and not self._waited_for and self.delivered >= self._patience_from:
+            self._waited_for = True
+            self._pace.behind.append(self)
+        return int(len(self._items) > self._limit and self._drop_oldest())
+
+    def _drop_oldest(self) -> bool:
+        try:
+            self._items.popleft()
+        except IndexError:
+            # A reading thread took it in the meantime.
+            return False
+        self._dropped += 1
+        return True
+
+    @property
+    def is_behind(self) -> bool:
+        return len(self._items) > self._limit // 2
+
+    def caught_up(self) -> None:
+        self._waited_for = False
+
+    def given_up(self) -> None:
+        """Do without patience until it has read a buffer's length again: a reader that has stopped delays once."""
+        self._waited_for = False
+        self._patience_from = self.delivered + self._limit
 
     def prepend(self, missed: Iterable[Message[Any]]) -> None:
         """Put what was missed before what has been received since; what is in both is read once."""

@@ -17,6 +17,7 @@ from .connection import Liveness
 from .entries import Entry, token_size
 from .errors import RealtimeError, ShuttingDownError
 from .feed import Counters, Feed
+from .pace import Pace
 from .redis_replay import RedisReplay, RedisStore
 from .replay import Replay
 from .settings import Settings
@@ -80,6 +81,7 @@ class Hub:
 
     Attributes:
         on_stream: Called when a stream for a web client begins.
+        pace: How far readers may hold up connections.
         subscriptions: How many are open.
         shutting_down: No new subscription is opened any more.
     """
@@ -91,6 +93,7 @@ class Hub:
         self.options = options
         self.counters = counters
         self.on_stream = on_stream
+        self.pace = Pace()
         self.shutting_down = False
         self.subscriptions = 0
         self.settings = settings
@@ -202,6 +205,7 @@ class Hub:
             liveness=self.options.liveness,
             on_reconnect=self._count_reconnect,
             solitary=alone,
+            pace=self.pace,
         )
         upstreams.append(upstream)
         return upstream

@@ -64,7 +64,9 @@ class Readers:
         active: bool = True,
     ) -> Consumer:
         """Attach a reader of what comes from now on."""
-        consumer = Consumer(self.channel, self._hub.options.buffer_size, gaps=self.gaps, on_detach=self._left)
+        consumer = Consumer(
+            self.channel, self._hub.options.buffer_size, gaps=self.gaps, on_detach=self._left, pace=self._hub.pace
+        )
         consumer.idle = not active
         self.active += active
         self._attached[consumer] = events

@@ -75,22 +75,28 @@ async def encoded_stream(consumer: Consumer, *, heartbeat: float | None) -> Asyn
     """
     pulse = None if heartbeat is None else _Pulse(consumer, heartbeat)
     loop = asyncio.get_running_loop()
+    sent = False
     try:
         while True:
             message = consumer.take()
             if message is not None:
-                if pulse is not None:
-                    pulse.sent()
                 yield message.to_sse()
-            elif consumer.ended:
+                sent = True
+                continue
+            if consumer.ended:
                 return
-            elif pulse is not None and pulse.due:
-                pulse.sent()
-                yield HEARTBEAT
-            else:
-                waiter = loop.create_future()
-                if consumer.wait_on(waiter):
-                    await waiter
+            if pulse is not None:
+                if sent:
+                    # Silence begins here. The clock is not looked at for each message.
+                    pulse.sent()
+                    sent = False
+                if pulse.due:
+                    yield HEARTBEAT
+                    pulse.sent()
+                    continue
+            waiter = loop.create_future()
+            if consumer.wait_on(waiter):
+                await waiter
     finally:
         if pulse is not None:
             pulse.stop()

@@ -25,6 +25,7 @@ from .errors import (
     UnreachableError,
 )
 from .messages import GapReason
+from .pace import Pace
 from .protocol import MAX_CLIENT_FRAME, MAX_SERVER_FRAME, subscribe_frame
 from .switchover import Switchover
 
@@ -106,6 +107,7 @@ class Upstream:
         circuit: Shared with the other upstreams of the process.
         on_reconnect: Called after each unexpected loss that was made good.
         solitary: It is meant for one channel alone.
+        pace: How far the readers of the channels may hold it up.
     """
 
     def __init__(
@@ -117,12 +119,14 @@ class Upstream:
         liveness: Liveness,
         on_reconnect: Callable[[], None],
         solitary: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         self.solitary = solitary
         self._websocket_url = websocket_url
         self._mint = mint
         self._circuit = circuit
         self._liveness = liveness
+        self._pace = pace or Pace()
         self._on_reconnect = on_reconnect
         self._members: dict[str, Member] = {}
         self._covered: set[Entry] = set()
@@ -342,7 +346,11 @@ class Upstream:
             first, rest = split_for_url(entries, self._url_limit)
             minted = await self._mint(first)
             connection = Connection(
-                deliver, on_change=self._wake.set, on_oversized=self._oversized, liveness=self._liveness
+                deliver,
+                on_change=self._wake.set,
+                on_oversized=self._oversized,
+                liveness=self._liveness,
+                pace=self._pace,
             )
             try:
                 await connection.open(self._websocket_url, minted.token)
