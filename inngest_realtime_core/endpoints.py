@@ -12,7 +12,7 @@ import inspect
 import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, closing, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
@@ -123,8 +123,9 @@ class Endpoints:
             threaded server needs one: each stream occupies a thread.
         run_in_thread: How the async face calls a synchronous `authorize`. A framework's own way belongs here.
         run_coroutine: How the sync face runs an asynchronous `authorize`.
-        around_recheck: Makes, of the request, a context manager in which the sync face asks `authorize` again: the
-            request itself is over by then.
+        around_recheck: Makes, of the request, an async context manager in which the async face asks `authorize` again
+            in the middle of a stream, when for the framework the request may be over.
+        around_recheck_sync: The same for the sync face, a plain context manager.
     """  # noqa: E501
 
     def __init__(
@@ -136,7 +137,8 @@ class Endpoints:
         max_streams: int | None = None,
         run_in_thread: RunInThread = asyncio.to_thread,
         run_coroutine: RunCoroutine = run_coroutine,
-        around_recheck: Callable[[Any], AbstractContextManager[object]] = nullcontext,
+        around_recheck: Callable[[Any], AbstractAsyncContextManager[object]] = nullcontext,
+        around_recheck_sync: Callable[[Any], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         if not heartbeat > 0:
             raise ConfigurationError(f"heartbeat is {heartbeat!r}: it is a number of seconds above 0.")
@@ -153,6 +155,7 @@ class Endpoints:
         self._run_in_thread = run_in_thread
         self._run_coroutine = run_coroutine
         self._around_recheck = around_recheck
+        self._around_recheck_sync = around_recheck_sync
 
     # The four endpoints
 
@@ -360,14 +363,15 @@ class Endpoints:
 
     async def _recheck(self, selection: Selection, request: object) -> bool:
         try:
-            return await self._allows(selection, request)
+            async with self._around_recheck(request):
+                return await self._allows(selection, request)
         except Exception as error:
             _log_recheck(selection, error)
             return False
 
     def _recheck_sync(self, selection: Selection, request: object) -> bool:
         try:
-            with self._around_recheck(request):
+            with self._around_recheck_sync(request):
                 return self._allows_sync(selection, request)
         except Exception as error:
             _log_recheck(selection, error)

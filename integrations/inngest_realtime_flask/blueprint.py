@@ -48,7 +48,9 @@ def realtime_blueprint(
         name: The blueprint's name.
         blueprint_options: Passed to `Blueprint`: `url_prefix`, `subdomain`, ...
     """
-    endpoints = Endpoints(realtime, grants, heartbeat=heartbeat, max_streams=max_streams, around_recheck=in_new_context)
+    endpoints = Endpoints(
+        realtime, grants, heartbeat=heartbeat, max_streams=max_streams, around_recheck_sync=in_new_context
+    )
     blueprint = Blueprint(name, __name__, **blueprint_options)
 
     def token(grant: str) -> Response:

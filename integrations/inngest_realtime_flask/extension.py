@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, current_app
 
@@ -65,7 +65,7 @@ class InngestRealtime:
         """
         if _KEY in app.extensions:
             raise ConfigurationError("Inngest Realtime was set up for this application already: call init_app once.")
-        config: dict[str, Any] = app.config
+        config = cast("dict[str, Any]", app.config)
         prefix = config.setdefault("INNGEST_REALTIME_URL_PREFIX", "/api/realtime")
         heartbeat = config.setdefault("INNGEST_REALTIME_HEARTBEAT", 10.0)
         max_streams = config.setdefault("INNGEST_REALTIME_MAX_STREAMS", MAX_STREAMS)

@@ -68,6 +68,8 @@ _THREADED = {"notices_disconnects": False, "stops_within": 3.0}
 CASES = [
     ServerCase("starlette-uvicorn", uvicorn("conformance.apps.starlette:app")),
     ServerCase("fastapi-uvicorn", uvicorn("conformance.apps.fastapi:app")),
+    ServerCase("django-uvicorn", uvicorn("conformance.apps.django:asgi", "--lifespan", "off")),
+    ServerCase("django-gunicorn", gunicorn("conformance.apps.django:wsgi"), **_THREADED),
     ServerCase("flask-gunicorn", gunicorn("conformance.apps.flask:app"), **_THREADED),
     ServerCase("flask-gunicorn-preload", gunicorn("conformance.apps.flask:app", "--preload"), **_THREADED),
     ServerCase(

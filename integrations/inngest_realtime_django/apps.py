@@ -1,0 +1,21 @@
+"""The app, for `INSTALLED_APPS`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.apps import AppConfig
+
+__all__ = ["InngestRealtimeConfig"]
+
+
+class InngestRealtimeConfig(AppConfig):
+    """`"inngest_realtime_django"` in `INSTALLED_APPS`."""
+
+    name = "inngest_realtime_django"
+    label = "inngest_realtime"
+    verbose_name = "Inngest Realtime"
+
+    def ready(self) -> None:
+        # Importing registers them.
+        import_module(f"{self.name}.checks")

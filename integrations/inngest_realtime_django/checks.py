@@ -1,0 +1,43 @@
+"""System checks of `settings.INNGEST_REALTIME`, for `manage.py check`.
+
+| id | what is wrong |
+|---|---|
+| `inngest_realtime.E001` | the setting is not a dictionary |
+| `inngest_realtime.E002` | an unknown key |
+| `inngest_realtime.E003` | `REALTIME` cannot be imported or made, or is not a `Realtime` |
+| `inngest_realtime.E004` | `GRANTS` cannot be imported, or is not a list of `Grant`s |
+| `inngest_realtime.E005` | `HEARTBEAT` is not a number |
+| `inngest_realtime.E006` | `MAX_STREAMS` is not a number |
+| `inngest_realtime.E007` | a value or a combination that is not accepted; two grants of one name |
+| `inngest_realtime.W001` | there are no grants, so that the endpoints serve nothing |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.core import checks
+
+from . import conf
+
+__all__ = ["check_setting"]
+
+
+@checks.register("inngest_realtime")
+def check_setting(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Everything that is wrong with `settings.INNGEST_REALTIME`."""
+    found: list[checks.CheckMessage] = [
+        checks.Error(problem.message, hint=problem.hint, id=problem.id) for problem in dict.fromkeys(conf.problems())
+    ]
+    if not found and not conf.endpoints(asgi=False).grants:
+        found.append(
+            checks.Warning(
+                f"{conf.SETTING}['GRANTS'] is empty: the token and stream endpoints serve nothing.",
+                hint="Give it a list of Grant objects. Without endpoints of this app, take it out of the URLs and "
+                'silence this with SILENCED_SYSTEM_CHECKS = ["inngest_realtime.W001"].',
+                id="inngest_realtime.W001",
+            )
+        )
+    return found

@@ -1,0 +1,186 @@
+"""`settings.INNGEST_REALTIME`: a dictionary, every key of which may be left out.
+
+| key | default | meaning |
+|---|---|---|
+| `REALTIME` | `Realtime()` | the `Realtime`, or the dotted path to it; by default one that reads the environment |
+| `GRANTS` | `[]` | the list of `Grant`s, or the dotted path to it |
+| `HEARTBEAT` | `10.0` | seconds between a stream's heartbeats, unless its grant says otherwise |
+| `MAX_STREAMS` | 16 under WSGI, no limit under ASGI | streams open at once in a process; `None` for no limit |
+
+Under WSGI a stream occupies a thread: give the server more threads than `MAX_STREAMS`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from inngest_realtime_core.endpoints import Endpoints
+from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core.wsgi import MAX_STREAMS
+
+from .threads import ReleasedConnections, run_in_thread
+
+__all__ = ["Problem", "endpoints", "get_realtime", "problems"]
+
+_T = TypeVar("_T")
+
+SETTING = "INNGEST_REALTIME"
+KEYS = ("REALTIME", "GRANTS", "HEARTBEAT", "MAX_STREAMS")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with the setting.
+
+    Attributes:
+        id: The system check's.
+        message: What is wrong.
+        hint: What to do.
+    """
+
+    id: str
+    message: str
+    hint: str
+
+
+class _Wrong(Exception):
+    def __init__(self, id: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.problem = Problem(f"inngest_realtime.{id}", f"{SETTING}{message}", hint)
+
+
+def get_realtime() -> Realtime:
+    """The project's `Realtime`.
+
+    Raises:
+        ImproperlyConfigured: The setting is wrong; `manage.py check` says the same.
+    """
+    return _checked(_realtime)
+
+
+@functools.cache
+def endpoints(*, asgi: bool) -> Endpoints:
+    """The endpoints of the project's grants; the same object every time.
+
+    Raises:
+        ImproperlyConfigured: The setting is wrong; `manage.py check` says the same.
+    """
+    return _checked(lambda: _endpoints(asgi=asgi))
+
+
+def problems() -> Iterator[Problem]:
+    """Everything that is wrong with the setting."""
+    for look in (_unknown, _realtime, _grants, lambda: _endpoints(asgi=False)):
+        try:
+            look()
+        except _Wrong as wrong:
+            yield wrong.problem
+            if look is _unknown and not isinstance(getattr(settings, SETTING, {}), Mapping):
+                return
+
+
+def _checked(load: Callable[[], _T]) -> _T:
+    try:
+        return load()
+    except _Wrong as wrong:
+        raise ImproperlyConfigured(f"{wrong.problem.message} {wrong.problem.hint}") from wrong.__cause__
+
+
+def _values() -> Mapping[str, Any]:
+    values: object = getattr(settings, SETTING, {})
+    if not isinstance(values, Mapping):
+        raise _Wrong("E001", f" is {type(values).__name__}.", f"Make it a dictionary with the keys {', '.join(KEYS)}.")
+    return cast("Mapping[str, Any]", values)
+
+
+def _unknown() -> None:
+    for key in _values():
+        if key not in KEYS:
+            close = difflib.get_close_matches(str(key).upper(), KEYS, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"The keys are {', '.join(KEYS)}."
+            raise _Wrong("E002", f" has the unknown key {key!r}.", hint)
+
+
+@functools.cache
+def _default_realtime() -> Realtime:
+    return Realtime()
+
+
+def _realtime() -> Realtime:
+    value = _resolved("E003", "REALTIME", None)
+    if value is None:
+        try:
+            return _default_realtime()
+        except RealtimeError as error:
+            raise _Wrong("E003", "['REALTIME'] is not set, and no Realtime could be made.", str(error)) from error
+    if not isinstance(value, Realtime):
+        hint = 'Give it a Realtime, or the dotted path to one: "mysite.realtime.realtime".'
+        raise _Wrong("E003", f"['REALTIME'] is {_described(value)}, which is not a Realtime.", hint)
+    return value
+
+
+def _grants() -> list[Grant]:
+    value = _resolved("E004", "GRANTS", ())
+    hint = 'Give it a list of Grant objects, or the dotted path to one: "mysite.realtime.grants".'
+    if not isinstance(value, (list, tuple)):
+        raise _Wrong("E004", f"['GRANTS'] is {_described(value)}, which is not a list.", hint)
+    for grant in cast("list[object]", value):
+        if not isinstance(grant, Grant):
+            raise _Wrong("E004", f"['GRANTS'] contains {_described(grant)}, which is not a Grant.", hint)
+    return list(cast("list[Grant]", value))
+
+
+def _endpoints(*, asgi: bool) -> Endpoints:
+    values = _values()
+    heartbeat = values.get("HEARTBEAT", 10.0)
+    max_streams = values.get("MAX_STREAMS", None if asgi else MAX_STREAMS)
+    if not isinstance(heartbeat, (int, float)) or isinstance(heartbeat, bool):
+        raise _Wrong("E005", f"['HEARTBEAT'] is {heartbeat!r}.", "It is a number of seconds above 0.")
+    if max_streams is not None and (not isinstance(max_streams, int) or isinstance(max_streams, bool)):
+        raise _Wrong("E006", f"['MAX_STREAMS'] is {max_streams!r}.", "It is a number above 0, or None for no limit.")
+    try:
+        return Endpoints(
+            _realtime(),
+            _grants(),
+            heartbeat=heartbeat,
+            max_streams=max_streams,
+            run_in_thread=run_in_thread,
+            around_recheck=ReleasedConnections,
+            around_recheck_sync=ReleasedConnections,
+        )
+    except RealtimeError as error:
+        raise _Wrong("E007", " is not accepted.", str(error)) from error
+
+
+def _resolved(id: str, key: str, default: object) -> object:
+    value = _values().get(key, default)
+    if not isinstance(value, str):
+        return value
+    try:
+        return import_string(value)
+    except ImportError as error:
+        hint = 'It is the dotted path of a module and a name in it: "mysite.realtime.grants".'
+        raise _Wrong(id, f"[{key!r}] is {value!r}, which cannot be imported: {error}.", hint) from error
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == SETTING:
+        endpoints.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="inngest_realtime_django")

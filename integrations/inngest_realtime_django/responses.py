@@ -1,0 +1,136 @@
+"""Responses: an event stream with the face that the server wants, and the endpoints' answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import aclosing, closing
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from inngest_realtime_core.blocking_subscription import BlockingSubscription
+from inngest_realtime_core.endpoints import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.subscription import PendingSubscription, Subscription
+from inngest_realtime_core.wsgi import watched
+
+from .threads import release_connections, run_in_thread
+
+__all__ = ["RealtimeStreamingResponse", "is_asgi", "response_for"]
+
+_Body = AsyncGenerator[bytes, None] | Generator[bytes, None, None]
+
+
+class RealtimeStreamingResponse(StreamingHttpResponse):
+    """A `text/event-stream` response of a subscription, which it closes when the client leaves.
+
+    ```python
+    @login_required
+    def progress(request: HttpRequest, run_id: str) -> RealtimeStreamingResponse:
+        return RealtimeStreamingResponse(request, realtime.subscribe(channel=Pipeline(run_id=run_id)))
+    ```
+    The same view serves under ASGI, where the stream is asynchronous, and under WSGI, where it occupies the thread.
+    An async view awaits the subscription: `RealtimeStreamingResponse(request, await realtime.subscribe(...))`.
+
+    The thread's database connections are closed before the streaming begins, after all middleware: an open stream
+    holds none. A subscription resumes where the request's `Last-Event-ID` left off.
+
+    Args:
+        request: The request, which tells ASGI from WSGI.
+        stream: `realtime.subscribe(...)`, its awaited result, `realtime.subscribe_sync(...)` under WSGI, or an
+            encoded stream of one of these (`get_event_stream()`, `get_encoded_stream()`).
+        status: The HTTP status.
+        headers: Added to those that event streams need, and taking precedence over them.
+        heartbeat: Seconds between heartbeats; only when `stream` is a subscription.
+
+    Raises:
+        InngestError: `realtime.subscribe(...)` was given, and it failed.
+        ConfigurationError: The stream is async and the request is not, or the other way round.
+    """
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        stream: PendingSubscription | Subscription | BlockingSubscription | _Body,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        *,
+        heartbeat: float = 10.0,
+    ) -> None:
+        asgi = is_asgi(request)
+        if isinstance(stream, PendingSubscription):
+            stream = _opened(stream) if asgi else BlockingSubscription.open(stream)
+        if isinstance(stream, Subscription | BlockingSubscription):
+            _check_face(asgi, isinstance(stream, Subscription))
+            stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=request.headers.get("Last-Event-ID"))
+        _check_face(asgi, isinstance(stream, AsyncGenerator))
+        self._body = stream
+        content: Any = _async_body(stream) if isinstance(stream, AsyncGenerator) else _sync_body(stream, request.META)
+        super().__init__(content, status=status, headers={**stream_headers(), **(headers or {})})
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # As Django's own, which leaves it to the garbage collector to close the body of a client that left.
+        try:
+            async for part in super().__aiter__():
+                yield part
+        finally:
+            if isinstance(self._body, AsyncGenerator):
+                await self._body.aclose()
+
+    def has_header(self, header: str) -> bool:
+        # How GZipMiddleware asks whether it may compress. It may not: it would hold events back.
+        return header.lower() == "content-encoding" or super().has_header(header)
+
+
+def response_for(request: HttpRequest, answer: Answer | StreamAnswer | SyncStreamAnswer) -> HttpResponseBase:
+    """The response that an endpoint's answer is."""
+    if isinstance(answer, Answer):
+        return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    return RealtimeStreamingResponse(request, answer.body, answer.status, answer.headers)
+
+
+def is_asgi(request: HttpRequest) -> bool:
+    """Whether the server speaks ASGI. Django REST framework's requests wrap Django's."""
+    return isinstance(getattr(request, "_request", request), ASGIRequest)
+
+
+def _opened(pending: PendingSubscription) -> Subscription:
+    async def opened() -> Subscription:
+        return await pending
+
+    try:
+        return async_to_sync(opened)()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "An async view gave a subscription that it had not awaited: use "
+            "RealtimeStreamingResponse(request, await realtime.subscribe(...))."
+        ) from error
+
+
+def _check_face(asgi: bool, is_async: bool) -> None:
+    if asgi and not is_async:
+        raise ConfigurationError(
+            "Django would read a synchronous stream to its end before it sends any of it under ASGI. "
+            "Give RealtimeStreamingResponse the result of realtime.subscribe(...) instead of subscribe_sync(...)."
+        )
+    if is_async and not asgi:
+        raise ConfigurationError(
+            "Under WSGI the event loop of an async view ends with the view, and its streams with it. "
+            "Make the view synchronous and give RealtimeStreamingResponse realtime.subscribe(...), not awaited."
+        )
+
+
+async def _async_body(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(body):
+        await run_in_thread(release_connections)
+        async for chunk in body:
+            yield chunk
+
+
+def _sync_body(body: Generator[bytes, None, None], environ: Mapping[str, Any]) -> Generator[bytes, None, None]:
+    with closing(body):
+        release_connections()
+        yield from watched(body, environ)
