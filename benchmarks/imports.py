@@ -1,0 +1,49 @@
+"""How long `import inngest_realtime_core` takes beside the import of what it depends on, in fresh processes."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from typing import Final
+
+from .report import Figure, at_most, only
+
+__all__ = ["run"]
+
+ROUNDS: Final = 21
+
+# What the core imports of its dependencies, and the parts of pydantic that it has to load.
+_DEPENDENCIES: Final = (
+    "import asyncio, websockets.asyncio.client, httpx, anyio, msgspec, jwt, typing_extensions\n"
+    "from pydantic import TypeAdapter, ValidationError, BaseModel"
+)
+_CORE: Final = "import inngest_realtime_core"
+_FRAMEWORKS: Final = ("starlette", "fastapi", "django", "flask", "uvicorn", "redis")
+
+
+def run() -> list[Figure]:
+    dependencies: list[float] = []
+    core: list[float] = []
+    for round_ in range(ROUNDS + 1):
+        pair = _seconds(_DEPENDENCIES), _seconds(_CORE)
+        if round_:  # the first round fills the caches of bytecode and files
+            dependencies.append(pair[0])
+            core.append(pair[1])
+    ratio = statistics.median(core) / statistics.median(dependencies)
+    return [
+        only("import of the dependencies", statistics.median(dependencies) * 1000, "ms", f"median of {ROUNDS}"),
+        only("import of the core with them", statistics.median(core) * 1000, "ms", f"median of {ROUNDS}"),
+        at_most("core / dependencies", ratio, 1.15),
+        at_most("frameworks it imports", len(_imported()), 0, "", ", ".join(_imported())),
+    ]
+
+
+def _seconds(statement: str) -> float:
+    program = f"import time; started = time.perf_counter()\n{statement}\nprint(time.perf_counter() - started)"
+    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+
+
+def _imported() -> list[str]:
+    program = f"import sys\n{_CORE}\nprint(*(name for name in {_FRAMEWORKS!r} if name in sys.modules))"
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
