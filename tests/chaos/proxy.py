@@ -236,6 +236,10 @@ class Proxy:
             link.swallows_up = up
             link.swallows_down = down
 
+    def bury(self) -> None:
+        """End the connections that swallow, as a network's own timeouts do after a long time."""
+        self._end([link for link in self._links if link.swallows_up or link.swallows_down], reset=True)
+
     def inject(self, data: bytes, kind: str | None = "connect") -> None:
         """Send bytes to the clients that never came from the server."""
         for link in self.links(kind):

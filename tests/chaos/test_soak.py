@@ -1,0 +1,214 @@
+"""Churn for as long as one likes: memory, descriptors and tasks stay flat. CHAOS_SOAK_SECONDS sets how long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.realtime import Realtime
+
+from .cluster import Cluster
+from .conftest import PING_INTERVAL, PING_TIMEOUT
+from .ledger import until
+
+SECONDS = float(os.environ.get("CHAOS_SOAK_SECONDS") or 60)
+TRACED = bool(os.environ.get("CHAOS_TRACEMALLOC", "1") != "0")
+WORKERS = 24
+CHANNELS = 40
+
+
+class Churn:
+    """Subscribers that come and go in every way there is."""
+
+    def __init__(self, realtime: Realtime, cluster: Cluster) -> None:
+        self.realtime = realtime
+        self.cluster = cluster
+        self.stopping = False
+        self.lives = 0
+        self.errors = 0
+        self.deeds = 0
+
+    async def subscriber(self) -> None:
+        while not self.stopping:
+            self.lives += 1
+            channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 5_000}"
+            try:
+                await random.choice(
+                    [self.block, self.iterate, self.drop, self.events, self.encoded, self.cancelled, self.callback]
+                )(channel)
+            except RealtimeError:
+                self.errors += 1
+            await asyncio.sleep(random.uniform(0, 0.02))
+
+    async def block(self, channel: str) -> None:
+        async with self.realtime.subscribe(channel=channel, topics=["a", "b"]) as subscription:
+            for _ in range(random.randrange(5)):
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(subscription.__anext__(), 0.05)
+
+    async def iterate(self, channel: str) -> None:
+        subscription = await self.realtime.subscribe(channel=channel, topics=["a"])
+        self.cluster.publish(channel, "a")
+        left = random.randrange(1, 5)
+        async for _ in subscription:
+            left -= 1
+            self.cluster.publish(channel, "a")
+            if not left:
+                break
+        await subscription.close()
+
+    async def drop(self, channel: str) -> None:
+        await self.realtime.subscribe(channel=channel, topics=[random.choice("ab")])
+
+    async def events(self, channel: str) -> None:
+        subscription = await self.realtime.subscribe(channel=channel, topics=["a", "b"])
+        stream = subscription.get_event_stream(heartbeat=0.05)
+        for _ in range(random.randrange(4)):
+            self.cluster.publish(channel, random.choice("ab"))
+            await stream.__anext__()
+        await stream.aclose()
+
+    async def encoded(self, channel: str) -> None:
+        subscription = await self.realtime.subscribe(channel=channel, topics=["b"])
+        stream = subscription.get_encoded_stream(heartbeat=0.05)
+        await stream.__anext__()
+        await stream.aclose()
+
+    async def cancelled(self, channel: str) -> None:
+        async def work() -> None:
+            async with self.realtime.subscribe(channel=channel, topics=["a"]) as subscription:
+                async for _ in subscription:
+                    self.cluster.publish(channel, "b")
+
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(random.uniform(0, 0.1))
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+
+    async def callback(self, channel: str) -> None:
+        got = asyncio.Event()
+        subscription = await self.realtime.subscribe(
+            channel=channel, topics=["a"], on_message=lambda _: got.set(), on_error=lambda _: got.set()
+        )
+        self.cluster.publish(channel, "a")
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(got.wait(), 0.1)
+        await subscription.close()
+
+    async def publisher(self) -> None:
+        number = 0
+        while not self.stopping:
+            channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 5_000}"
+            self.cluster.publish(channel, random.choice("ab"))
+            number += 1
+            if number % 200 == 0:
+                # What the ledger of the cluster remembers is not under test.
+                self.cluster.published.clear()
+                self.cluster.texts.clear()
+                await self.cluster.publish_stream(channel, "a", f"s{number}", chunks=5, seconds=0.05)
+            await asyncio.sleep(0.004)
+
+    async def wrecker(self) -> None:
+        proxy = self.cluster.proxy
+        while not self.stopping:
+            await asyncio.sleep(random.uniform(0.5, 2.0))
+            self.deeds += 1
+            match random.randrange(6):
+                case 0:
+                    proxy.cut()
+                case 1:
+                    proxy.reset(None)
+                case 2:
+                    proxy.blackhole()
+                    await asyncio.sleep(3 * (PING_INTERVAL + PING_TIMEOUT))
+                    proxy.bury()
+                case 3:
+                    await self.cluster.replace(grace=random.uniform(0, 1.5))
+                case 4:
+                    (old,) = self.cluster.servers
+                    await self.cluster.stop(old)
+                    await self.cluster.start()
+                case _:
+                    (server,) = self.cluster.servers
+                    server.reject_tokens(500)
+                    await asyncio.sleep(0.3)
+                    server.reject_tokens(None)
+
+
+def _measure() -> dict[str, float]:
+    gc.collect()
+    process = psutil.Process()
+    return {
+        "rss_mib": process.memory_info().rss / 2**20,
+        "traced_mib": tracemalloc.get_traced_memory()[0] / 2**20 if tracemalloc.is_tracing() else 0.0,
+        "descriptors": process.num_fds(),
+        "tasks": len(asyncio.all_tasks()),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_churn(note: Callable[..., None]) -> None:
+    """Everything at once, then nothing: what is left is what was there before."""
+    async with Cluster().running() as cluster:
+        realtime = Realtime(
+            api_base_url=cluster.proxy.url, ping_interval=PING_INTERVAL, ping_timeout=PING_TIMEOUT, linger=0.2
+        )
+        tasks_before = len(asyncio.all_tasks())
+        churn = Churn(realtime, cluster)
+        if TRACED:
+            tracemalloc.start()
+        running = [asyncio.ensure_future(churn.subscriber()) for _ in range(WORKERS)]
+        running += [asyncio.ensure_future(churn.publisher()), asyncio.ensure_future(churn.wrecker())]
+        samples: list[dict[str, float]] = []
+        began = time.monotonic()
+        while (age := time.monotonic() - began) < SECONDS:
+            await asyncio.sleep(min(SECONDS / 12, SECONDS - age + 0.01))
+            samples.append(_measure())
+            for task in running:
+                if task.done():
+                    task.result()
+        churn.stopping = True
+        await asyncio.wait_for(asyncio.gather(*running), 60)
+        await until(lambda: realtime.stats().channels == 0, timeout=30)
+        await until(lambda: realtime.stats().sockets == 0, timeout=30)
+        stats = realtime.stats()
+        await realtime.close()
+        cluster.proxy.reset(None)
+        try:
+            await until(lambda: len(asyncio.all_tasks()) <= tasks_before, timeout=5)
+        except TimeoutError:
+            pytest.fail(f"Tasks are left: {asyncio.all_tasks()}")
+        third = len(samples) // 3
+        early, late = samples[third : 2 * third], samples[-third:]
+        growth = {
+            name: max(sample[name] for sample in late) - max(sample[name] for sample in early) for name in samples[0]
+        }
+        for sample in samples:
+            print({name: round(value, 2) for name, value in sample.items()})
+        note(
+            f"churn of {SECONDS:.0f} s",
+            subscriptions=churn.lives,
+            faults=churn.deeds,
+            received=stats.received,
+            reconnects=stats.reconnects,
+            errors_told=churn.errors,
+            **{f"{name}_first": samples[0][name] for name in samples[0]},
+            **{f"{name}_last": samples[-1][name] for name in samples[0]},
+        )
+        tracemalloc.stop()
+        assert growth["rss_mib"] < 12
+        assert growth["traced_mib"] < 3
+        assert growth["descriptors"] < 40
+        assert growth["tasks"] < 80
