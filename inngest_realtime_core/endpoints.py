@@ -276,27 +276,26 @@ class Endpoints:
 
     # Streams
 
+    # Each body yields an empty chunk first, which `open` takes: a generator that has started runs its `finally` however
+    # it is let go of, even before the response begins. Of the subscription only the stream is kept, which closes it
+    # when it ends: the object itself would keep what comes for somebody who iterates it.
+
     async def _body(
         self, selection: Selection, request: object, last_event_id: str | None
     ) -> AsyncGenerator[bytes, None]:
         self._take_slot()
         try:
-            subscription = await self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
-            try:
-                events = subscription.get_event_stream(
-                    heartbeat=self._heartbeat(selection),
-                    last_event_id=last_event_id,
-                    recheck=functools.partial(self._recheck, selection, request),
-                    recheck_every=selection.grant.reauthorize_every,
-                )
-                async with aclosing(events):
-                    # Not the first bytes: this yield starts the generator, so that dropping it at any time, even
-                    # before the response begins, runs the clean-up below.
-                    yield b""
-                    async for chunk in events:
-                        yield chunk
-            finally:
-                await subscription.close()
+            pending = self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
+            events = (await pending).get_event_stream(
+                heartbeat=self._heartbeat(selection),
+                last_event_id=last_event_id,
+                recheck=functools.partial(self._recheck, selection, request),
+                recheck_every=selection.grant.reauthorize_every,
+            )
+            async with aclosing(events):
+                yield b""
+                async for chunk in events:
+                    yield chunk
         finally:
             self._give_slot()
 
@@ -305,16 +304,17 @@ class Endpoints:
     ) -> Generator[bytes, None, None]:
         self._take_slot()
         try:
-            with self.realtime.subscribe_sync(channel=selection.channel, topics=selection.topics) as subscription:
-                events = subscription.get_event_stream(
-                    heartbeat=self._heartbeat(selection),
-                    last_event_id=last_event_id,
-                    recheck=functools.partial(self._recheck_sync, selection, request),
-                    recheck_every=selection.grant.reauthorize_every,
-                )
-                with closing(events):
-                    yield b""
-                    yield from events
+            subscription = self.realtime.subscribe_sync(channel=selection.channel, topics=selection.topics)
+            events = subscription.get_event_stream(
+                heartbeat=self._heartbeat(selection),
+                last_event_id=last_event_id,
+                recheck=functools.partial(self._recheck_sync, selection, request),
+                recheck_every=selection.grant.reauthorize_every,
+            )
+            del subscription
+            with closing(events):
+                yield b""
+                yield from events
         finally:
             self._give_slot()
 

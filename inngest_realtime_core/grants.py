@@ -58,13 +58,13 @@ class Grant:
         TopicError: A topic's name cannot be one.
     """
 
-    def __new__(cls, *args: object, **kwargs: object) -> Grant:  # pyright: ignore[reportInconsistentConstructor]
+    def __new__(cls, *args: object, **kwargs: object) -> Grant:
         # The signature of __init__ already requires it; this is the same refusal with advice.
         if "authorize" not in kwargs:
             raise ConfigurationError(f"A Grant does not say who may subscribe: {_ADVICE}.")
         return super().__new__(cls)
 
-    def __init__(
+    def __init__(  # pyright: ignore[reportInconsistentConstructor]
         self,
         channel: type[_C] | str,
         topics: Sequence[str | Topic[Any]] | None = None,

@@ -72,9 +72,7 @@ def select(
     return Selection(grant, _channel(grant, values), _topics(grant, asked))
 
 
-def resume_point(
-    parameters: Iterable[tuple[str, str]], header: str | None
-) -> tuple[list[tuple[str, str]], str | None]:
+def resume_point(parameters: Iterable[tuple[str, str]], header: str | None) -> tuple[list[tuple[str, str]], str | None]:
     """Takes `lastEventId` out of a query: it stands for the `Last-Event-ID` header, which a reloaded page cannot send.
 
     The header wins: an `EventSource` that reconnects sends it, newer, with the URL that it began with.

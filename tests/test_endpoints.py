@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from inngest_realtime_core.realtime import Realtime
 
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.endpoints import Answer, Endpoints, StreamAnswer, SyncStreamAnswer
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.realtime import Realtime
 
 
 class Pipeline(Channel, name="pipeline:{run_id}"):
@@ -239,6 +239,14 @@ async def test_a_failed_stream_takes_no_slot(realtime: Realtime, inngest: DevSer
     finally:
         inngest.reject_tokens(None)
     await (await opened(endpoints, parameters)).body.aclose()
+
+
+async def test_a_refused_connection_is_told(realtime: Realtime, inngest: DevServer, parameters: Any) -> None:
+    inngest.reject_connects(401)
+    try:
+        assert code_of(await endpoints_for(realtime).stream("pipeline", None, parameters)) == "inngest_refused"
+    finally:
+        inngest.reject_connects(None)
 
 
 async def test_a_stranger_is_told_so_even_when_all_slots_are_taken(realtime: Realtime, parameters: Any) -> None:

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from inngest_realtime_core.realtime import Realtime
 
 from conformance.client import Client
 from conformance.serving import serving
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_fastapi import (
     ClientSubscriptionToken,
     RealtimeStreamingResponse,
@@ -284,3 +285,8 @@ async def test_a_stream_that_is_not_used_is_freed(realtime: Realtime, run_no: in
         async with Client(url) as client:
             assert (await client.http.get(f"/runs/eu/{run_no}/failing", headers=MEMBER)).status_code == 409
         await until_free(realtime)
+
+
+def test_a_grant_that_asks_again_is_not_for_own_routes() -> None:
+    with pytest.raises(ConfigurationError, match="reauthorize_every"):
+        subscription_stream(Realtime(), Grant(Pipeline, authorize=may_view, reauthorize_every=60))

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from inngest_realtime_core.realtime import Realtime
 
 from inngest_realtime_core.endpoints import Endpoints
+from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.refusals import Refusal
 from inngest_realtime_core.selection import Selection, select
 from inngest_realtime_core.subscription import Subscription
@@ -57,7 +58,15 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[Request],
     ```
     The subscription closes itself when the response has ended. Ask for database sessions and the like beside it with
     `Depends(..., scope="function")`, or FastAPI holds them while the stream is open.
+
+    Raises:
+        ConfigurationError: The grant has `reauthorize_every`: the route owns this stream, and nobody would ask again.
     """
+    if grant.reauthorize_every is not None:
+        raise ConfigurationError(
+            f"Grant {grant.name!r} has reauthorize_every, which subscription_stream cannot honour: the stream is the "
+            "route's own. Serve the grant with realtime_router, or make one without reauthorize_every for this route."
+        )
     endpoints = Endpoints(realtime, [grant], run_in_thread=run_in_threadpool)
 
     # Not a `yield` dependency: FastAPI 0.106 to 0.117 would close the subscription before the response is sent.

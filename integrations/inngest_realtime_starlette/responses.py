@@ -60,7 +60,6 @@ class RealtimeStreamingResponse(StreamingResponse):
         last_event_id: str | None = None,
         send_timeout: float = 30.0,
     ) -> None:
-        self._subscription = content if isinstance(content, Subscription) else None
         if isinstance(content, Subscription):
             content = content.get_event_stream(heartbeat=heartbeat, last_event_id=last_event_id)
         self._body = content
@@ -110,8 +109,6 @@ class RealtimeStreamingResponse(StreamingResponse):
     async def _close(self, *tasks: asyncio.Task[None]) -> None:
         await asyncio.wait(tasks)
         await self._body.aclose()
-        if self._subscription is not None:
-            await self._subscription.close()
 
 
 def response_for(answer: Answer | StreamAnswer, *, send_timeout: float = 30.0) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from inngest_realtime_core.realtime import Realtime
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +11,7 @@ from starlette.routing import Route
 
 from inngest_realtime_core.endpoints import Endpoints
 from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.realtime import Realtime
 
 from .responses import response_for
 

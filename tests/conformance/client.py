@@ -108,7 +108,8 @@ class Client:
 
     async def get(self, path: str, *, headers: Mapping[str, str] | None = None, **parameters: Any) -> httpx.Response:
         """`GET /api/realtime/{path}`."""
-        return await self.http.get(f"{PREFIX}/{path}", params=parameters, headers=headers)
+        request = self.http.get(f"{PREFIX}/{path}", params=parameters, headers=headers)
+        return await asyncio.wait_for(request, TIMEOUT)  # a stream where none is expected would never end
 
     async def post(self, path: str, body: Any = None, *, content: bytes | None = None, **parameters: Any) -> Any:
         """`POST /api/realtime/{path}` with a JSON body, or with `content` as it is."""

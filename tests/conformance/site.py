@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from inngest_realtime_core.realtime import Realtime
 from pydantic import BaseModel
 
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.realtime import Realtime
 
 PREFIX = "/api/realtime"
 

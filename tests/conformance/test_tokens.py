@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from inngest_realtime_core.realtime import Realtime
 
 from conformance.client import Client
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.tokens import ClientSubscriptionToken
 
 

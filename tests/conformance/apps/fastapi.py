@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
-from inngest_realtime_core.realtime import Realtime
 
 from conformance import site
+from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_fastapi import realtime_router
 
 realtime = Realtime()

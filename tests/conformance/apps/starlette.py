@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inngest_realtime_core.realtime import Realtime
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,6 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from conformance import site
+from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_starlette import realtime_routes
 
 realtime = Realtime()
