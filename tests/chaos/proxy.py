@@ -31,6 +31,7 @@ class Link:
         self._reader = reader
         self._writer = writer
         self._backend: asyncio.StreamWriter | None = None
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         proxy = self._proxy
@@ -59,12 +60,13 @@ class Link:
         self._backend = backend
         up = asyncio.ensure_future(self._pump(self._reader, backend, up=True, first=head))
         down = asyncio.ensure_future(self._pump(reader, self._writer, up=False))
+        ended = asyncio.ensure_future(self._ended.wait())
         try:
-            await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([up, down, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in (up, down):
-                pump.cancel()
-            await asyncio.wait([up, down])
+            for task in (up, down, ended):
+                task.cancel()
+            await asyncio.wait([up, down, ended])
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool, first: bytes = b""
@@ -127,6 +129,7 @@ class Link:
 
     def end(self, *, reset: bool) -> None:
         """End both sides, with FIN, or with RST."""
+        self._ended.set()
         for writer in (self._writer, self._backend):
             if writer is None:
                 continue

@@ -41,7 +41,7 @@ class Churn:
     async def subscriber(self) -> None:
         while not self.stopping:
             self.lives += 1
-            channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 5_000}"
+            channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 500}"
             try:
                 await random.choice(
                     [self.block, self.iterate, self.drop, self.events, self.encoded, self.cancelled, self.callback]
@@ -110,7 +110,7 @@ class Churn:
     async def publisher(self) -> None:
         number = 0
         while not self.stopping:
-            channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 5_000}"
+            channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 500}"
             self.cluster.publish(channel, random.choice("ab"))
             number += 1
             if number % 200 == 0:
