@@ -1,0 +1,10 @@
+"""The project for ASGI servers. Its directory and the one above it belong on the path."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+application = get_asgi_application()

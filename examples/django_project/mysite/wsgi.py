@@ -1,0 +1,10 @@
+"""The project for WSGI servers. Its directory and the one above it belong on the path."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+application = get_wsgi_application()

@@ -1,0 +1,178 @@
+"""Each example runs as a reader would run it: a process of its own, over loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from inngest_realtime_core import Realtime
+from inngest_realtime_core.devserver import DevServer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+FRAMEWORKS = ("fastapi", "starlette", "flask", "django")
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment without a word of Inngest, as on a new machine."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
+    return {**kept, "PIPELINE_PACE": "0.02", "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def inngest(environment: dict[str, str]) -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        environment["INNGEST_DEV"] = server.url
+        yield server
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=EXAMPLES, env=environment, text=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_demo_shows_one_run_on_three_roads(framework: str, environment: dict[str, str]) -> None:
+    done = run(environment, "demo.py", framework, "--once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Inngest      embedded, at http://127.0.0.1:" in done.stdout
+    assert "messages by each road, the same on all three." in done.stdout
+    for road in ("token", "websocket", "sse"):
+        assert re.search(rf"{road} +open ", done.stdout)
+        assert re.search(rf"{road} +tokens +99 chunks: The grid .* ☀️\.", done.stdout)
+        assert re.search(rf"{road} +status +█+ The summary is ready", done.stdout)
+    assert "eyJ" not in done.stdout + done.stderr, "a token was printed"
+
+
+def test_the_demo_uses_the_inngest_that_the_environment_names(environment: dict[str, str], inngest: DevServer) -> None:
+    done = run(environment, "demo.py", "--once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the one that INNGEST_DEV names" in done.stdout
+    assert inngest.stats().publishes == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for another process")
+def test_the_demo_stops_on_ctrl_c_while_somebody_watches(environment: dict[str, str]) -> None:
+    port = free_port()
+    command = [sys.executable, "demo.py", "--port", str(port)]
+    with subprocess.Popen(command, cwd=EXAMPLES, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        try:
+            assert any(f"Now open http://127.0.0.1:{port}" in line for line in demo.stdout)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as http:
+                page = http.get("/")
+                assert page.status_code == 200
+                assert not re.search(r"(src|href)=\"https?:", page.text), "the page loads something from elsewhere"
+                with http.stream("GET", "/api/realtime/pipeline/stream", params={"runId": uuid.uuid4().hex}) as stream:
+                    lines = stream.iter_lines()
+                    assert next(lines).startswith("retry:")
+                    demo.send_signal(signal.SIGINT)
+                    assert ": closing" in list(lines)
+            assert demo.wait(10) == 0
+        finally:
+            demo.kill()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "method", "path"),
+    [
+        ("express_route:app", "GET", "/api/realtime-token?runId={}"),
+        ("server_function:app", "POST", "/api/get-token"),
+        ("server_function:app", "POST", "/api/realtime/pipeline/token"),
+    ],
+)
+def test_a_pattern_with_a_route(
+    pattern: str, method: str, path: str, environment: dict[str, str], inngest: DevServer
+) -> None:
+    run_id = str(uuid.uuid4())
+    with serving(pattern, EXAMPLES / "patterns", environment) as http:
+        body = {"runId": run_id} if method == "POST" else None
+        good = http.request(method, path.format(run_id), json=body)
+        bad = http.request(method, path.format("a:b"), json={"runId": "a:b"} if body else None)
+    assert (good.status_code, bad.status_code) == (200, 422)
+    assert set(good.json()) == {"key", "apiBaseUrl"}
+    assert topics_of(good.json()["key"]) == [(f"pipeline:{run_id}", "status")]
+
+
+def test_the_pattern_of_a_callable(environment: dict[str, str], inngest: DevServer) -> None:
+    code = (
+        "import asyncio, json, server_action as action;"
+        "print(json.dumps([asyncio.run(action.fetch_token('abc')), action.fetch_token_sync('abc')]))"
+    )
+    done = run({**environment, "PYTHONPATH": str(EXAMPLES / "patterns")}, "-c", code)
+    assert done.returncode == 0, done.stderr
+    keys = re.findall(r'"key": "([^"]+)"', done.stdout)
+    assert [topics_of(key) for key in keys] == [[("pipeline:abc", "status")]] * 2
+
+
+def test_an_inngest_function_publishes_from_its_steps(environment: dict[str, str], inngest: DevServer) -> None:
+    run_id, fn_run = uuid.uuid4().hex, "01JDK3V4Q5W6X7Y8Z9ABCDEFGH"
+    event = {"name": "report/requested", "data": {"runId": run_id}}
+    with serving("inngest_function:app", EXAMPLES, environment) as http:
+        realtime = Realtime(api_base_url=inngest.url, linger=0)
+        with realtime.subscribe_sync(channel=f"pipeline:{run_id}", topics=["status", "tokens"]) as stream:
+            output = execute(http, "grid-report-write-report", fn_run, event)
+            messages = list(itertools.takewhile(lambda message: message.kind != "datastream-start", stream))
+            assert [message.data["step"] for message in messages] == ["collect", "analyse", "write"]
+            assert {message.run_id for message in messages} == {fn_run}
+            chunks = list(itertools.takewhile(lambda message: message.kind == "chunk", stream))
+            assert "".join(chunk.data for chunk in chunks) == output
+            done = stream.receive(timeout=5)
+            assert done is not None
+            assert done.data["step"] == "done"
+        realtime.close_sync()
+
+
+def execute(http: httpx.Client, fn_id: str, run_id: str, event: dict[str, Any]) -> Any:
+    """Calls a function as the Inngest server does: once for each step, until its output comes."""
+    steps: dict[str, Any] = {}
+    while True:
+        context = {"attempt": 0, "disable_immediate_execution": False, "run_id": run_id, "stack": {"stack": [*steps]}}
+        body = {"ctx": context, "event": event, "events": [event], "steps": steps, "use_api": False}
+        answer = http.post("/api/inngest", params={"fnId": fn_id, "stepId": "step"}, json=body)
+        assert answer.status_code in (200, 206), answer.text
+        if answer.status_code == 200:
+            return answer.json()
+        for step in answer.json():
+            assert step["op"] == "StepRun", step
+            steps[step["id"]] = {"data": step["data"], "type": "data"}
+
+
+@contextlib.contextmanager
+def serving(app: str, directory: Path, environment: dict[str, str]) -> Iterator[httpx.Client]:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "warning"]
+    with subprocess.Popen(command, cwd=directory, env=environment) as server:
+        try:
+            # Each retry waits twice as long as the one before.
+            transport = httpx.HTTPTransport(retries=8)
+            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+                yield http
+        finally:
+            server.terminate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def topics_of(key: str) -> list[tuple[str, str]]:
+    claims = jwt.decode(key, options={"verify_signature": False})
+    return [(topic["channel"], topic["name"]) for topic in claims["topics"]]
