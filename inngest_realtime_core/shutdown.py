@@ -13,6 +13,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from types import FrameType
@@ -110,4 +111,18 @@ def _ask_main_thread(function: Callable[[], None]) -> bool:
     if status != 0:
         # Too many calls are pending; the next stream asks again.
         _asked.clear()
-    return status == 0
+        return False
+    _wake_main_thread()
+    return True
+
+
+def _wake_main_thread() -> None:
+    """Interrupt a main thread that waits for events, so that what it is asked is not left until something happens.
+
+    Pending calls alone don't wake it, a signal that has a handler in Python does. SIGWINCH asks for nothing but a look
+    at the window's size; gunicorn's workers handle it and do nothing.
+    """
+    winch = getattr(signal, "SIGWINCH", None)
+    main = threading.main_thread().ident
+    if winch is not None and main is not None and callable(signal.getsignal(winch)):
+        signal.pthread_kill(main, winch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import FileResponse, Http404, HttpRequest, JsonResponse
-from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods
 
 import pipeline
@@ -12,11 +12,12 @@ import pipeline
 from .realtime import realtime
 
 
+@ensure_csrf_cookie
 def page(request: HttpRequest) -> FileResponse:
     return FileResponse(settings.PAGE.open("rb"), content_type="text/html; charset=utf-8")
 
 
-# Exempt because the page is the one of all examples, which has no CSRF token. Yours sends X-CSRFToken.
+# Exempt for the terminal of the demo, which has no cookies. The page itself sends X-CSRFToken, as yours should.
 @csrf_exempt
 @require_http_methods(["GET", "POST"])
 def runs(request: HttpRequest) -> JsonResponse:
