@@ -141,9 +141,8 @@ def matrix(session: nox.Session) -> None:
         except nox.command.CommandFailed:
             versions, result = "", "not installable: failed"
         found = dict(line.split("==") for line in str(versions).splitlines() if "==" in line)
-        shown = " ".join(
-            f"{package} {found[package]}" for package in (name.split()[0], "websockets") if package in found
-        )
+        packages = [package for package in (name.split()[0], "websockets") if package in found]
+        shown = ", ".join(f"{package} {found[package]}" for package in packages)
         results.append((f"{name} ({shown})", python, result))
     width = max((len(row[0]) for row in results), default=0)
     for row in results:

@@ -51,7 +51,7 @@ def _uvicorn(app: str) -> Callable[[int], None]:
 def _flask(port: int) -> None:
     import logging
 
-    from flask_app import app  # pyright: ignore
+    from flask_app import app  # pyright: ignore[reportMissingImports]
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app.run("127.0.0.1", port, threaded=True)

@@ -148,8 +148,8 @@ def execute(http: httpx.Client, fn_id: str, run_id: str, event: dict[str, Any]) 
         if answer.status_code == 200:
             return answer.json()
         for step in answer.json():
-            assert step["op"] == "StepRun", step
-            steps[step["id"]] = {"data": step["data"], "type": "data"}
+            assert step["op"] == "StepRun", step["error"]
+            steps[step["id"]] = step["data"]
 
 
 @contextlib.contextmanager
