@@ -43,6 +43,7 @@ _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pa
 _TOO_LONG: Final = frozenset(
     {400, 413, 414, 431, 494}
 )  # what servers and proxies answer to a URL that they find too long
+_SUCCESSION_CAP: Final = 2.0  # seconds between two attempts to find a successor, which has to be found before the end
 _CUT_OFF: Final = 3  # connects with a long URL that got no answer, before a shorter one is tried
 
 
@@ -143,6 +144,7 @@ class Upstream:
         self._echo: Switchover | None = None
         self._wake = asyncio.Event()
         self._backoff = Backoff()
+        self._succession: Backoff | None = None
         self._refusals = 0
         self.state: State = "connecting"
         self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime upstream")
@@ -265,6 +267,7 @@ class Upstream:
             logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
             await lost.close()
             self._owed.update(channel for channel, _ in self._covered)
+            self._succession = None
             self._set_state("reconnecting")
         self._echo = self._echo_until = None
         self._covered.clear()
@@ -472,6 +475,10 @@ class Upstream:
 
     async def _succeed(self, old: Connection) -> None:
         """Open a successor while the old connection still delivers, and let both deliver for a while."""
+        backoff = self._succession = self._succession or Backoff(cap=_SUCCESSION_CAP)
+        await self._circuit.wait()
+        if old.lost:
+            return
         # It watches the old connection from before the new one exists: what both bring is then known.
         switchover = Switchover(old.decoder.open_streams.values())
         echo, before = self._echo, old.deliver
@@ -497,8 +504,9 @@ class Upstream:
                 # The old one delivers to its end, and then the refusal of its successor is reported.
                 old.closing = False
             else:
-                await self._pause(self._backoff.next_delay(), until=lambda: old.lost)
+                await self._pause(backoff.next_delay(), until=lambda: old.lost)
             return
+        self._succession = None
         self._retiring = _Retiring(old, switchover)
         self._connection = new
         try:
