@@ -158,7 +158,7 @@ def _measure() -> dict[str, float]:
     }
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.timeout(SECONDS + 120)
 async def test_churn(note: Callable[..., None]) -> None:
     """Everything at once, then nothing: what is left is what was there before."""
     async with Cluster().running() as cluster:
