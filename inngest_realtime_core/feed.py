@@ -109,6 +109,7 @@ class Feed:
     __slots__ = (
         "_audiences",
         "_counters",
+        "_end",
         "_error_watchers",
         "_holds",
         "_on_failed",
@@ -151,6 +152,7 @@ class Feed:
         self._replay = replay
         self._store = store
         self._window: Window | None = None
+        self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
 
     def confirm(self, topics: Iterable[str]) -> None:
@@ -205,6 +207,8 @@ class Feed:
                 consumer.catch_up = lambda: self._catch_up(perspective, consumer, after)
         audience.consumers.append(consumer)
         audience.events += events
+        if self._end is not None:
+            consumer.end(*self._end)
 
     def detach(self, perspective: Perspective, consumer: Consumer, *, events: bool = False) -> None:
         audience = self._audiences.get(perspective)
@@ -332,7 +336,8 @@ class Feed:
         self._on_failed(self)
 
     def end(self, error: RealtimeError | None = None) -> None:
-        """End every reader, with the error if there is one."""
+        """End every reader, also those to come, with the error if there is one."""
+        self._end = (error,)
         for stream in self._streams.values():
             stream.end("the subscription was closed")
         self._streams.clear()
