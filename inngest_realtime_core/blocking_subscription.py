@@ -70,7 +70,8 @@ class BlockingSubscription:
         self.close("left the with block")
 
     def __iter__(self) -> Generator[Message[Any], None, None]:
-        return _messages(self._on_loop(self._subscription.iterate))
+        iteration = self._on_loop(self._subscription.begin_iteration)
+        return _guard(_messages(iteration.consumer, iteration.leave), iteration.leave)
 
     def receive(self, timeout: float | None = None) -> Message[Any] | None:
         """The next message; None when the subscription has ended.
@@ -98,7 +99,7 @@ class BlockingSubscription:
             SubscriptionClosedError: The subscription is closed.
         """
         consumer = self._on_loop(self._subscription.new_reader)
-        return _guard(_messages(consumer), consumer)
+        return _guard(_messages(consumer, consumer.detach), consumer.detach)
 
     def get_encoded_stream(self, *, heartbeat: float | None = 10.0) -> Generator[bytes, None, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -111,7 +112,7 @@ class BlockingSubscription:
         """
         consumer = self._on_loop(self._subscription.new_reader)
         self._subscription.stream_begins()
-        return _guard(_encoded_stream(consumer, heartbeat), consumer)
+        return _guard(_encoded_stream(consumer, heartbeat), consumer.detach)
 
     def get_event_stream(
         self,
@@ -142,7 +143,7 @@ class BlockingSubscription:
         consumer = run_blocking(new_reader)
         self._subscription.stream_begins()
         stream = _event_stream(consumer, heartbeat, recheck, recheck_every, lambda: self._subscription.leaving)
-        return _guard(stream, consumer)
+        return _guard(stream, consumer.detach)
 
     def close(self, reason: str | None = None) -> None:
         """Close the subscription: iterations end after what they have received. Safe to call repeatedly."""
@@ -161,9 +162,9 @@ class BlockingSubscription:
         return run_blocking(call)
 
 
-def _guard(stream: Generator[T, None, None], consumer: Consumer) -> Generator[T, None, None]:
+def _guard(stream: Generator[T, None, None], leave: Callable[[], None]) -> Generator[T, None, None]:
     # A generator that is never started never runs its `finally`.
-    weakref.finalize(stream, consumer.detach).atexit = False
+    weakref.finalize(stream, leave).atexit = False
     return stream
 
 
@@ -173,7 +174,7 @@ def _wait(consumer: Consumer, timeout: float | None) -> bool:
     return not consumer.wait_on(waiter) or waiter.wait(timeout)
 
 
-def _messages(consumer: Consumer) -> Generator[Message[Any], None, None]:
+def _messages(consumer: Consumer, leave: Callable[[], None]) -> Generator[Message[Any], None, None]:
     try:
         while True:
             message = consumer.take()
@@ -184,7 +185,7 @@ def _messages(consumer: Consumer) -> Generator[Message[Any], None, None]:
             else:
                 _wait(consumer, None)
     finally:
-        consumer.detach()
+        leave()
 
 
 def _encoded_stream(consumer: Consumer, heartbeat: float | None) -> Generator[bytes, None, None]:

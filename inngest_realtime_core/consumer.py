@@ -229,8 +229,8 @@ class Consumer:
             if self._on_detach is not None:
                 self._on_detach(self)
 
-    async def messages(self) -> AsyncGenerator[Message[Any], None]:
-        """Iterate on the event loop; leaving the iteration detaches the reader."""
+    async def messages(self, leave: Callable[[], None] | None = None) -> AsyncGenerator[Message[Any], None]:
+        """Iterate on the event loop; leaving the iteration calls `leave`, or else detaches the reader."""
         items = self._items
         loop = asyncio.get_running_loop()
         try:
@@ -248,7 +248,10 @@ class Consumer:
                     if self.wait_on(waiter):
                         await waiter
         finally:
-            self.detach()
+            if leave is None:
+                self.detach()
+            else:
+                leave()
 
 
 def _identity(message: Message[Any]) -> str | None:

@@ -16,7 +16,28 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .upstream import State
 
-__all__ = ["Readers"]
+__all__ = ["Iteration", "Readers"]
+
+
+class Iteration:
+    """One `async for`, or `for`, over the subscription itself.
+
+    Attributes:
+        consumer: What it reads.
+    """
+
+    __slots__ = ("__weakref__", "_left", "_readers", "consumer")
+
+    def __init__(self, readers: Readers, consumer: Consumer) -> None:
+        self._readers = readers
+        self._left = False
+        self.consumer = consumer
+
+    def leave(self) -> None:
+        """Take note that it has been left. Safe to call repeatedly, and from any thread."""
+        if not self._left:
+            self._left = True
+            self._readers.call(self._readers.iteration_left)
 
 
 class Readers:
@@ -25,6 +46,8 @@ class Readers:
     __slots__ = (
         "_attached",
         "_hub",
+        "_iterations",
+        "_state_watchers",
         "_watches",
         "active",
         "channel",
@@ -41,6 +64,8 @@ class Readers:
         self._hub = hub
         self._attached: dict[Consumer, bool] = {}
         self._watches: list[Callable[[], None]] = []
+        self._state_watchers: list[Callable[[State], None]] = []
+        self._iterations = 0
         self.feed = feed
         self.channel = feed.channel
         self.perspective = perspective
@@ -82,7 +107,10 @@ class Readers:
     def collect(self) -> None:
         """Start to keep what comes for the one who iterates the subscription itself, who may never do so."""
         self.own = self.add(active=False)
-        self.own.on_neglect = lambda: self._hub.loop.call_soon(self._neglect) and None
+        self._watch_neglect(self.own)
+
+    def _watch_neglect(self, consumer: Consumer) -> None:
+        consumer.on_neglect = lambda: self._hub.loop.call_soon(self._neglect) and None
 
     def _neglect(self) -> None:
         # Nobody has read for a whole buffer's length: collecting on would cost every message for nothing.
@@ -95,28 +123,53 @@ class Readers:
         if self.neglected and not self.closed:
             self.neglected = False
             self.own = self.add()
+            self._watch_neglect(self.own)
             self.own.push_gap(Message.gap(self.channel, "overflow"))
         elif self.own is not None and not self.closed:
             self.activate(self.own)
         return self.own
 
+    def begin_iteration(self) -> Iteration | None:
+        """The same for the length of a loop."""
+        consumer = self.iterate()
+        if consumer is None:
+            return None
+        self._iterations += 1
+        return Iteration(self, consumer)
+
+    def iteration_left(self) -> None:
+        self._iterations -= 1
+        own = self.own
+        if self._iterations or own is None or self.closed:
+            return
+        if not self.held:
+            own.detach()
+        elif not own.idle:
+            # A later loop goes on where this one was left.
+            own.idle = True
+            self.active -= 1
+
     def watch_state(self, watcher: Callable[[State], None]) -> None:
+        self._state_watchers.append(watcher)
         self._watches.append(self.feed.watch_state(watcher))
 
     def watch_errors(self, watcher: Callable[[RealtimeError], None]) -> None:
         self._watches.append(self.feed.watch_errors(self.perspective, watcher))
 
     def _left(self, consumer: Consumer) -> None:
-        # A generator may be finalised on any thread; feeds belong to their loop.
+        self.call(lambda: self._remove(consumer))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function on the loop of the hub: a generator may be finalised on any thread."""
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
             here = None
         if here is self._hub.loop:
-            self._remove(consumer)
+            function()
         else:
             with contextlib.suppress(RuntimeError):
-                self._hub.loop.call_soon_threadsafe(self._remove, consumer)
+                self._hub.loop.call_soon_threadsafe(function)
 
     def _remove(self, consumer: Consumer) -> None:
         events = self._attached.pop(consumer, None)
@@ -140,8 +193,11 @@ class Readers:
             self.feed.detach(self.perspective, consumer, events=events)
         for unwatch in self._watches:
             unwatch()
+        if self.feed.state != "closed":
+            for watcher in self._state_watchers:
+                watcher("closed")
 
     def abandon(self) -> None:
         """Take note that nobody can iterate the subscription itself any more."""
-        if self.own is not None and self.own.idle and not self.held:
+        if self.own is not None and not self._iterations and not self.held:
             self.own.detach()

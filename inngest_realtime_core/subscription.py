@@ -7,12 +7,12 @@ import inspect
 import logging
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .consumer import Consumer
 from .errors import RealtimeError, SubscriptionClosedError
 from .messages import Message
-from .readers import Readers
+from .readers import Iteration, Readers
 from .sse import encoded_stream, event_stream
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ class Subscription:
         return self._readers.closed
 
     def __aiter__(self) -> AsyncGenerator[Message[Any], None]:
-        return self.iterate().messages()
+        iteration = self.begin_iteration()
+        stream = iteration.consumer.messages(iteration.leave)
+        # A generator that is never started never runs its `finally`.
+        weakref.finalize(stream, iteration.leave).atexit = False
+        return stream
 
     async def __anext__(self) -> Message[Any]:
         """The next message; one at a time, for those who don't iterate."""
@@ -82,14 +86,18 @@ class Subscription:
                 await waiter
 
     def iterate(self) -> Consumer:
-        """The reader behind `async for`, for the sync face. It belongs to the subscription's event loop."""
-        consumer = self._readers.iterate()
-        if consumer is None:
-            raise SubscriptionClosedError(
-                f"The subscription to {self.channel!r} delivers to its on_message callback. "
-                "Subscribe without on_message to iterate, or use get_json_stream()."
-            )
-        return consumer
+        """The reader of the subscription itself, for the sync face. It belongs to the subscription's event loop."""
+        return self._readers.iterate() or self._refuse()
+
+    def begin_iteration(self) -> Iteration:
+        """One loop over the subscription, which is to be left, for the sync face."""
+        return self._readers.begin_iteration() or self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise SubscriptionClosedError(
+            f"The subscription to {self.channel!r} delivers to its on_message callback. "
+            "Subscribe without on_message to iterate, or use get_json_stream()."
+        )
 
     def get_json_stream(self) -> AsyncGenerator[Message[Any], None]:
         """A new, independent iterator of the messages that arrive after this call.
@@ -175,8 +183,15 @@ class Subscription:
         return self._readers.hub.shutting_down
 
     def watch(self, on_state: OnState) -> None:
-        """Call `on_state` with each new state of the connection."""
-        self._readers.watch_state(on_state)
+        """Call `on_state` with each new state of the connection, and when the subscription is closed."""
+
+        def tell(state: State) -> None:
+            try:
+                on_state(state)
+            except Exception:
+                logger.exception("on_state failed on %r.", state)
+
+        self._readers.watch_state(tell)
 
     def report_to(self, on_error: OnError) -> None:
         """Give what can't be delivered to a callback."""

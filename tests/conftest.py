@@ -1,0 +1,35 @@
+"""What most tests begin with: an embedded Inngest, a `Realtime` that talks to it, and a channel of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import settings
+
+from inngest_realtime_core import Realtime
+from inngest_realtime_core.devserver import DevServer
+from talk import fresh
+
+# Times vary with the machine, and a failure is printed with what reproduces it.
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.load_profile("default")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[DevServer]:
+    async with DevServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def realtime(server: DevServer) -> AsyncIterator[Realtime]:
+    """Keeps no channel after its last reader left: what it does is then seen at once."""
+    async with Realtime(api_base_url=server.url, linger=0) as realtime:
+        yield realtime
+
+
+@pytest.fixture
+def channel() -> str:
+    """A channel of its own for each test."""
+    return fresh()

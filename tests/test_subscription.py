@@ -1,0 +1,650 @@
+"""Every form of subscribing, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from inngest_realtime_core import (
+    AuthenticationError,
+    Channel,
+    DataStreamInterruptedError,
+    FrameTooLargeError,
+    Gap,
+    Message,
+    MessageValidationError,
+    Realtime,
+    ShuttingDownError,
+    Subscription,
+    SubscriptionClosedError,
+    TopicError,
+    topic,
+)
+from inngest_realtime_core.devserver import DevServer
+from talk import eventually, fresh, read_until, receive, soon
+
+
+class Status(BaseModel):
+    message: str
+    step: str | None = None
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Status)
+    tokens = topic(str)
+    lifecycle = topic(Any, name="$run")
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline(run_id=fresh("run").replace(":", "-"))
+
+
+# -- opening --------------------------------------------------------------------------------------------------------
+
+
+async def test_awaiting(realtime: Realtime, channel: str) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    assert (subscription.channel, subscription.topics, subscription.state) == (channel, ("t",), "open")
+    await realtime.publish((channel, "t"), {"x": 1})
+    message = await soon(anext(subscription))
+    assert (message.kind, message.topic, message.data) == ("data", "t", {"x": 1})
+    await subscription.close("done")
+    assert subscription.state == "closed"
+    assert subscription.closed
+
+
+async def test_async_with(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        await realtime.publish((channel, "t"), 1)
+        async for message in subscription:
+            assert message.data == 1
+            break
+        assert not subscription.closed
+    assert subscription.closed
+    await server.until(lambda stats: stats.open_connections == 0)
+
+
+async def test_iterating_again_inside_async_with(realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        for number in range(4):
+            await realtime.publish((channel, "t"), number)
+        async for message in subscription:
+            assert message.data == 0
+            break
+        async for message in subscription:
+            assert message.data == 1
+            break
+        assert (await soon(anext(subscription))).data == 2
+        await asyncio.sleep(0)
+        await realtime.publish((channel, "t"), 4)
+        assert await read_until(subscription, 4) == [3, 4]
+        await realtime.publish((channel, "t"), 5)
+        assert await receive(subscription, 1) == [5]
+
+
+async def test_repr_says_where_it_is(realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        assert repr(subscription) == f"<Subscription channel={channel!r} topics=['t'] open>"
+
+
+async def test_leaving_the_iteration_closes_what_was_awaited(
+    server: DevServer, realtime: Realtime, channel: str
+) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    await realtime.publish((channel, "t"), 1)
+    assert await read_until(subscription, 1) == [1]
+    await eventually(lambda: subscription.closed)
+    await server.until(lambda stats: stats.open_connections == 0)
+
+
+async def test_iterating_without_keeping_the_subscription(realtime: Realtime, channel: str) -> None:
+    async def read() -> list[Any]:
+        seen = []
+        async for message in await realtime.subscribe(channel=channel, topics=["t"]):
+            if not seen:
+                gc.collect()
+            seen.append(message.data)
+            if len(seen) == 3:
+                break
+        return seen
+
+    reader = asyncio.create_task(read())
+    await eventually(lambda: realtime.stats().sockets == 1)
+    async with realtime.subscribe(channel=channel, topics=["t"]):
+        for number in range(3):
+            await realtime.publish((channel, "t"), number)
+    assert await soon(reader) == [0, 1, 2]
+
+
+async def test_all_topics_that_the_channel_declares(realtime: Realtime, pipeline: Pipeline) -> None:
+    async with realtime.subscribe(channel=pipeline) as subscription:
+        assert subscription.topics == ("status", "tokens", "$run")
+        await realtime.publish(pipeline.status, Status(message="hi"))
+        message = await soon(anext(subscription))
+        assert pipeline.status.matches(message)
+        assert message.data == Status(message="hi")
+
+
+async def test_topics_by_name_and_by_object(realtime: Realtime, pipeline: Pipeline) -> None:
+    topics = ["status", Pipeline.tokens, pipeline.lifecycle]
+    async with realtime.subscribe(channel=pipeline, topics=topics) as subscription:
+        assert subscription.topics == ("status", "tokens", "$run")
+
+
+async def test_wrong_topics_are_refused_at_once(realtime: Realtime, pipeline: Pipeline) -> None:
+    with pytest.raises(TopicError):
+        realtime.subscribe(channel=pipeline, topics=["stauts"])
+    with pytest.raises(TopicError):
+        realtime.subscribe(channel="plain")
+
+
+async def test_only_topics_of_interest_arrive(server: DevServer, realtime: Realtime, pipeline: Pipeline) -> None:
+    async with (
+        realtime.subscribe(channel=pipeline, topics=["tokens"]) as tokens,
+        realtime.subscribe(channel=pipeline, topics=["status"]) as status,
+    ):
+        await realtime.publish(pipeline.status, Status(message="a"))
+        await realtime.publish(pipeline.tokens, "b")
+        await server.publish(pipeline.name, "status", {"message": "c"})
+        assert await receive(tokens, 1) == ["b"]
+        assert await receive(status, 2) == [Status(message="a"), Status(message="c")]
+
+
+async def test_run_messages_arrive_whatever_their_topic(
+    server: DevServer, realtime: Realtime, pipeline: Pipeline
+) -> None:
+    async with realtime.subscribe(channel=pipeline, topics=["tokens"]) as subscription:
+        frame = {"kind": "run", "channel": pipeline.name, "topic": "$run", "data": {"status": "Completed"}}
+        await server.inject(pipeline.name, "tokens", json.dumps(frame))
+        message = await soon(anext(subscription))
+        assert (message.kind, message.data) == ("run", {"status": "Completed"})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "not JSON",
+        "[]",
+        '{"kind":"data","data":"foreign","channel":"another","topic":"t"}',
+        '{"kind":"data","data":"other topic","channel":"$","topic":"u"}',
+        '{"kind":"chunk","stream_id":"never-started","data":"x"}',
+        '{"kind":"step","data":1,"channel":"$","topic":"t"}',
+    ],
+)
+async def test_frames_that_are_dropped(
+    server: DevServer, realtime: Realtime, channel: str, frame: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        await server.inject(channel, "t", frame.replace("$", channel))
+        await realtime.publish((channel, "t"), "after")
+        assert await receive(subscription, 1) == ["after"]
+    dropped = [record for record in caplog.records if record.getMessage().startswith("Dropped")]
+    assert [record.levelno for record in dropped] == [logging.DEBUG]
+
+
+async def test_messages_while_nobody_iterates_yet_are_kept(realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        for number in range(100):
+            await realtime.publish((channel, "t"), number)
+        assert await read_until(subscription, 99) == list(range(100))
+
+
+# -- validation -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_does_not_fit_is_reported_and_left_out(
+    server: DevServer, realtime: Realtime, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = []
+    pending = realtime.subscribe(channel=pipeline, topics=["status"], on_error=errors.append)
+    async with pending as subscription:
+        await server.publish(pipeline.name, "status", {"wrong": "secret value"})
+        await server.publish(pipeline.name, "status", {"message": "right", "unknown": 1})
+        assert await receive(subscription, 1) == [Status(message="right")]
+        await eventually(lambda: bool(errors))
+    (error,) = errors
+    assert isinstance(error, MessageValidationError)
+    assert (error.channel, error.topic) == (pipeline.name, "status")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "secret value" not in caplog.text
+
+
+async def test_without_validation(server: DevServer, realtime: Realtime, pipeline: Pipeline) -> None:
+    async with realtime.subscribe(channel=pipeline, topics=["status"], validate=False) as subscription:
+        await server.publish(pipeline.name, "status", {"wrong": 1})
+        assert await receive(subscription, 1) == [{"wrong": 1}]
+
+
+async def test_readers_who_validate_and_who_do_not_share_a_channel(
+    server: DevServer, realtime: Realtime, pipeline: Pipeline
+) -> None:
+    async with (
+        realtime.subscribe(channel=pipeline, topics=["status"]) as strict,
+        realtime.subscribe(channel=pipeline, topics=["status"], validate=False) as lax,
+        realtime.subscribe(channel=pipeline.name, topics=["status"]) as plain,
+    ):
+        await server.publish(pipeline.name, "status", {"wrong": 1})
+        await server.publish(pipeline.name, "status", {"message": "right"})
+        assert await receive(lax, 2) == [{"wrong": 1}, {"message": "right"}]
+        assert await receive(plain, 2) == [{"wrong": 1}, {"message": "right"}]
+        assert await receive(strict, 1) == [Status(message="right")]
+        assert server.stats().open_connections == 1
+
+
+# -- streams --------------------------------------------------------------------------------------------------------
+
+
+async def test_json_streams_begin_with_their_call(realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        first = subscription.get_json_stream()
+        await realtime.publish((channel, "t"), 1)
+        assert await receive(first, 1) == [1]
+        second = subscription.get_json_stream()
+        await realtime.publish((channel, "t"), 2)
+        assert await receive(first, 1) == [2]
+        assert await receive(second, 1) == [2]
+        assert await receive(subscription, 2) == [1, 2]
+        await first.aclose()
+        await second.aclose()
+        assert not subscription.closed
+
+
+async def test_encoded_streams_have_exact_bytes(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t", "s"]) as subscription:
+        encoded = subscription.get_encoded_stream()
+        head = {"channel": channel, "env_id": "env", "created_at": "2026-11-24T13:35:59.767749674Z", "topic": "t"}
+        await server.inject(channel, "t", json.dumps({"kind": "data", "data": {"a": 1}, "run_id": "r", **head}))
+        await server.inject(channel, "t", json.dumps({"kind": "data", "data": None, **head}))
+        await server.inject(channel, "t", f'{{"kind":"data","channel":"{channel}","topic":"t",\n"data":[1,\r\n 2.50]}}')
+        assert [await soon(anext(encoded)) for _ in range(3)] == [
+            f'data: {{"channel":"{channel}","topic":"t","data":{{"a": 1}},"createdAt":"2026-11-24T13:35:59.767Z",'
+            f'"runId":"r","kind":"data","envId":"env"}}\n\n'.encode(),
+            f'data: {{"channel":"{channel}","topic":"t","createdAt":"2026-11-24T13:35:59.767Z",'
+            f'"kind":"data","envId":"env"}}\n\n'.encode(),
+            f'data: {{"channel":"{channel}","topic":"t","data":[1,2.50],"kind":"data"}}\n\n'.encode(),
+        ]
+        await encoded.aclose()
+
+
+async def test_encoded_streams_with_a_schema(server: DevServer, realtime: Realtime, pipeline: Pipeline) -> None:
+    async with realtime.subscribe(channel=pipeline, topics=["status"]) as subscription:
+        async with aclosing(subscription.get_encoded_stream()) as encoded:
+            await server.publish(pipeline.name, "status", {"message": "hi", "stripped": 1})
+            event = await soon(anext(encoded))
+            assert b'"data":{"message":"hi","step":null},' in event
+
+
+async def test_encoded_streams_beat_while_nothing_comes(realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        async with aclosing(subscription.get_encoded_stream(heartbeat=0.02)) as encoded:
+            assert [await soon(anext(encoded)) for _ in range(2)] == [b": heartbeat\n\n"] * 2
+            await realtime.publish((channel, "t"), 1)
+            while (chunk := await soon(anext(encoded))) == b": heartbeat\n\n":
+                pass
+            assert chunk.startswith(b"data: ")
+
+
+async def test_the_last_stream_closes_what_was_awaited(server: DevServer, realtime: Realtime, channel: str) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    streams: list[AsyncGenerator[Any, None]] = [
+        subscription.get_json_stream(),
+        subscription.get_encoded_stream(),
+        subscription.get_event_stream(),
+    ]
+    await anext(streams[2])
+    del streams[:2]
+    gc.collect()
+    await eventually(lambda: realtime.stats().channels == 1)
+    assert not subscription.closed
+    await streams[0].aclose()
+    await eventually(lambda: subscription.closed)
+    await server.until(lambda stats: stats.open_connections == 0)
+
+
+@pytest.mark.parametrize("method", ["get_json_stream", "get_encoded_stream", "get_event_stream", "__aiter__"])
+async def test_streams_that_are_never_started_free_their_readers(
+    server: DevServer, realtime: Realtime, channel: str, method: str
+) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    stream = getattr(subscription, method)()
+    del stream, subscription
+    gc.collect()
+    await eventually(lambda: realtime.stats().channels == 0)
+    await server.until(lambda stats: stats.open_connections == 0)
+
+
+@pytest.mark.parametrize("looked", [False, True])
+async def test_a_subscription_that_nobody_keeps_is_freed(
+    server: DevServer, realtime: Realtime, channel: str, looked: bool
+) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    if looked:
+        await realtime.publish((channel, "t"), 1)
+        assert (await soon(anext(subscription))).data == 1
+    del subscription
+    gc.collect()
+    await eventually(lambda: realtime.stats().channels == 0)
+    await server.until(lambda stats: stats.open_connections == 0)
+
+
+async def test_a_task_that_is_cancelled_while_it_reads_frees_its_reader(
+    server: DevServer, realtime: Realtime, channel: str
+) -> None:
+    async def read() -> None:
+        async for _ in await realtime.subscribe(channel=channel, topics=["t"]):
+            pass
+
+    reader = asyncio.create_task(read())
+    await eventually(lambda: realtime.stats().sockets == 1)
+    reader.cancel()
+    await asyncio.wait([reader])
+    await eventually(lambda: realtime.stats().channels == 0)
+
+
+async def test_data_streams(realtime: Realtime, pipeline: Pipeline) -> None:
+    async with realtime.subscribe(channel=pipeline, topics=["tokens"]) as subscription:
+        await realtime.publish_stream(pipeline.tokens, ["Hello ", "wörld", "!"])
+        start = await soon(anext(subscription))
+        assert start.kind == "datastream-start"
+        assert start.stream is not None
+        assert (start.stream.id, start.stream_id) == (start.data, start.data)
+        text = "".join([chunk async for chunk in start.stream])
+        assert text == "Hello wörld!"
+        rest: list[Message[Any]] = []
+        while not rest or rest[-1].kind != "datastream-end":
+            rest.append(await soon(anext(subscription)))
+        assert {message.kind for message in rest[:-1]} == {"chunk"}
+        assert "".join(message.data for message in rest[:-1]) == text
+        assert {(message.channel, message.topic, message.stream_id) for message in rest} == {
+            (pipeline.name, "tokens", start.data)
+        }
+
+
+async def test_a_data_stream_is_told_of_a_lost_connection(server: DevServer, realtime: Realtime, channel: str) -> None:
+    cut = asyncio.Event()
+
+    async def chunks() -> AsyncGenerator[str, None]:
+        yield "before"
+        await cut.wait()
+
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        publisher = asyncio.create_task(server.publish_stream(channel, "t", chunks()))
+        start = await soon(anext(subscription))
+        assert start.stream is not None
+        text = aiter(start.stream)
+        assert await soon(anext(text)) == "before"
+        server.drop_connections()
+        with pytest.raises(DataStreamInterruptedError) as caught:
+            await soon(anext(text))
+        assert caught.value.stream_id == start.data
+        cut.set()
+        await publisher
+
+
+# -- closing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["close", "unsubscribe"])
+async def test_closing_ends_readers_after_what_they_have(realtime: Realtime, channel: str, method: str) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    stream = subscription.get_json_stream()
+    witness = await realtime.subscribe(channel=channel, topics=["t"])
+    await realtime.publish((channel, "t"), 1)
+    assert await receive(witness, 1) == [1]
+    await getattr(subscription, method)("done")
+    await getattr(subscription, method)("again")
+    assert [message.data async for message in stream] == [1]
+    assert [message.data async for message in subscription] == [1]
+    for get in (subscription.get_json_stream, subscription.get_encoded_stream, subscription.get_event_stream):
+        with pytest.raises(SubscriptionClosedError):
+            get()
+    await witness.close()
+
+
+async def test_closing_from_another_task_wakes_readers(realtime: Realtime, channel: str) -> None:
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    readers = [
+        asyncio.create_task(read_until(subscription, None)),
+        asyncio.create_task(read_until(subscription.get_json_stream(), None)),
+    ]
+    await asyncio.sleep(0)
+    await subscription.close()
+    assert await asyncio.gather(*readers) == [[], []]
+
+
+async def test_shutting_down_ends_streams_and_opens_no_new_ones(realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        events = subscription.get_event_stream()
+        assert (await anext(events)).startswith(b"retry: ")
+        encoded = subscription.get_encoded_stream()
+        reader = asyncio.create_task(read_until(subscription, None))
+        await asyncio.sleep(0)
+        realtime.begin_shutdown()
+        assert realtime.is_shutting_down
+        assert await soon(reader) == []
+        last = [chunk async for chunk in events]
+        assert len(last) == 1
+        assert last[0].startswith(b"retry: ")
+        assert [chunk async for chunk in encoded] == []
+        # A response that was being prepared at that moment ends too.
+        assert len([chunk async for chunk in subscription.get_event_stream()]) == 2
+        with pytest.raises(ShuttingDownError):
+            await realtime.subscribe(channel=channel, topics=["t"])
+
+
+# -- callbacks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_callbacks(realtime: Realtime, channel: str, asynchronous: bool) -> None:
+    seen: list[Any] = []
+    errors: list[Exception] = []
+
+    def handle(message: Message[Any]) -> None:
+        seen.append(message.data)
+        if message.data == 1:
+            raise ValueError("the application's mistake")
+
+    async def handle_async(message: Message[Any]) -> None:
+        await asyncio.sleep(0)
+        handle(message)
+
+    async def report_async(error: Exception) -> None:
+        await asyncio.sleep(0)
+        errors.append(error)
+
+    subscription = await realtime.subscribe(
+        channel=channel,
+        topics=["t"],
+        on_message=handle_async if asynchronous else handle,
+        on_error=report_async if asynchronous else errors.append,
+    )
+    for number in range(3):
+        await realtime.publish((channel, "t"), number)
+    await eventually(lambda: len(seen) == 3)
+    assert seen == [0, 1, 2]
+    assert [str(error) for error in errors] == ["the application's mistake"]
+    with pytest.raises(SubscriptionClosedError, match="on_message"):
+        await anext(subscription)
+    await subscription.close()
+    await realtime.publish((channel, "t"), 3)
+    assert seen == [0, 1, 2]
+
+
+async def test_callbacks_live_on_without_the_subscription(realtime: Realtime, channel: str) -> None:
+    seen: list[Any] = []
+    await realtime.subscribe(channel=channel, topics=["t"], on_message=lambda message: seen.append(message.data))
+    gc.collect()
+    await realtime.publish((channel, "t"), 1)
+    await eventually(lambda: seen == [1])
+
+
+async def test_failures_of_callbacks_are_logged_where_nobody_else_is_told(
+    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("from a callback")
+
+    async with realtime.subscribe(channel=channel, topics=["t"], on_message=fail):
+        await realtime.publish((channel, "t"), 1)
+        await eventually(lambda: "from a callback" in caplog.text)
+    caplog.clear()
+    async with realtime.subscribe(channel=channel, topics=["t"], on_message=fail, on_error=fail):
+        await realtime.publish((channel, "t"), 1)
+        await eventually(lambda: "on_error itself failed" in caplog.text)
+
+
+async def test_a_callback_may_close_its_subscription(realtime: Realtime, channel: str) -> None:
+    closed = asyncio.Event()
+    subscriptions: list[Subscription] = []
+
+    async def handle(_: Message[Any]) -> None:
+        await subscriptions[0].close("had enough")
+        closed.set()
+
+    subscriptions.append(await realtime.subscribe(channel=channel, topics=["t"], on_message=handle))
+    await realtime.publish((channel, "t"), 1)
+    await soon(closed.wait())
+    await eventually(lambda: realtime.stats().channels == 0)
+
+
+async def test_states(server: DevServer, realtime: Realtime, channel: str) -> None:
+    states: list[str] = []
+    async with realtime.subscribe(channel=channel, topics=["t"], on_state=states.append) as subscription:
+        server.drop_connections()
+        await eventually(lambda: states == ["reconnecting", "open"])
+        assert subscription.state == "open"
+    assert states == ["reconnecting", "open", "closed"]
+
+
+async def test_a_failing_on_state_harms_nobody(
+    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(state: str) -> None:
+        raise ValueError(state)
+
+    async with realtime.subscribe(channel=channel, topics=["t"], on_state=fail) as subscription:
+        server.drop_connections()
+        assert await receive(subscription, 1) == [Gap("reconnect", None)]
+        await realtime.publish((channel, "t"), 1)
+        assert await receive(subscription, 1) == [1]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"on_state failed on {state!r}." for state in ("reconnecting", "open", "closed")
+    ]
+
+
+async def test_states_when_all_is_closed(server: DevServer, channel: str) -> None:
+    states: list[str] = []
+    async with Realtime(api_base_url=server.url) as realtime:
+        subscription = await realtime.subscribe(channel=channel, topics=["t"], on_state=states.append)
+    assert states == ["closed"]
+    assert subscription.state == "closed"
+
+
+# -- tokens of others -----------------------------------------------------------------------------------------------
+
+
+async def test_a_key_minted_elsewhere(server: DevServer, realtime: Realtime, channel: str) -> None:
+    token = await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+    other = Realtime(api_base_url="http://127.0.0.1:9", linger=0)
+    subscription = await other.subscribe(channel=channel, topics=["t"], key=token.key, api_base_url=token.api_base_url)
+    await server.publish(channel, "t", 1)
+    assert await receive(subscription, 1) == [1]
+    assert server.stats().token_requests == 1
+    await other.close()
+
+
+async def test_another_address(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with DevServer() as elsewhere:
+        async with realtime.subscribe(channel=channel, topics=["t"], api_base_url=elsewhere.url) as subscription:
+            await server.publish(channel, "t", "here")
+            await elsewhere.publish(channel, "t", "there")
+            assert await receive(subscription, 1) == ["there"]
+
+
+@pytest.mark.parametrize("key", ["nonsense", "a.b.c", ""])
+async def test_a_bad_key_is_refused(realtime: Realtime, channel: str, key: str) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        await realtime.subscribe(channel=channel, topics=["t"], key=key)
+    assert caught.value.status == 401
+    assert realtime.stats().channels == 0
+
+
+# -- gaps and limits ------------------------------------------------------------------------------------------------
+
+
+async def test_a_slow_reader_is_told_what_it_missed_and_harms_nobody(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0, buffer_size=8) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as quick:
+            async with realtime.subscribe(channel=channel, topics=["t"]) as slow:
+                stalled = slow.get_json_stream()
+                reader = asyncio.create_task(read_until(quick.get_json_stream(), 99))
+                await asyncio.sleep(0)
+                for number in range(100):
+                    await realtime.publish((channel, "t"), number)
+                assert await soon(reader) == list(range(100))
+                gap = await soon(anext(stalled))
+                assert (gap.kind, gap.data) == ("gap", Gap("overflow", 92))
+                assert await receive(stalled, 8) == list(range(92, 100))
+                stats = realtime.stats()
+                assert stats.received == 100
+                assert stats.dropped >= 92
+                await stalled.aclose()
+
+
+async def test_gaps_can_be_hidden(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with (
+        realtime.subscribe(channel=channel, topics=["t"], gaps=False) as quiet,
+        realtime.subscribe(channel=channel, topics=["t"]) as told,
+    ):
+        server.drop_connections()
+        gap = await soon(anext(told))
+        assert (gap.kind, gap.data) == ("gap", Gap("reconnect", None))
+        await realtime.publish((channel, "t"), 1)
+        assert await receive(quiet, 1) == [1]
+        assert await receive(told, 1) == [1]
+
+
+async def test_a_frame_that_is_too_large_is_reported_and_the_subscription_goes_on(
+    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = []
+    async with realtime.subscribe(channel=channel, topics=["t"], on_error=errors.append) as subscription:
+        whole = {"kind": "data", "channel": channel, "topic": "t", "data": "x" * (4 * 1024 * 1024 - 200)}
+        await server.inject(channel, "t", json.dumps(whole))
+        await server.inject(channel, "t", json.dumps({**whole, "data": "x" * (4 * 1024 * 1024)}))
+        await realtime.publish((channel, "t"), "after")
+        assert len((await receive(subscription, 1))[0]) == len(whole["data"])
+        assert await receive(subscription, 2) == [Gap("too-large", 1), "after"]
+        await eventually(lambda: bool(errors))
+    (error,) = errors
+    assert isinstance(error, FrameTooLargeError)
+    assert (error.channel, error.topic) == (channel, "t")
+    assert error.size > 4 * 1024 * 1024
+    assert "Publish a reference" in caplog.text
+
+
+async def test_a_subscription_that_nobody_iterates_stops_collecting(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0, buffer_size=4) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            stream = subscription.get_json_stream()
+            for number in range(20):
+                await realtime.publish((channel, "t"), number)
+                assert await receive(stream, 1) == [number]
+            # Iterating it after all begins with a gap.
+            reader = asyncio.create_task(read_until(subscription, 20))
+            await asyncio.sleep(0)
+            await realtime.publish((channel, "t"), 20)
+            assert (await soon(reader))[0] == "overflow"
+            await stream.aclose()
