@@ -21,12 +21,6 @@ HERE = Path(__file__).parent
 PROJECT = nox.project.load_toml(HERE / "pyproject.toml")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 FRAMEWORKS = ("starlette", "fastapi", "django", "flask")
-EXAMPLES = {
-    "fastapi": ("examples/fastapi_app.py",),
-    "starlette": ("examples/starlette_app.py",),
-    "flask": ("examples/flask_app.py",),
-    "django": ("examples/django_project/serve.py",),
-}
 
 
 def group(name: str) -> list[str]:
@@ -51,25 +45,22 @@ def run_tests(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Watch a pipeline's progress in the terminal and the browser; `-- --once` runs one pipeline and ends."""
-    session.install("-e", ".[fastapi,devserver]")
-    run_until_stopped(session, "examples/demo.py")
+    """Watch a pipeline's progress in the terminal and the browser; `-- --once` shows one run and ends."""
+    run_demo(session, "fastapi", session.posargs)
 
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """Run one of the example applications: `-- fastapi`, `-- starlette`, `-- django` or `-- flask`."""
-    if not session.posargs or session.posargs[0] not in EXAMPLES:
-        session.error(f"Which one? nox -s example -- {'|'.join(EXAMPLES)}")
-    name, *arguments = session.posargs
-    session.install("-e", f".[{name},devserver]")
-    run_until_stopped(session, *EXAMPLES[name], arguments=arguments)
+    """The same with another framework: `-- fastapi`, `-- starlette`, `-- django` or `-- flask`."""
+    if not session.posargs or session.posargs[0] not in FRAMEWORKS:
+        session.error(f"Which one? nox -s example -- {'|'.join(FRAMEWORKS)}")
+    run_demo(session, session.posargs[0], session.posargs[1:])
 
 
-def run_until_stopped(session: nox.Session, *command: str, arguments: list[str] | None = None) -> None:
-    given = session.posargs if arguments is None else arguments
-    # Ctrl+C is the ordinary end: the program stops its server, and nox waits for that.
-    session.run("python", *command, *given, success_codes=[0, 130], interrupt_timeout=10.0)
+def run_demo(session: nox.Session, framework: str, arguments: list[str]) -> None:
+    session.install("-e", f".[{framework},devserver]")
+    # Ctrl+C is the ordinary end: the demo stops its servers, and nox waits for that.
+    session.run("python", "examples/demo.py", framework, *arguments, interrupt_timeout=10.0, terminate_timeout=5.0)
 
 
 @nox.session

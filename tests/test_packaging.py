@@ -1,0 +1,115 @@
+"""What a user gets who installs the distribution: all packages at top level, typed, from the wheel and editable."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = (
+    "inngest_realtime_core",
+    "inngest_realtime_starlette",
+    "inngest_realtime_fastapi",
+    "inngest_realtime_django",
+    "inngest_realtime_flask",
+)
+EXTRAS = {"starlette", "fastapi", "django", "flask", "redis", "devserver", "cli", "all"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("wheel")
+    return built(f"build_wheel({str(directory)!r})", directory)
+
+
+def built(call: str, directory: Path) -> Path:
+    """Calls hatchling as pip does, in a process of its own: it works in the current directory."""
+    code = f"from hatchling import build; build.{call}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (path,) = directory.iterdir()
+    return path
+
+
+def locate(path: Path, flag: str = "") -> dict[str, Path]:
+    """Where the packages come from in a Python that has only the dependencies, and `path` before them."""
+    code = (
+        "import importlib.util, site, sys\n"
+        f"site.addsitedir({str(path)!r})\n"
+        f"sys.path.sort(key=lambda entry: not entry.startswith(({str(path)!r}, {flag or str(path)!r})))\n"
+        f"for name in {PACKAGES!r}: print(importlib.util.find_spec(name).origin)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return {name: Path(origin) for name, origin in zip(PACKAGES, done.stdout.splitlines(), strict=True)}
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+    assert all(f"{package}/py.typed" in names for package in PACKAGES)
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def test_the_wheel_holds_every_module(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name for name in archive.namelist() if name.endswith(".py")}
+    sources = {
+        str(module.relative_to(base))
+        for base in (ROOT, ROOT / "integrations")
+        for package in PACKAGES
+        for module in (base / package).rglob("*.py")
+    }
+    assert shipped == {name.replace("\\", "/") for name in sources}
+
+
+def test_the_metadata(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        headers = HeaderParser().parsestr(archive.read(metadata).decode())
+        assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+    assert headers["Name"] == "inngest-realtime"
+    assert headers["Requires-Python"] == ">=3.10"
+    assert headers["License-Expression"] == "Apache-2.0"
+    assert set(headers.get_all("Provides-Extra", [])) == EXTRAS
+    plain = [requirement for requirement in headers.get_all("Requires-Dist", []) if "extra ==" not in requirement]
+    frameworks = ("starlette", "fastapi", "django", "flask", "uvicorn", "inngest")
+    assert not [requirement for requirement in plain if requirement.startswith(frameworks)]
+
+
+def test_the_wheel_puts_the_packages_at_top_level(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    assert locate(tmp_path) == {name: tmp_path / name / "__init__.py" for name in PACKAGES}
+
+
+def test_an_editable_install_puts_them_there_too(tmp_path: Path) -> None:
+    directory, site = tmp_path / "built", tmp_path / "site"
+    directory.mkdir()
+    with zipfile.ZipFile(built(f"build_editable({str(directory)!r})", directory)) as archive:
+        archive.extractall(site)
+    found = locate(site, str(ROOT))
+    assert found["inngest_realtime_core"] == ROOT / "inngest_realtime_core" / "__init__.py"
+    for name in PACKAGES[1:]:
+        assert found[name] == ROOT / "integrations" / name / "__init__.py"
+
+
+def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    archive = built(f"build_sdist({str(tmp_path)!r})", tmp_path)
+    with tarfile.open(archive) as tar:
+        names = {name.split("/", 1)[-1] for name in tar.getnames()}
+    for needed in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "noxfile.py", "tests/test_packaging.py"):
+        assert needed in names
+    with zipfile.ZipFile(wheel) as shipped:
+        for name in shipped.namelist():
+            if ".dist-info/" not in name:
+                assert name in names or f"integrations/{name}" in names
