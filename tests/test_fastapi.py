@@ -1,6 +1,8 @@
 # No `from __future__ import annotations`: FastAPI could not find the local names in the annotations below.
 
 import asyncio
+import inspect
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +11,6 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from conformance.client import Client
 from conformance.serving import serving
@@ -17,6 +18,7 @@ from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.messages import Message
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_fastapi import (
     ClientSubscriptionToken,
@@ -27,6 +29,14 @@ from inngest_realtime_fastapi import (
     subscription_stream,
     subscription_token,
 )
+
+try:
+    from fastapi import sse
+except ImportError:  # FastAPI before 0.135 has no server-sent events of its own
+    sse = None
+
+# Before FastAPI 0.118, all dependencies end before the response is sent; 0.121 brought the choice.
+SCOPES = "scope" in inspect.signature(Depends).parameters
 
 
 class Region(Enum):
@@ -180,7 +190,7 @@ def application(realtime: Realtime, held: Held) -> FastAPI:
     app = FastAPI()
     token_dependency = Depends(subscription_token(realtime, PIPELINE))
     stream_dependency = Depends(subscription_stream(realtime, PIPELINE))
-    session = Depends(held, scope="function")
+    session = Depends(held, scope="function") if SCOPES else Depends(held)
     app.include_router(realtime_router(realtime, [PIPELINE], dependencies=[session]), prefix="/api/realtime")
 
     @app.get("/runs/{region}/{run_no}/token")
@@ -197,12 +207,14 @@ def application(realtime: Realtime, held: Held) -> FastAPI:
     ) -> RealtimeStreamingResponse:
         return RealtimeStreamingResponse(stream, heartbeat=0.1)
 
-    @app.get("/runs/{region}/{run_no}/events", response_class=EventSourceResponse)
-    async def events(
-        stream: Annotated[Subscription, stream_dependency], session: Annotated[object, session]
-    ) -> AsyncIterator[ServerSentEvent]:
-        async for message in stream:
-            yield server_sent_event(message)
+    if sse is not None:
+
+        @app.get("/runs/{region}/{run_no}/events", response_class=sse.EventSourceResponse)
+        async def events(
+            stream: Annotated[Subscription, stream_dependency], session: Annotated[object, session]
+        ) -> AsyncIterator[sse.ServerSentEvent]:
+            async for message in stream:
+                yield server_sent_event(message)
 
     @app.get("/runs/{region}/{run_no}/failing")
     async def failing(stream: Annotated[Subscription, stream_dependency]) -> None:
@@ -228,7 +240,7 @@ async def test_a_token_dependency(realtime: Realtime, run_no: int) -> None:
 async def test_a_dependency_refuses_with_http_exceptions(realtime: Realtime, inngest: DevServer, run_no: int) -> None:
     with serving(application(realtime, Held())) as url:
         async with Client(url) as client:
-            for endpoint in ("token", "stream", "events"):
+            for endpoint in ("token", "stream"):
                 nobody = await client.http.get(f"/runs/eu/{run_no}/{endpoint}")
                 assert (nobody.status_code, nobody.json()) == (401, {"detail": "Who are you?"})
                 denied = await client.http.get(f"/runs/eu/{run_no}/{endpoint}", headers={"x-user": "other"})
@@ -242,9 +254,12 @@ async def test_a_dependency_refuses_with_http_exceptions(realtime: Realtime, inn
                 assert refused.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize(
-    "path", ["/runs/eu/{}/stream", "/runs/eu/{}/events", "/api/realtime/pipeline/stream?region=eu&runNo={}"]
-)
+STREAMS = ["/runs/eu/{}/stream", "/api/realtime/pipeline/stream?region=eu&runNo={}"]
+if sse is not None:
+    STREAMS.append("/runs/eu/{}/events")
+
+
+@pytest.mark.parametrize("path", STREAMS)
 async def test_an_open_stream_holds_nothing_else(
     realtime: Realtime, inngest: DevServer, run_no: int, path: str
 ) -> None:
@@ -263,21 +278,29 @@ async def test_an_open_stream_holds_nothing_else(
             await until_free(realtime)
 
 
-async def test_a_gap_is_an_event_of_its_own(realtime: Realtime, inngest: DevServer, run_no: int) -> None:
-    lines: list[str] = []
-    with serving(application(realtime, Held())) as url:
-        async with (
-            Client(url) as client,
-            client.http.stream("GET", f"/runs/eu/{run_no}/events", headers=MEMBER) as response,
-        ):
-            inngest.drop_connections(f"pipeline:eu:{run_no}")
-            async for line in response.aiter_lines():
-                lines.append(line)
-                if line.startswith("data:"):
-                    break
-    assert "event: gap" in lines
-    assert '"reason":"reconnect"' in lines[-1]
-    await until_free(realtime)
+if sse is not None:
+
+    async def test_a_gap_is_an_event_of_its_own(realtime: Realtime, inngest: DevServer, run_no: int) -> None:
+        lines: list[str] = []
+        with serving(application(realtime, Held())) as url:
+            async with (
+                Client(url) as client,
+                client.http.stream("GET", f"/runs/eu/{run_no}/events", headers=MEMBER) as response,
+            ):
+                inngest.drop_connections(f"pipeline:eu:{run_no}")
+                async for line in response.aiter_lines():
+                    lines.append(line)
+                    if line.startswith("data:"):
+                        break
+        assert "event: gap" in lines
+        assert '"reason":"reconnect"' in lines[-1]
+        await until_free(realtime)
+
+
+async def test_an_older_fastapi_has_no_events_to_yield(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi.sse", None)
+    with pytest.raises(ConfigurationError, match=r"0\.135"):
+        server_sent_event(Message.gap("channel", "reconnect"))
 
 
 async def test_a_stream_that_is_not_used_is_freed(realtime: Realtime, run_no: int) -> None:

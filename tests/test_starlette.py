@@ -11,9 +11,8 @@ import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.middleware import Middleware
+from starlette.middleware import Middleware, gzip
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -87,9 +86,11 @@ async def dispatch(request: Request, call_next: Callable[[Request], Awaitable[Re
 
 MIDDLEWARES = {
     "bare": [],
-    "gzip": [Middleware(GZipMiddleware, minimum_size=1)],
     "base-http": [Middleware(BaseHTTPMiddleware, dispatch=dispatch)],
 }
+if hasattr(gzip, "DEFAULT_EXCLUDED_CONTENT_TYPES"):
+    # Older versions of Starlette compress event streams too, and hold them back by that.
+    MIDDLEWARES["gzip"] = [Middleware(gzip.GZipMiddleware, minimum_size=1)]
 
 
 def application(realtime: Realtime, middleware: list[Middleware] | None = None, **options: Any) -> Starlette:

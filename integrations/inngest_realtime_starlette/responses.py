@@ -7,6 +7,8 @@ Deliberate differences from Starlette's `StreamingResponse`:
 - The body is closed when the response ends, not whenever the garbage collector finds it, and by a task outside the
   request's cancel scope, in which every `await` of a clean-up would be cancelled again.
 - A send that blocks for `send_timeout` ends the stream: a peer that stopped reading holds nothing for ever.
+
+`GZipMiddleware` leaves event streams alone since Starlette 0.46; older versions compress them, and hold them back.
 """
 
 from __future__ import annotations

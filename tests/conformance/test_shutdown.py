@@ -29,6 +29,7 @@ async def test_a_server_stops_in_time(
             endings = await asyncio.gather(*(stream.until_end() for stream in streams))
             took = await stopping
         assert took < case.stops_within
-        assert server.process.returncode in (0, -number)
+        if number is signal.SIGTERM:  # what Ctrl-C exits with differs between versions of uvicorn
+            assert server.process.returncode in (0, -number)
         assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
         assert "Traceback" not in server.log
