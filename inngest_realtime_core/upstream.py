@@ -493,7 +493,7 @@ class Upstream:
             self._route_all(switchover.new(envelope))
 
         old.deliver = from_old
-        covered = {channel for channel, _ in self._covered}
+        covered = self._covered
         try:
             new = await self._establish(held.append)
         except InngestError as error:
@@ -507,6 +507,8 @@ class Upstream:
                 await self._pause(backoff.next_delay(), until=lambda: old.lost)
             return
         self._succession = None
+        # Who joined just now is on the new connection alone.
+        switchover.adopt(self._covered - covered)
         self._retiring = _Retiring(old, switchover)
         self._connection = new
         try:
@@ -514,7 +516,7 @@ class Upstream:
             await old.confirm()
         except UnreachableError:
             await self._until_lost(old)
-            self._tell_gap(covered)
+            self._tell_gap({channel for channel, _ in covered})
         for envelope in held:
             from_new(envelope)
         new.deliver = from_new
