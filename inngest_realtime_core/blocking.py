@@ -26,14 +26,9 @@ class _Background:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._inherited: list[asyncio.AbstractEventLoop] = []
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        if self._pid != os.getpid():
-            # A child of a fork: the parent's thread does not run here, and its lock may have been held at the fork.
-            self._lock = threading.Lock()
-            self._loop = None
-            self._pid = os.getpid()
         with self._lock:
             if self._loop is None:
                 loop = self._loop = new_event_loop()
@@ -45,8 +40,18 @@ class _Background:
                 start_daemon_thread(main, "inngest-realtime")
             return self._loop
 
+    def forget(self) -> None:
+        """Begin anew in the child of a fork, where the parent's thread does not run and its lock may be held."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            # Kept, and never touched: closing it would take the parent's sockets out of the selector they share.
+            self._inherited.append(self._loop)
+            self._loop = None
+
 
 _background = _Background()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_background.forget)
 
 
 class _Call(Generic[T]):

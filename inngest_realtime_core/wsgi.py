@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import Any, Final
@@ -16,12 +17,17 @@ MAX_STREAMS: Final = 16
 # Where servers keep the client's connection: gunicorn, and the servers of Werkzeug.
 _SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
 
+_BLIND: Final = 300.0  # seconds that a stream lasts where nothing tells that its client left
+
 
 def watched(body: Generator[bytes, None, None], environ: Mapping[str, Any]) -> Generator[bytes, None, None]:
     """The body, ended at the first chunk or heartbeat after its client has left.
 
     A write to a connection that the other side has closed succeeds; only the next one fails. So the connection is
     looked at before each write, where the server's `environ` has it. Elsewhere the failing write ends the body.
+
+    Behind an ASGI server no write fails, ever: there a body ends after five minutes, and clients come back by
+    themselves.
     """
     left = _departure(environ)
     return body if left is None else _watched(body, left)
@@ -36,6 +42,9 @@ def _watched(body: Generator[bytes, None, None], left: Callable[[], bool]) -> Ge
 
 
 def _departure(environ: Mapping[str, Any]) -> Callable[[], bool] | None:
+    if "asgi.scope" in environ:
+        deadline = time.monotonic() + _BLIND
+        return lambda: time.monotonic() > deadline
     connection = next((environ[name] for name in _SOCKETS if name in environ), None)
     if connection is None or not hasattr(select, "poll"):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from flask import Flask
@@ -26,3 +27,14 @@ app.register_blueprint(realtime_blueprint(realtime, site.grants(http_error), **s
 @app.get("/stats")
 def stats() -> dict[str, Any]:
     return site.stats(realtime)
+
+
+@app.get("/asyncio")
+def own_event_loop() -> str:
+    """What an application does that calls asynchronous libraries from its views."""
+
+    async def work() -> str:
+        await asyncio.sleep(0.01)
+        return "done"
+
+    return asyncio.run(work())
