@@ -109,6 +109,33 @@ async def _replace(cluster: Cluster, times: int, *, grace: float) -> None:
         await cluster.replace(grace=grace)
 
 
+async def test_joining_in_a_switch_over(
+    cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]
+) -> None:
+    """Subscribe, then publish: nothing is lost and nothing waits, at whatever moment of a switch-over."""
+    first = await _subscribe(realtime, channel)
+    cluster.proxy.delay = 0.01
+    replacing = asyncio.ensure_future(_replace(cluster, 2, grace=1.5))
+    waits: list[float] = []
+
+    async def join(worker: int) -> None:
+        while not replacing.done():
+            name = f"{channel}:{worker}:{len(waits)}"
+            witness = await _subscribe(realtime, name)
+            began = time.monotonic()
+            cluster.publish(name, "a")
+            await until(lambda witness=witness: witness.last("a") == 0)
+            waits.append(time.monotonic() - began)
+            assert witness.events == [("a", 0)]
+            await witness.stop()
+
+    await asyncio.gather(*(join(worker) for worker in range(8)))
+    await replacing
+    note("joining during switch-overs", joined=len(waits), longest_wait_s=max(waits))
+    assert max(waits) < 0.5
+    await first.stop()
+
+
 async def test_graceful_but_hasty(
     cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]
 ) -> None:
