@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from typing import Final
 
 from .report import Figure, at_most, only
@@ -25,11 +27,15 @@ _FRAMEWORKS: Final = ("starlette", "fastapi", "django", "flask", "uvicorn", "red
 def run() -> list[Figure]:
     dependencies: list[float] = []
     core: list[float] = []
-    for round_ in range(ROUNDS + 1):
-        pair = _seconds(_DEPENDENCIES), _seconds(_CORE)
-        if round_:  # the first round fills the caches of bytecode and files
-            dependencies.append(pair[0])
-            core.append(pair[1])
+    # A cache of bytecode for both, as an installation has one: a source tree may be without.
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for round_ in range(ROUNDS + 1):
+            pair = _seconds(_DEPENDENCIES, environment), _seconds(_CORE, environment)
+            if round_:  # the first round fills the cache
+                dependencies.append(pair[0])
+                core.append(pair[1])
     ratio = statistics.median(core) / statistics.median(dependencies)
     return [
         only("import of the dependencies", statistics.median(dependencies) * 1000, "ms", f"median of {ROUNDS}"),
@@ -39,11 +45,16 @@ def run() -> list[Figure]:
     ]
 
 
-def _seconds(statement: str) -> float:
+def _seconds(statement: str, environment: dict[str, str]) -> float:
     program = f"import time; started = time.perf_counter()\n{statement}\nprint(time.perf_counter() - started)"
-    return float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+    return float(_output(program, environment))
 
 
 def _imported() -> list[str]:
     program = f"import sys\n{_CORE}\nprint(*(name for name in {_FRAMEWORKS!r} if name in sys.modules))"
-    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    return _output(program, dict(os.environ)).split()
+
+
+def _output(program: str, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout

@@ -14,11 +14,12 @@ import re
 import sys
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError
 from enum import Enum
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, cast
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from typing_extensions import Self, dataclass_transform
@@ -109,8 +110,7 @@ class Parameter:
         return f"Parameter({self.name!r}, {self._annotation!r})"
 
 
-@dataclass(frozen=True)
-class _Declaration:
+class _Declaration(msgspec.Struct, frozen=True):
     """What a Channel class declares, its own and inherited."""
 
     template: NameTemplate | None
@@ -319,8 +319,7 @@ def _evaluate(annotation: str, owner: type[Any], local_names: Mapping[str, Any])
     return eval(annotation, dict(vars(module)) if module else {}, {**vars(owner), **local_names})
 
 
-@dataclass(frozen=True)
-class ResolvedChannel:
+class ResolvedChannel(msgspec.Struct, frozen=True):
     """A channel's name, and the class that declares it; None for a plain string."""
 
     name: str

@@ -29,8 +29,7 @@ __all__ = ["Counters", "Feed", "Perspective"]
 logger = logging.getLogger("inngest_realtime.feed")
 
 
-@dataclass
-class Counters:
+class Counters(msgspec.Struct):
     """What has happened so far. Read from any thread."""
 
     received: int = 0
@@ -110,6 +109,7 @@ class Feed:
         "_audiences",
         "_counters",
         "_end",
+        "_end_watchers",
         "_error_watchers",
         "_holds",
         "_on_failed",
@@ -149,6 +149,7 @@ class Feed:
         self._streams: dict[str, DataStream] = {}
         self._state_watchers: list[Callable[[State], None]] = []
         self._error_watchers: list[tuple[Perspective, Callable[[RealtimeError], None]]] = []
+        self._end_watchers: list[Callable[[RealtimeError], None]] = []
         self._replay = replay
         self._store = store
         self._window: Window | None = None
@@ -261,6 +262,11 @@ class Feed:
         self._error_watchers.append(entry)
         return lambda: self._error_watchers.remove(entry)
 
+    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
+        """Call `watcher` with the error that ends every reader, if one does; returns what ends it."""
+        self._end_watchers.append(watcher)
+        return lambda: self._end_watchers.remove(watcher)
+
     # -- what the upstream calls ----------------------------------------------------------------------------------
 
     def receive(self, envelope: Envelope) -> None:
@@ -332,6 +338,8 @@ class Feed:
 
     def fail(self, error: RealtimeError) -> None:
         """End every reader: nothing more will come."""
+        for watcher in list(self._end_watchers):
+            watcher(error)
         self.end(error)
         self._on_failed(self)
 

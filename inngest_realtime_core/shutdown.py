@@ -8,7 +8,6 @@ streams are served by other threads, the main thread is asked to do it. Nothing 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import signal
@@ -97,7 +96,12 @@ def _run_asked(_: object) -> int:
     return 0
 
 
-_run_asked_c = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_run_asked)
+@functools.cache
+def _pending_call() -> Callable[[], int]:
+    import ctypes  # slow to import, and needed only where streams are served by other threads
+
+    run_asked = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_run_asked)
+    return lambda: ctypes.pythonapi.Py_AddPendingCall(run_asked, None)
 
 
 def _ask_main_thread(function: Callable[[], None]) -> bool:
@@ -107,7 +111,7 @@ def _ask_main_thread(function: Callable[[], None]) -> bool:
     _asked.append(function)
     if len(_asked) > 1:
         return True
-    status: int = ctypes.pythonapi.Py_AddPendingCall(_run_asked_c, None)
+    status = _pending_call()()
     if status != 0:
         # Too many calls are pending; the next stream asks again.
         _asked.clear()
