@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_server_that_accepts_and_drops_does_not_reset_them() -> None:
     for _ in range(9):
         delays.opened()
         delays.next_delay()
-    assert max(ceilings(Backoff(base=1.0), 1) + [delays.next_delay()]) > 1.0
+    assert max(delays.next_delay() for _ in range(20)) > 100.0
 
 
 def test_a_connection_that_lived_resets_them() -> None:
@@ -70,7 +71,7 @@ async def test_an_open_circuit_spaces_attempts(monkeypatch: pytest.MonkeyPatch) 
         passed.append(time.monotonic() - began)
 
     await asyncio.gather(*(attempt() for _ in range(4)))
-    assert all(later - earlier >= 0.045 for earlier, later in zip(passed, passed[1:], strict=False))
+    assert all(later - earlier >= 0.045 for earlier, later in pairwise(passed))
 
 
 async def test_a_success_lets_everybody_go() -> None:

@@ -38,11 +38,10 @@ async def test_an_interruption_comes_after_the_last_chunk() -> None:
     data.end("the connection to Inngest was lost")
     data.feed("ignored")
     data.end()
-    seen: list[str] = []
+    chunks = aiter(data)
+    assert await anext(chunks) == "a"
     with pytest.raises(DataStreamInterruptedError, match="after 1 chunks") as caught:
-        async for chunk in data:
-            seen.append(chunk)  # noqa: PERF401
-    assert seen == ["a"]
+        await anext(chunks)
     assert (caught.value.stream_id, caught.value.channel, caught.value.topic) == ("s", "c", "t")
     assert "interrupted, 1 chunks" in repr(data)
 

@@ -198,8 +198,7 @@ def test_any_payload_survives_server_sent_events(payloads: list[Any], indent: An
     body = b""
     for number, payload in enumerate(payloads):
         text = json.dumps(payload, indent=indent, ensure_ascii=ascii_only)
-        raw = '{"kind":"data","data":%s,"channel":"c","topic":"t"}' % text
-        (envelope,) = decoded(raw.encode())
+        (envelope,) = decoded(f'{{"kind":"data","data":{text},"channel":"c","topic":"t"}}'.encode())
         body += Message[Any](envelope, None, payload, str(number)).to_event()
     events = parse_sse(body)
     assert [event["id"] for event in events] == [str(number) for number in range(len(payloads))]

@@ -20,7 +20,8 @@ RECORDED: list[tuple[str, str, bytes, str | None, str | None, bytes, str | None,
     (
         "data",
         "status",
-        rb'{"message":"\u00dcn\u00efc\u00f6d\u00e9 \u2028 \u003cb\u003e\u0026amp;\u003c/b\u003e \ud83d\ude80\nline two"}',
+        rb'{"message":"\u00dcn\u00efc\u00f6d\u00e9 \u2028 \u003cb\u003e\u0026amp;\u003c/b\u003e'
+        rb' \ud83d\ude80\nline two"}',
         "59.820943348",
         None,
         b"null",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inngest_realtime_core import replay
 from inngest_realtime_core.envelope import Envelope
 from inngest_realtime_core.replay import Replay, Window
-from wire import chunk_frame, decoded, end_frame, frame, message_of, start_frame
+from wire import chunk_frame, decoded, end_frame, message_of, start_frame
 
 TOPICS = ("t", "u")
 
