@@ -156,6 +156,9 @@ class Readers:
     def watch_errors(self, watcher: Callable[[RealtimeError], None]) -> None:
         self._watches.append(self.feed.watch_errors(self.perspective, watcher))
 
+    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> None:
+        self._watches.append(self.feed.watch_end(watcher))
+
     def _left(self, consumer: Consumer) -> None:
         self.call(lambda: self._remove(consumer))
 

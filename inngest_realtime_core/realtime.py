@@ -212,7 +212,8 @@ class Realtime:
             if on_state is not None:
                 subscription.watch(on_state)
             if on_error is not None:
-                subscription.report_to(on_error)
+                # With on_message it is told of the end too, but after the last message.
+                subscription.report_to(on_error, end=on_message is None)
             if on_message is not None:
                 subscription.deliver_to(on_message, on_error)
 

@@ -193,9 +193,16 @@ class Subscription:
 
         self._readers.watch_state(tell)
 
-    def report_to(self, on_error: OnError) -> None:
-        """Give what can't be delivered to a callback."""
-        self._readers.watch_errors(_Reporter(self._readers.hub, on_error).report)
+    def report_to(self, on_error: OnError, *, end: bool) -> None:
+        """Give what can't be delivered to a callback.
+
+        Args:
+            end: Whether the error that ends the subscription is given to it as well.
+        """
+        report = _Reporter(self._readers.hub, on_error).report
+        self._readers.watch_errors(report)
+        if end:
+            self._readers.watch_end(report)
 
     def deliver_to(self, on_message: OnMessage, on_error: OnError | None) -> None:
         """Give each message to a callback, from now on and until the subscription is closed."""
