@@ -413,6 +413,9 @@ class Realtime:
                     # After a fork: the loops, sockets and timers of the parent are not ours to touch.
                     self._hubs = weakref.WeakKeyDictionary()
                     self._pid = os.getpid()
+                for left in [other for other in self._hubs if other.is_closed()]:
+                    # Its `asyncio.run()` is over: what ran there has ended with it.
+                    del self._hubs[left]
                 hub = self._hubs[loop] = Hub(
                     self.settings, self._options, self._counters, on_stream=self._stream_begins
                 )
