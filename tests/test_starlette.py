@@ -69,7 +69,8 @@ async def until_free(realtime: Realtime) -> None:
 async def passthrough(request: Request) -> Response:
     realtime: Realtime = request.app.state.realtime
     stream = await realtime.subscribe(channel=Pipeline(run_id=request.path_params["run_id"]), topics=["status"])
-    return StreamingResponse(stream.get_encoded_stream(), media_type="text/event-stream")
+    # The heartbeat is for servers that announce ASGI 2.4: there Starlette notices a disconnect when it sends.
+    return StreamingResponse(stream.get_encoded_stream(heartbeat=0.5), media_type="text/event-stream")
 
 
 async def own(request: Request) -> Response:

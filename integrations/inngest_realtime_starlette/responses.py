@@ -3,7 +3,8 @@
 Deliberate differences from Starlette's `StreamingResponse`:
 
 - `receive` is always listened to, also on servers that announce ASGI 2.4, where Starlette would notice a disconnect
-  only at the next send: an idle stream is freed at once.
+  only at the next send: an idle stream is freed at once. (uvicorn 0.30 to 0.32.0 announces 2.4 and lets sends to
+  nobody pass, so that there a plain `StreamingResponse` is never freed.)
 - The body is closed when the response ends, not whenever the garbage collector finds it, and by a task outside the
   request's cancel scope, in which every `await` of a clean-up would be cancelled again.
 - A send that blocks for `send_timeout` ends the stream: a peer that stopped reading holds nothing for ever.
