@@ -1,0 +1,121 @@
+"""The applications that are compared: each serves one channel as server-sent events, on one uvicorn worker.
+
+`python -m benchmarks.site <ours|starlette|sse-starlette> <Inngest's URL>` prints the port that it listens on.
+
+The two others receive through a bare `websockets` client, read each message once, and put the event that they made of
+it into an `asyncio.Queue` for each browser: what one would write by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from inngest_realtime_starlette import Grant, allow_anyone, realtime_routes
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Mount, Route
+from websockets.asyncio.client import connect
+
+from inngest_realtime_core import Channel, Realtime, topic
+
+from .firehose import CHANNEL
+
+PATH = "/api/realtime/bench/stream"
+
+
+class Bench(Channel, name=CHANNEL):
+    status = topic()
+
+
+def ours(inngest: str) -> Starlette:
+    """The application that uses this project."""
+    realtime = Realtime(api_base_url=inngest)
+    grants = [Grant(Bench, topics=["status"], authorize=allow_anyone)]
+    return Starlette(routes=[Mount("/api/realtime", routes=realtime_routes(realtime, grants))])
+
+
+class _Relay:
+    """A hand-written fan-out: one receiver, a queue for each browser."""
+
+    def __init__(self, inngest: str, *, ready_made: bool) -> None:
+        self._url = inngest.replace("http", "ws", 1) + "/v1/realtime/connect?token=x"
+        self._ready_made = ready_made
+        self.queues: set[asyncio.Queue[Any]] = set()
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:
+        task = asyncio.create_task(self._receive())
+        yield
+        task.cancel()
+
+    async def _receive(self) -> None:
+        async with connect(self._url) as websocket:
+            async for frame in websocket:
+                message = json.loads(frame)
+                text = json.dumps({name: message[name] for name in ("channel", "topic", "data", "run_id", "kind")})
+                event: Any = f"data: {text}\n\n".encode() if self._ready_made else text
+                for queue in self.queues:
+                    queue.put_nowait(event)
+
+
+def by_starlette(inngest: str) -> Starlette:
+    """The application that uses Starlette alone."""
+    relay = _Relay(inngest, ready_made=True)
+
+    async def stream(request: Request) -> Response:
+        async def body() -> AsyncGenerator[bytes, None]:
+            queue: asyncio.Queue[bytes] = asyncio.Queue()
+            relay.queues.add(queue)
+            try:
+                yield b": open\n\n"
+                while True:
+                    yield await queue.get()
+            finally:
+                relay.queues.discard(queue)
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    return Starlette(routes=[Route(PATH, stream)], lifespan=relay.lifespan)
+
+
+def by_sse_starlette(inngest: str) -> Starlette:
+    """The application that uses sse-starlette."""
+    relay = _Relay(inngest, ready_made=False)
+
+    async def stream(request: Request) -> Response:
+        async def body() -> AsyncGenerator[ServerSentEvent, None]:
+            queue: asyncio.Queue[str] = asyncio.Queue()
+            relay.queues.add(queue)
+            try:
+                yield ServerSentEvent(comment="open")
+                while True:
+                    yield ServerSentEvent(data=await queue.get())
+            finally:
+                relay.queues.discard(queue)
+
+        return EventSourceResponse(body())
+
+    return Starlette(routes=[Route(PATH, stream)], lifespan=relay.lifespan)
+
+
+SITES = {"ours": ours, "starlette": by_starlette, "sse-starlette": by_sse_starlette}
+
+
+def main(name: str, inngest: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    print(listener.getsockname()[1], flush=True)
+    config = uvicorn.Config(SITES[name](inngest), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run([listener])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
