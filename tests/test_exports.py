@@ -1,0 +1,109 @@
+"""The public names: they exist, the reference lists them all, and importing them does nothing."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = {
+    "inngest_realtime_core": ROOT / "inngest_realtime_core",
+    "inngest_realtime_core.devserver": ROOT / "inngest_realtime_core" / "devserver",
+    **{package.name: package for package in sorted((ROOT / "integrations").glob("inngest_realtime_*"))},
+}
+
+
+def exported(source: Path) -> list[str]:
+    """A package's `__all__`, read without importing it."""
+    for node in ast.parse((source / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    raise AssertionError(f"{source} has no __all__")
+
+
+def documented(package: str) -> list[str]:
+    """The names in the tables `| name | ...` of a package's section of the reference."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    (section,) = re.findall(rf"^## {re.escape(package)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    tables = re.findall(r"^\| name \|.*\n\|---.*\n((?:\|.*\n)+)", section, re.MULTILINE)
+    return re.findall(r"^\| `(\w+)` \|", "".join(tables), re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_the_reference_lists_what_is_exported(package: str) -> None:
+    assert sorted(documented(package)) == sorted(exported(SOURCES[package]))
+
+
+@pytest.mark.parametrize("package", SOURCES)
+def test_what_is_exported_exists(package: str) -> None:
+    done = python(f"from {package} import *")
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_module_of_the_core_has_its_names() -> None:
+    modules = sorted(path.stem for path in (ROOT / "inngest_realtime_core").glob("[a-z]*.py"))
+    assert len(modules) > 30
+    done = python("\n".join(f"from inngest_realtime_core.{module} import *" for module in modules))
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_core_starts_nothing_and_imports_no_framework() -> None:
+    done = python(
+        "import socket, sys, threading\n"
+        "def refuse(*args, **kwargs): raise AssertionError('a socket was made')\n"
+        "socket.socket.__init__ = refuse\n"
+        "import inngest_realtime_core\n"
+        "print(threading.active_count())\n"
+        "print([name for name in ('starlette', 'fastapi', 'django', 'flask', 'uvicorn', 'inngest', 'redis')"
+        " if name in sys.modules])"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["1", "[]"]
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "django", "flask"])
+def test_an_adapter_imports_its_own_framework_only(framework: str) -> None:
+    others = {"starlette", "fastapi", "django", "flask"} - {framework}
+    if framework == "fastapi":
+        others -= {"starlette"}  # FastAPI is built on it
+    done = python(
+        f"import sys, threading, inngest_realtime_{framework}\n"
+        f"print([name for name in {sorted(others)!r} if name in sys.modules])\n"
+        "print(threading.active_count())"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["[]", "1"]
+
+
+def test_nothing_is_imported_from_a_floor_above() -> None:
+    floors = [
+        {"errors"},
+        {"channels", "messages", "settings", "templates", "topics", "envelope", "payload"},
+        {"tokens", "publishing", "signing", "claims", "http"},
+        {"protocol", "switchover"},
+        {"upstream", "connection"},
+        {"hub", "feed", "consumer"},
+        {"subscription", "sse"},
+        {"realtime", "blocking_subscription"},
+        {"grants", "endpoints", "selection"},
+    ]
+    for number, floor in enumerate(floors):
+        above = set[str]().union(*floors[number + 1 :])
+        for name in floor:
+            source = (ROOT / "inngest_realtime_core" / f"{name}.py").read_text()
+            assert not imported(ast.parse(source)) & above, f"{name}.py imports from a floor above its own"
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The sibling modules that a module imports when it is imported itself."""
+    return {node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module}
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
