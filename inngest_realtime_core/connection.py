@@ -226,7 +226,7 @@ class Connection:
         socket = self._open_socket()
         try:
             with anyio.fail_after(self._liveness.ping_timeout):
-                pong = await socket.ping()
+                pong = asyncio.ensure_future(await socket.ping())
             # Looked at afterwards, so that a pong counts that came while this process was busy for too long.
             await asyncio.wait([pong], timeout=self._liveness.ping_timeout)
         except (ConnectionClosed, TimeoutError):

@@ -38,6 +38,7 @@ State = Literal["connecting", "open", "reconnecting", "closed"]
 _OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for what is still on its way
 _PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
 _ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
+_IMPATIENCE: Final = 1.0  # seconds between two attempts at most while somebody waits to join
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
 _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
 _TOO_LONG: Final = frozenset(
@@ -275,7 +276,7 @@ class Upstream:
         self._release_leavers()
         reconnecting = self.state == "reconnecting"
         if reconnecting:
-            await self._pause(self._backoff.next_delay())
+            await self._pause(self._backoff.next_delay(), impatient=True)
         # Who is new is told of the trouble rather than queued behind those who wait for their turn.
         turned_away = not reconnecting and self._circuit.crowded
         if not turned_away:
@@ -601,11 +602,14 @@ class Upstream:
             for member in list(self._members.values()):
                 _tell_state(member, state)
 
-    async def _pause(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Wait, but not on when nobody is left to wait for."""
-        deadline = time.monotonic() + seconds
+    async def _pause(
+        self, seconds: float, *, until: Callable[[], bool] = lambda: False, impatient: bool = False
+    ) -> None:
+        """Wait, but not on when nobody is left to wait for, and not long when somebody waits to join."""
+        began = time.monotonic()
         while self._members and not until():
-            remaining = deadline - time.monotonic()
+            longest = min(seconds, _IMPATIENCE) if impatient and self._joins else seconds
+            remaining = began + longest - time.monotonic()
             if remaining <= 0:
                 return
             self._wake.clear()
