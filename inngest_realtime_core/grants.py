@@ -59,8 +59,8 @@ class Grant:
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> Grant:
-        # The signature of __init__ already requires it; this is the same refusal with advice.
-        if "authorize" not in kwargs:
+        # The signature of __init__ already requires it; this is the same refusal with advice. Copying passes nothing.
+        if args and "authorize" not in kwargs:
             raise ConfigurationError(f"A Grant does not say who may subscribe: {_ADVICE}.")
         return super().__new__(cls)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -49,6 +50,12 @@ def test_authorize_is_required() -> None:
         Grant(ChatThread)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with pytest.raises(ConfigurationError, match=r"bool, which cannot be called"):
         Grant(ChatThread, authorize=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_grant_can_be_copied() -> None:
+    grant = Grant(ChatThread, authorize=allow_anyone)
+    copied = copy.copy(grant)
+    assert (copied.authorize, copied.topics) == (allow_anyone, grant.topics)
 
 
 @pytest.mark.parametrize("topics", [["nope"], [Other.status], [], "status", Other.status])
