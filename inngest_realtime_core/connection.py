@@ -83,7 +83,8 @@ class _Socket(ClientConnection):
             opcode = event.opcode
             if opcode is _TEXT and event.fin and self._owner is not None:
                 # What nearly every event is, without a detour.
-                self._owner.accept(event.data)
+                data: Any = event.data
+                self._owner.accept(data)
                 return
             if opcode is _TEXT or opcode is _CONT:
                 self._text(event)
