@@ -8,6 +8,7 @@ import json
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -42,7 +43,7 @@ class Browser:
         self._path = path
         self._writer: asyncio.StreamWriter | None = None
         self.last_id = ""
-        self.events: list[tuple[str, dict[str, object]]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
 
     async def connect(self) -> asyncio.StreamReader:
         reader, self._writer = await asyncio.open_connection(*self._address)
@@ -84,12 +85,8 @@ class Browser:
             self._writer.transport.abort()
             self._writer = None
 
-    def numbers(self, topic: str) -> list[object]:
-        return [
-            event["data"]["n"]
-            for name, event in self.events
-            if name == "message" and event["topic"] == topic  # type: ignore[index]
-        ]
+    def numbers(self, topic: str) -> list[Any]:
+        return [event["data"]["n"] for name, event in self.events if name == "message" and event["topic"] == topic]
 
 
 @pytest.fixture
@@ -138,8 +135,8 @@ async def test_vanishing_browser(site: str, channel: str, server: DevServer, not
     await publishing
     gaps = [event for name, event in browser.events if name == "gap"]
     numbers = {name: browser.numbers(name) for name in counts}
-    lost = sum(counts[name] - len(set(numbers[name])) for name in counts)  # type: ignore[arg-type]
-    repeated = sum(len(numbers[name]) - len(set(numbers[name])) for name in counts)  # type: ignore[arg-type]
+    lost = sum(counts[name] - len(set(numbers[name])) for name in counts)
+    repeated = sum(len(numbers[name]) - len(set(numbers[name])) for name in counts)
     note("browser cut off under 2,000 messages", cuts=cuts, lost=lost, repeated=repeated, gaps=len(gaps))
     assert began == 0
     assert gaps == []
@@ -202,6 +199,6 @@ async def test_gap_in_the_replay(
     await server.publish(room.name, "a", {"n": 3})
     await asyncio.sleep(0.05)
     await browser.read(lambda: len(browser.events) >= 4)
-    seen = [event["data"]["n"] if name == "message" else event["data"]["reason"] for name, event in browser.events]  # type: ignore[index]
+    seen = [event["data"]["n"] if name == "message" else event["data"]["reason"] for name, event in browser.events]
     note("replay across a lost connection", seen=seen)
     assert seen == [0, 1, "reconnect", 3]

@@ -122,6 +122,26 @@ async def test_outage_is_not_hammered(channel: str, proxy: Proxy, server: DevSer
             await witness.stop()
 
 
+async def test_newcomer_after_an_outage(
+    channel: str, proxy: Proxy, server: DevServer, realtime: Realtime, note: Callable[..., None]
+) -> None:
+    """Who subscribes when Inngest is well again does not wait for the backoff of those who were there before."""
+    witness = Witness(await realtime.subscribe(channel=channel, topics=["t"])).start()
+    before = server.stats().token_requests
+    server.reject_tokens(503)
+    proxy.cut()
+    # The delays have grown to 16 s at most by then.
+    await server.until(lambda stats: stats.token_requests - before >= 7, timeout=60)
+    server.reject_tokens(None)
+    began = time.monotonic()
+    newcomer = await realtime.subscribe(channel=f"{channel}:new", topics=["t"])
+    note("newcomer after an outage", subscribed_s=time.monotonic() - began)
+    assert time.monotonic() - began < 3
+    assert witness.subscription.state == "open"
+    await newcomer.close()
+    await witness.stop()
+
+
 async def test_accepting_and_dropping_is_not_hammered(
     channel: str, proxy: Proxy, server: DevServer, realtime: Realtime, note: Callable[..., None]
 ) -> None:
