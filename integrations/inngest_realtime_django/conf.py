@@ -29,7 +29,7 @@ from inngest_realtime_core.grants import Grant
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.wsgi import MAX_STREAMS
 
-from .threads import ReleasedConnections, run_in_thread
+from .threads import Released, run_coroutine, run_in_thread
 
 __all__ = ["Problem", "endpoints", "get_realtime", "problems"]
 
@@ -156,8 +156,9 @@ def _endpoints(*, asgi: bool) -> Endpoints:
             heartbeat=heartbeat,
             max_streams=max_streams,
             run_in_thread=run_in_thread,
-            around_recheck=ReleasedConnections,
-            around_recheck_sync=ReleasedConnections,
+            run_coroutine=run_coroutine,
+            around_recheck=Released,
+            around_recheck_sync=Released,
         )
     except RealtimeError as error:
         raise _Wrong("E007", " is not accepted.", str(error)) from error

@@ -17,7 +17,7 @@ from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.subscription import PendingSubscription, Subscription
 from inngest_realtime_core.wsgi import watched
 
-from .threads import release_connections, run_in_thread
+from .threads import release_connections, release_thread
 
 __all__ = ["RealtimeStreamingResponse", "is_asgi", "response_for"]
 
@@ -35,8 +35,9 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     The same view serves under ASGI, where the stream is asynchronous, and under WSGI, where it occupies the thread.
     An async view awaits the subscription: `RealtimeStreamingResponse(request, await realtime.subscribe(...))`.
 
-    The thread's database connections are closed before the streaming begins, after all middleware: an open stream
-    holds none. A subscription resumes where the request's `Last-Event-ID` left off.
+    The request's database connections are closed before the streaming begins, after all middleware, and the thread is
+    let go that Django keeps for each ASGI request: an open stream holds neither. A subscription resumes where the
+    request's `Last-Event-ID` left off.
 
     Args:
         request: The request, which tells ASGI from WSGI.
@@ -125,7 +126,7 @@ def _check_face(asgi: bool, is_async: bool) -> None:
 
 async def _async_body(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(body):
-        await run_in_thread(release_connections)
+        await release_thread()
         async for chunk in body:
             yield chunk
 

@@ -1,0 +1,43 @@
+"""What the settings name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+
+from inngest_realtime_core.channels import Channel, topic
+from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.realtime import Realtime
+
+__all__ = ["Inbox", "grants", "realtime"]
+
+
+class Inbox(Channel, name="inbox:{username}"):
+    username: str
+    mail = topic(Any)
+
+
+def own_inbox(request: Any, channel: Inbox) -> bool:
+    """Synchronous, and asks the database: for the session, the user, and once more."""
+    from django.contrib.auth.models import User
+
+    if not request.user.is_authenticated:
+        raise PermissionDenied
+    return request.user.username == channel.username and User.objects.filter(username=channel.username).exists()
+
+
+async def own_inbox_async(request: HttpRequest, channel: Inbox) -> bool:
+    from django.contrib.auth.models import User
+
+    user = await request.auser() if hasattr(request, "auser") else None
+    return user is not None and await User.objects.filter(username=channel.username, pk=user.pk).aexists()
+
+
+grants = [
+    Grant(Inbox, authorize=own_inbox),
+    Grant(Inbox, authorize=own_inbox, name="rechecked", reauthorize_every=0.05),
+    Grant(Inbox, authorize=own_inbox_async, name="async-rechecked", reauthorize_every=0.05),
+]
+realtime = Realtime()
