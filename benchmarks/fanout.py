@@ -25,7 +25,7 @@ __all__ = ["run"]
 
 ROUNDS: Final = 3
 BURST: Final = 64  # messages
-EVENTS: Final = 60_000  # delivered in each measurement
+EVENTS: Final = 150_000  # delivered in each measurement
 
 
 @dataclass
@@ -69,7 +69,7 @@ def _measure(site: str, clients: int, rates: dict[tuple[str, str], _Rates]) -> N
             browsers = Browsers(int(server.stdout.readline()), PATH, clients)
             for load, size in (("steady", 1), ("bursts", BURST)):
                 _send(inngest, browsers, clients, size, 2)  # warms up
-                messages = max(EVENTS // clients, size) // size
+                messages = max(EVENTS // clients // size, 4)
                 used, started = _cpu(server.pid), time.perf_counter()
                 _send(inngest, browsers, clients, size, messages)
                 seconds, spent = time.perf_counter() - started, _cpu(server.pid) - used

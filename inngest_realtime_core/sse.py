@@ -159,10 +159,13 @@ def waiting_events(consumer: Consumer) -> bytes:
     message = consumer.take()
     if message is None:
         return b""
-    events = [message.to_event()]
-    size = len(events[0])
+    event = message.to_event()
+    if not consumer.ready:
+        return event
+    events = [event]
+    size = len(event)
     while size < _WRITE and (message := consumer.take()) is not None:
         event = message.to_event()
         events.append(event)
         size += len(event)
-    return events[0] if len(events) == 1 else b"".join(events)
+    return b"".join(events)

@@ -88,16 +88,16 @@ class RealtimeStreamingResponse(StreamingResponse):
             await self.background()
 
     async def _send_all(self, send: Send, loop: asyncio.AbstractEventLoop) -> None:
-        async def timed(message: Message) -> None:
-            self._blocked_since = loop.time()
-            await send(message)
-            self._blocked_since = None
-
-        await timed({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        self._blocked_since = loop.time()
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        self._blocked_since = None
         async for chunk in self.body_iterator:
             if chunk:
-                await timed({"type": "http.response.body", "body": chunk, "more_body": True})
-        await timed({"type": "http.response.body", "body": b"", "more_body": False})
+                self._blocked_since = loop.time()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                self._blocked_since = None
+        self._blocked_since = loop.time()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _watch_send(self, sending: asyncio.Task[None], loop: asyncio.AbstractEventLoop) -> None:
         """Cancels a send that blocks too long; one timer for the whole stream rather than one for each send."""
