@@ -156,8 +156,9 @@ def _text(raw: msgspec.Raw) -> str | None:
         return None
 
 
-def _dropped(envelope: Envelope, why: str) -> None:
+def _dropped(envelope: Envelope, why: str) -> Envelope | None:
     logger.debug("Dropped a %r frame of channel %r: %s.", envelope.kind[:40], envelope.channel[:200], why)
+    return None
 
 
 def subscribe_frame(token: str) -> str:

@@ -110,7 +110,10 @@ class Readers:
         self._watch_neglect(self.own)
 
     def _watch_neglect(self, consumer: Consumer) -> None:
-        consumer.on_neglect = lambda: self._hub.loop.call_soon(self._neglect) and None
+        def neglected() -> None:
+            self._hub.loop.call_soon(self._neglect)
+
+        consumer.on_neglect = neglected
 
     def _neglect(self) -> None:
         # Nobody has read for a whole buffer's length: collecting on would cost every message for nothing.

@@ -149,15 +149,15 @@ class Window:
         for place, envelope in _messages(self._entries):
             if place == stops.get(envelope.topic):
                 last[envelope.topic] = envelope
-        for place, (_, envelope) in enumerate(self._entries):
-            if not isinstance(envelope, Envelope):
+        for place, (_, entry) in enumerate(self._entries):
+            if not isinstance(entry, Envelope):
                 if place > newest_at:
-                    yield envelope, ""
+                    yield entry, ""
                 continue
-            if place > stops.get(envelope.topic, -1):
-                last[envelope.topic] = envelope
-                if _concerns(envelope, topics) and place > stops.get(envelope.topic, newest_at):
-                    yield envelope, _position(envelope, last, topics)
+            if place > stops.get(entry.topic, -1):
+                last[entry.topic] = entry
+                if _concerns(entry, topics) and place > stops.get(entry.topic, newest_at):
+                    yield entry, _position(entry, last, topics)
 
 
 def _messages(entries: Iterable[tuple[float, Envelope | GapReason]]) -> Iterator[tuple[int, Envelope]]:

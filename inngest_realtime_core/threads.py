@@ -11,9 +11,17 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from typing_extensions import TypeVarTuple, Unpack
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["BlockingWaiter", "greenlets", "new_event_loop", "new_waiter", "start_daemon_thread"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class BlockingWaiter(Protocol):
@@ -117,8 +125,10 @@ def start_daemon_thread(target: Callable[[], None], name: str) -> None:
 class _NativeLoop(asyncio.SelectorEventLoop):
     """Runs blocking calls in native threads: the standard executor's would be greenlets that nobody ever runs."""
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self.create_future()
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self.create_future()
 
         def work() -> None:
             try:

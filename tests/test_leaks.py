@@ -1,0 +1,152 @@
+"""After the end nothing is left: no task, no thread beyond the one background loop, no socket, no warning."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+from typing import Any
+
+import psutil
+import pytest
+
+from inngest_realtime_core import Realtime, Subscription
+from inngest_realtime_core.devserver import DevServer
+from talk import eventually, fresh, receive, soon
+
+
+def sockets_to(port: int) -> list[Any]:
+    """The sockets of this process whose other end is the server."""
+    found = psutil.Process().net_connections("tcp")
+    return [one for one in found if one.raddr and one.raddr.port == port and one.status != psutil.CONN_TIME_WAIT]
+
+
+def other_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+async def live(server: DevServer, realtime: Realtime) -> None:
+    """A bit of everything, and not all of it tidied up."""
+    channel = fresh()
+    seen: list[Any] = []
+    subscription = await realtime.subscribe(channel=channel, topics=["t", "s"])
+    await realtime.subscribe(channel=fresh(), topics=["t"], on_message=seen.append)
+    stream = subscription.get_encoded_stream(heartbeat=0.01)
+    await soon(anext(stream))
+    events = subscription.get_event_stream(heartbeat=0.01, last_event_id="unknown")
+    await soon(anext(events))
+    await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+    await realtime.publish((channel, "t"), 1)
+    await realtime.publish_stream((channel, "s"), ["a", "b"])
+    await receive(subscription, 5)
+    server.drop_connections()
+    await eventually(lambda: realtime.stats().reconnects >= 1)
+    await server.begin_closing(grace=60)
+    await server.until(lambda stats: stats.open_connections >= 2)
+
+
+@pytest.mark.parametrize("linger", [0, 30])
+async def test_closing_leaves_nothing(linger: float) -> None:
+    asyncio.get_running_loop().set_debug(True)
+    async with DevServer() as server:
+        before = set(other_tasks())
+        threads = set(threading.enumerate())
+        realtime = Realtime(api_base_url=server.url, linger=linger)
+        await live(server, realtime)
+        assert sockets_to(server.port)
+        await realtime.close()
+        # Without a pause: what close() returns from is over. (Streams that nobody closed end with their generators.)
+        gc.collect()
+        await asyncio.sleep(0)
+        assert [task for task in set(other_tasks()) - before if "inngest-realtime" in task.get_name()] == []
+        assert sockets_to(server.port) == []
+        assert set(threading.enumerate()) <= threads
+
+
+async def test_a_subscription_leaves_nothing_once_it_is_closed(server: DevServer) -> None:
+    before = set(other_tasks())
+    async with Realtime(api_base_url=server.url, linger=0) as realtime:
+        for _ in range(20):
+            async with realtime.subscribe(channel=fresh(), topics=["t"]) as subscription:
+                await server.publish(subscription.channel, "t", 1)
+                assert await receive(subscription, 1) == [1]
+        await server.until(lambda stats: stats.open_connections == 0)
+        await eventually(lambda: {task for task in other_tasks() if "inngest-realtime" in task.get_name()} <= before)
+        await eventually(lambda: sockets_to(server.port) == [])
+
+
+async def test_closed_subscriptions_are_not_kept_in_memory(server: DevServer, realtime: Realtime) -> None:
+    subscription = await realtime.subscribe(channel=fresh(), topics=["t"])
+    kept: list[weakref.ref[Any]] = [weakref.ref(subscription)]
+    await subscription.close()
+    del subscription
+    gc.collect()
+    assert [reference() for reference in kept] == [None]
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, Subscription)]
+
+
+async def test_threads_leave_one_background_loop(server: DevServer) -> None:
+    realtime = Realtime(api_base_url=server.url, linger=0)
+
+    def work() -> None:
+        channel = fresh()
+        with realtime.subscribe_sync(channel=channel, topics=["t"]) as subscription:
+            realtime.publish_sync((channel, "t"), 1)
+            message = subscription.receive(timeout=5)
+            assert message is not None
+            assert message.data == 1
+
+    for _ in range(5):
+        workers = [threading.Thread(target=work, name="worker") for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            await asyncio.to_thread(worker.join, 5)
+    await asyncio.to_thread(realtime.close_sync)
+    assert [thread.name for thread in threading.enumerate()].count("inngest-realtime") == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "worker"]
+    assert sockets_to(server.port) == []
+
+
+SCRIPT = """
+import asyncio, gc
+from inngest_realtime_core import Realtime, subscribe, subscribe_sync
+from inngest_realtime_core.devserver import DevServer
+
+async def main():
+    async with DevServer() as server:
+        async with Realtime(api_base_url=server.url) as realtime:
+            async with realtime.subscribe(channel="c", topics=["t"]) as stream:
+                await realtime.publish(("c", "t"), 1)
+                async for message in stream:
+                    break
+                encoded = stream.get_encoded_stream()
+                server.drop_connections()
+                print((await anext(encoded))[:10])
+                await encoded.aclose()
+        async with subscribe(channel="d", topics=["t"], api_base_url=server.url):
+            pass
+        def threads():
+            with subscribe_sync(channel="e", topics=["t"], api_base_url=server.url) as stream:
+                server.publish_sync("e", "t", 1)
+                for message in stream:
+                    break
+        await asyncio.to_thread(threads)
+        await server.until(lambda stats: stats.open_connections == 0)
+
+asyncio.run(main(), debug=True)
+gc.collect()
+print("done")
+"""
+
+
+def test_development_mode_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT], capture_output=True, text=True, timeout=30
+    )
+    # asyncio's debug mode also reports what takes long, which a busy machine may make anything.
+    complaints = [line for line in done.stderr.splitlines() if " took " not in line]
+    assert (done.returncode, done.stdout, complaints) == (0, "b'event: gap'\ndone\n", [])
