@@ -301,7 +301,7 @@ def _covered(covers: Mapping[bytes, bytes], topic: str, since: int, now: int, wo
         # This worker is subscribed as it asks; another may have died since it last said so.
         spans.append((int(begin), now if name == worker else int(alive)))
     reached = since - _SLACK
-    for begin, alive in sorted(spans):
-        if begin <= reached:
-            reached = max(reached, alive)
+    for start, end in sorted(spans):
+        if start <= reached:
+            reached = max(reached, end)
     return reached >= now

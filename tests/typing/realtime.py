@@ -1,0 +1,134 @@
+"""What type checkers see of publishing and subscribing. Checked, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any
+
+import inngest
+from pydantic import BaseModel
+from typing_extensions import assert_type
+
+from inngest_realtime_core import (
+    BlockingSubscription,
+    Channel,
+    ClientSubscriptionToken,
+    DataStream,
+    Gap,
+    Message,
+    Realtime,
+    State,
+    Stats,
+    Subscription,
+    get_client_subscription_token,
+    get_client_subscription_token_sync,
+    subscribe,
+    subscribe_sync,
+    topic,
+)
+from inngest_realtime_core.testing import receive, receive_sync
+
+
+class Status(BaseModel):
+    message: str
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Status)
+    tokens = topic(str)
+    anything = topic()
+
+
+async def subscribing(realtime: Realtime, app: inngest.Inngest) -> None:
+    channel = Pipeline(run_id="r")
+    subscription = await realtime.subscribe(channel=channel, topics=["status", Pipeline.tokens, channel.anything])
+    assert_type(subscription, Subscription)
+    assert_type(subscription.state, State)
+    async for message in subscription:
+        assert_type(message, Message[Any])
+        if channel.status.matches(message):
+            assert_type(message, Message[Status])
+            assert_type(message.data, Status)
+        if Pipeline.tokens.matches(message):
+            assert_type(message.data, str)
+        if message.kind == "gap":
+            assert_type(message.stream, DataStream | None)
+        assert_type(message.metadata, Mapping[str, Any] | None)
+    assert_type(Message.gap("c", "reconnect"), Message[Gap])
+    assert_type(await anext(subscription), Message[Any])
+    assert_type(subscription.get_json_stream(), AsyncGenerator[Message[Any], None])
+    assert_type(subscription.get_encoded_stream(heartbeat=None), AsyncGenerator[bytes, None])
+    assert_type(subscription.get_event_stream(), AsyncGenerator[bytes, None])
+    assert_type(await subscription.close("done"), None)
+    assert_type(await receive(subscription, 2), list[Message[Any]])
+    assert_type(realtime.stats(), Stats)
+
+    async with realtime.subscribe(channel="plain", topics=["t"]) as opened:
+        assert_type(opened, Subscription)
+    async with subscribe(app=app, channel=channel, key="k", api_base_url="https://example.com") as opened:
+        assert_type(opened, Subscription)
+    async with subscribe(app=realtime, channel=channel) as opened:
+        assert_type(opened, Subscription)
+
+    subscribe(channel=channel, topics=[3])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+async def callbacks(realtime: Realtime) -> None:
+    def on_message(message: Message[Any]) -> None: ...
+    async def on_message_async(message: Message[Any]) -> None: ...
+    def on_error(error: Exception) -> None: ...
+    async def on_error_async(error: Exception) -> None: ...
+    def on_state(state: State) -> None: ...
+    def on_text(message: str) -> None: ...
+
+    await realtime.subscribe(channel="c", topics=["t"], on_message=on_message, on_error=on_error, on_state=on_state)
+    await realtime.subscribe(channel="c", topics=["t"], on_message=on_message_async, on_error=on_error_async)
+    await realtime.subscribe(channel="c", topics=["t"], on_message=lambda message: print(message.data))
+    await realtime.subscribe(
+        channel="c",
+        topics=["t"],
+        on_message=on_text,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    )
+
+
+def blocking(realtime: Realtime, app: inngest.Inngest) -> None:
+    channel = Pipeline(run_id="r")
+    for message in realtime.subscribe_sync(channel=channel):
+        if channel.status.matches(message):
+            assert_type(message.data, Status)
+    with subscribe_sync(app=app, channel=channel) as subscription:
+        assert_type(subscription, BlockingSubscription)
+        assert_type(subscription.receive(timeout=1.0), Message[Any] | None)
+        assert_type(subscription.get_json_stream(), Generator[Message[Any], None, None])
+        assert_type(subscription.get_encoded_stream(), Generator[bytes, None, None])
+        assert_type(receive_sync(subscription, 1), list[Message[Any]])
+    assert_type(get_client_subscription_token_sync(app, channel=channel), ClientSubscriptionToken)
+
+
+async def publishing(realtime: Realtime) -> None:
+    channel = Pipeline(run_id="r")
+    await realtime.publish(channel.status, Status(message="hi"), run_id="r", metadata={"k": 1})
+    await realtime.publish(channel.tokens, "hi")
+    await realtime.publish(channel.anything, object())
+    await realtime.publish((channel, "status"), {"message": "hi"})
+    await realtime.publish((channel, Pipeline.status), Status(message="hi"))
+    await realtime.publish(("plain", "t"), 1)
+    realtime.publish_sync(channel.status, Status(message="hi"))
+    await realtime.publish_stream(channel.tokens, ["a"])
+    realtime.publish_stream_sync(channel.tokens, iter("ab"))
+
+    async def chunks() -> AsyncGenerator[str, None]:
+        yield "a"
+
+    await realtime.publish_stream(("plain", "t"), chunks())
+    await realtime.publish(channel.tokens, 1)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    realtime.publish_sync(channel.tokens, 1)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def tokens(realtime: Realtime, app: inngest.Inngest) -> None:
+    token = await realtime.get_client_subscription_token(channel=Pipeline(run_id="r"), topics=[Pipeline.status])
+    assert_type(token, ClientSubscriptionToken)
+    assert_type(token.to_dict(), dict[str, str])
+    assert_type(await get_client_subscription_token(app, channel="c", topics=["t"]), ClientSubscriptionToken)
+    assert_type(await get_client_subscription_token(realtime, channel="c", topics=["t"]), ClientSubscriptionToken)
