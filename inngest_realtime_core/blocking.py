@@ -107,8 +107,8 @@ def run_blocking(make: Callable[[], Awaitable[T]]) -> T:
             "ever. Make the callback async and use the form without _sync."
         )
     call = _Call(make)
-    loop.call_soon_threadsafe(call.start)
     try:
+        loop.call_soon_threadsafe(call.start)
         return call.result()
     except BaseException:
         loop.call_soon_threadsafe(call.cancel)
