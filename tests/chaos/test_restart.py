@@ -26,13 +26,19 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-async def realtime(cluster: Cluster) -> AsyncIterator[Realtime]:
+def multiplex() -> bool:
+    return True
+
+
+@pytest.fixture
+async def realtime(cluster: Cluster, multiplex: bool) -> AsyncIterator[Realtime]:
     async with Realtime(
         api_base_url=cluster.proxy.url,
         ping_interval=PING_INTERVAL,
         ping_timeout=PING_TIMEOUT,
         linger=0.0,
         buffer_size=20_000,
+        multiplex=multiplex,
     ) as realtime:
         yield realtime
 
@@ -58,7 +64,10 @@ def _complete(cluster: Cluster, witnesses: dict[str, Witness]) -> bool:
     )
 
 
-async def test_graceful(cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]) -> None:
+@pytest.mark.parametrize("multiplex", [True, False])
+async def test_graceful(
+    cluster: Cluster, realtime: Realtime, channel: str, multiplex: bool, note: Callable[..., None]
+) -> None:
     """Three servers replaced one after the other under 10,000 messages: 0 lost, 0 repeated, streams whole."""
     channels = [f"{channel}:{number}" for number in range(5)]
     witnesses = await _witnesses(realtime, channels)
@@ -88,7 +97,7 @@ async def test_graceful(cluster: Cluster, realtime: Realtime, channel: str, note
     verdict = _judge(cluster, witnesses)
     whole = sum(received.get(stream) == text for stream, text in cluster.texts.items())
     note(
-        "graceful restart under 10,000 messages",
+        f"graceful restart under 10,000 messages, {'one socket' if multiplex else 'a socket per channel'}",
         servers=4,
         streams=len(cluster.texts),
         streams_whole=whole,
