@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from inngest_realtime_starlette import Grant, allow_anyone, realtime_routes
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,6 +25,7 @@ from starlette.routing import Mount, Route
 from websockets.asyncio.client import connect
 
 from inngest_realtime_core import Channel, Realtime, topic
+from inngest_realtime_starlette import Grant, allow_anyone, realtime_routes
 
 from .firehose import CHANNEL
 

@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from inngest_realtime_core.endpoints import Answer, StreamAnswer, stream_headers
 from inngest_realtime_core.subscription import Subscription
