@@ -144,7 +144,7 @@ def matrix(session: nox.Session) -> None:
 
 def matrix_cells(session: nox.Session) -> Iterator[tuple[str, str, list[str], list[str]]]:
     """Name, Python, what to install and what to test, of each row of the matrix."""
-    base = ["hypothesis", *group("test")]
+    base = group("test")
     for python in PYTHONS:
         cells: list[tuple[str, list[str], list[str]]] = []
         for framework in FRAMEWORKS:
