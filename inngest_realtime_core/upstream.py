@@ -39,6 +39,7 @@ _OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for wh
 _PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
 _ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
 _IMPATIENCE: Final = 1.0  # seconds between two attempts at most while somebody waits to join
+_INSISTENCE: Final = 0.1  # seconds after which a task that has not ended is cancelled again
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
 _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
 _TOO_LONG: Final = frozenset(
@@ -147,6 +148,8 @@ class Upstream:
         self._backoff = Backoff()
         self._succession: Backoff | None = None
         self._refusals = 0
+        self._stopping = False
+        self._ending = False
         self.state: State = "connecting"
         self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime upstream")
         self._task.add_done_callback(self._ended)
@@ -206,16 +209,19 @@ class Upstream:
 
     async def close(self) -> None:
         """End the connection and everything about it."""
-        if not self._task.done():
-            self._task.cancel()
-        await asyncio.wait([self._task])
+        self._stopping = True
+        while not self._task.done():
+            # More than once: what is called below may swallow a cancellation, as asyncio's own did before Python 3.12.
+            if not self._ending:
+                self._task.cancel()
+            await asyncio.wait([self._task], timeout=_INSISTENCE)
 
     # -- the one task ---------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         failure: RealtimeError | None = None
         try:
-            while self._members or self.state == "connecting":
+            while not self._stopping and (self._members or self.state == "connecting"):
                 self._wake.clear()
                 await self._step()
         except RealtimeError as error:
@@ -227,6 +233,7 @@ class Upstream:
                 "The connection to Inngest ended by a defect of this package; see the log.", url=""
             )
         finally:
+            self._ending = True
             self.state = "closed"
             self._fail_joins(failure or _closed())
             members, self._members = self._members, {}
