@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import Any, Final
 
-__all__ = ["MAX_STREAMS", "watched"]
+__all__ = ["MAX_STREAMS", "asgi_departure", "watched"]
 
 MAX_STREAMS: Final = 16
 """Streams open at once in a process, unless said otherwise. A server needs more threads than that."""
@@ -41,10 +41,15 @@ def _watched(body: Generator[bytes, None, None], left: Callable[[], bool]) -> Ge
             yield chunk
 
 
+def asgi_departure() -> Callable[[], bool]:
+    """Whether a client may have left, where nothing tells: after five minutes, to be on the safe side."""
+    deadline = time.monotonic() + _BLIND
+    return lambda: time.monotonic() > deadline
+
+
 def _departure(environ: Mapping[str, Any]) -> Callable[[], bool] | None:
     if "asgi.scope" in environ:
-        deadline = time.monotonic() + _BLIND
-        return lambda: time.monotonic() > deadline
+        return asgi_departure()
     connection = next((environ[name] for name in _SOCKETS if name in environ), None)
     if connection is None or not hasattr(select, "poll"):
         return None

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, closing
 from typing import Any
 
+import django
 from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -15,7 +16,7 @@ from inngest_realtime_core.blocking_subscription import BlockingSubscription
 from inngest_realtime_core.endpoints import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.subscription import PendingSubscription, Subscription
-from inngest_realtime_core.wsgi import watched
+from inngest_realtime_core.wsgi import asgi_departure, watched
 
 from .threads import release_connections, release_thread
 
@@ -32,7 +33,8 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     def progress(request: HttpRequest, run_id: str) -> RealtimeStreamingResponse:
         return RealtimeStreamingResponse(request, realtime.subscribe(channel=Pipeline(run_id=run_id)))
     ```
-    The same view serves under ASGI, where the stream is asynchronous, and under WSGI, where it occupies the thread.
+    Django before 5.0 does not notice under ASGI that a client has left: a stream there ends after five minutes, and
+    clients come back by themselves. The same view serves under ASGI, where the stream is asynchronous, and under WSGI, where it occupies the thread.
     An async view awaits the subscription: `RealtimeStreamingResponse(request, await realtime.subscribe(...))`.
 
     The request's database connections are closed before the streaming begins, after all middleware, and the thread is
@@ -127,7 +129,10 @@ def _check_face(asgi: bool, is_async: bool) -> None:
 async def _async_body(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(body):
         await release_thread()
+        left = asgi_departure() if django.VERSION < (5, 0) else None
         async for chunk in body:
+            if left is not None and left():
+                return
             yield chunk
 
 
