@@ -20,6 +20,7 @@ from .envelope import Envelope
 from .errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from .pace import POLL, Pace
 from .protocol import MAX_SERVER_FRAME, Decoder
+from .tasks import end_tasks
 
 __all__ = ["Connection", "Liveness"]
 
@@ -328,8 +329,7 @@ class Connection:
         keepalive, self._keepalive = self._keepalive, None
         try:
             if keepalive is not None:
-                keepalive.cancel()
-                await asyncio.wait([keepalive])
+                await end_tasks([keepalive])
             if self._socket is not None:
                 self._throttle(False)
                 await self._socket.close()

@@ -21,6 +21,7 @@ from .pace import Pace
 from .redis_replay import RedisReplay, RedisStore
 from .replay import Replay
 from .settings import Settings
+from .tasks import end_tasks
 from .tokens import mint, read_claims_unverified
 from .upstream import Minted, Upstream
 
@@ -367,10 +368,7 @@ class Hub:
         self._tokens.clear()
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
-        for task in (*minting, *tasks):
-            task.cancel()
-        if minting or tasks:
-            await asyncio.wait([*minting, *tasks])
+        await end_tasks([*minting, *tasks])
         store, self._store = self._store, None
         if store is not None:
             await store.close()

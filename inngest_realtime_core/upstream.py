@@ -28,6 +28,7 @@ from .messages import GapReason
 from .pace import Pace
 from .protocol import MAX_CLIENT_FRAME, MAX_SERVER_FRAME, subscribe_frame
 from .switchover import Switchover
+from .tasks import INSISTENCE
 
 __all__ = ["Member", "Minted", "State", "Upstream"]
 
@@ -39,7 +40,6 @@ _OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for wh
 _PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
 _ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
 _IMPATIENCE: Final = 1.0  # seconds between two attempts at most while somebody waits to join
-_INSISTENCE: Final = 0.1  # seconds after which a task that has not ended is cancelled again
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
 _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
 _TOO_LONG: Final = frozenset(
@@ -214,7 +214,7 @@ class Upstream:
             # More than once: what is called below may swallow a cancellation, as asyncio's own did before Python 3.12.
             if not self._ending:
                 self._task.cancel()
-            await asyncio.wait([self._task], timeout=_INSISTENCE)
+            await asyncio.wait([self._task], timeout=INSISTENCE)
 
     # -- the one task ---------------------------------------------------------------------------------------------
 
