@@ -368,7 +368,12 @@ class Hub:
         self._tokens.clear()
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
-        await end_tasks([*minting, *tasks])
+        await end_tasks(minting)
+        # These run the application's callbacks, whose own endings may take a while.
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         store, self._store = self._store, None
         if store is not None:
             await store.close()
