@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from copy import copy
 from typing import Any, Protocol
 
 from .errors import RealtimeError
@@ -176,7 +177,9 @@ class Consumer:
 
     @property
     def ended(self) -> bool:
-        return self._ended
+        """Whether nothing more will come, and nothing is waiting."""
+        # In this order: what a reading thread finds waiting now may have come after it looked, and before the end.
+        return self._ended and not self._items
 
     @property
     def dropped(self) -> int:
@@ -209,8 +212,9 @@ class Consumer:
             else:
                 self.delivered += 1
                 return message
-        if self._ended and self._error is not None:
-            raise self._error
+        if self._error is not None and self.ended:
+            # It is shared by all readers, and a traceback belongs to one.
+            raise copy(self._error)
         return None
 
     def wait_on(self, waiter: Waiter) -> bool:

@@ -21,7 +21,7 @@ class DataStream:
         DataStreamInterruptedError: The connection was lost, or the subscription closed, before the stream's end.
     """
 
-    __slots__ = ("_chunks", "_ended", "_error", "_lock", "_threads", "_waiters", "channel", "id", "topic")
+    __slots__ = ("_chunks", "_ended", "_interrupted", "_lock", "_threads", "_waiters", "channel", "id", "topic")
 
     def __init__(self, id: str, *, channel: str, topic: str) -> None:
         self.id = id
@@ -29,13 +29,13 @@ class DataStream:
         self.topic = topic
         self._chunks: list[str] = []
         self._ended = False
-        self._error: DataStreamInterruptedError | None = None
+        self._interrupted: str | None = None
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._threads: threading.Condition | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        state = "interrupted" if self._error else "ended" if self._ended else "open"
+        state = "interrupted" if self._interrupted else "ended" if self._ended else "open"
         return f"<DataStream {self.id!r} {state}, {len(self._chunks)} chunks>"
 
     @property
@@ -53,16 +53,21 @@ class DataStream:
         """End the stream; with a reason, readers get `DataStreamInterruptedError` after the last chunk."""
         if self._ended:
             return
-        if interrupted is not None:
-            self._error = DataStreamInterruptedError(
-                f"The data stream {self.id!r} was cut off after {len(self._chunks)} chunks ({interrupted}); "
+        self._interrupted = interrupted
+        self._ended = True
+        self._wake()
+
+    def _check_complete(self) -> None:
+        # Each reader gets an error of its own. One that was kept here would keep the reader's frames by its traceback,
+        # and with them the message, which keeps this: a circle that is never collected.
+        if self._interrupted is not None:
+            raise DataStreamInterruptedError(
+                f"The data stream {self.id!r} was cut off after {len(self._chunks)} chunks ({self._interrupted}); "
                 "the rest was not received. Ask the publisher's side for the whole text.",
                 stream_id=self.id,
                 channel=self.channel,
                 topic=self.topic,
             )
-        self._ended = True
-        self._wake()
 
     def _wake(self) -> None:
         with self._lock:
@@ -94,8 +99,7 @@ class DataStream:
                 else:
                     continue
             await waiter
-        if self._error is not None:
-            raise self._error
+        self._check_complete()
 
     def blocking(self, timeout: float | None = None) -> Generator[str, None, None]:
         """Iterate in a thread.
@@ -120,8 +124,7 @@ class DataStream:
                 break
             yield self._chunks[position]
             position += 1
-        if self._error is not None:
-            raise self._error
+        self._check_complete()
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

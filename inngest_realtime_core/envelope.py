@@ -103,4 +103,4 @@ def milliseconds(text: str | None) -> str | None:
         # The form that Inngest sends, cut without parsing it: this is on the path of every message.
         return text[:23] + "Z"
     moment = parse_timestamp(text)
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return None if moment is None else moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

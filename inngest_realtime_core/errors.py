@@ -5,6 +5,8 @@ No message, attribute or repr of these errors contains a signing key, a token or
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AuthenticationError",
     "ChannelError",
@@ -25,7 +27,17 @@ __all__ = [
 
 
 class RealtimeError(Exception):
-    """The base of all errors of this package."""
+    """The base of all errors of this package. They can be pickled and copied, which leaves their traceback behind."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with the message alone.
+        return _restore, (type(self), self.args, dict(self.__dict__))
+
+
+def _restore(kind: type[RealtimeError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> RealtimeError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(RealtimeError):

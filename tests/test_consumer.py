@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from typing import Any
 
@@ -57,9 +58,12 @@ def test_the_end_comes_after_what_is_waiting() -> None:
     message = consumer.take()
     assert message is not None
     assert message.data == 1
+    raised: list[RealtimeError] = []
     for _ in range(2):
-        with pytest.raises(RealtimeError, match="refused"):
+        with pytest.raises(RealtimeError, match="refused") as caught:
             consumer.take()
+        raised.append(caught.value)
+    assert raised[0] is not raised[1], "a traceback belongs to one reader"
     assert consumer.ended
 
 
@@ -145,6 +149,38 @@ async def test_a_thread_reads_what_a_loop_pushes() -> None:
     consumer.end()
     await asyncio.to_thread(thread.join, 10)
     assert seen == list(range(count))
+
+
+async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
+    started = threading.Semaphore(0)
+    consumers: list[Consumer] = [Consumer("c", 10) for _ in range(300)]
+    last: list[Any] = []
+
+    def read() -> None:
+        for consumer in consumers:
+            started.release()
+            seen: Any = None
+            while True:
+                message = consumer.take()
+                if message is not None:
+                    seen = message.data
+                elif consumer.ended:
+                    break
+            last.append(seen)
+
+    thread = threading.Thread(target=read)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.00001)
+    try:
+        thread.start()
+        for number, consumer in enumerate(consumers):
+            started.acquire()
+            consumer.push(numbered(number))
+            consumer.end()
+        await asyncio.to_thread(thread.join, 10)
+    finally:
+        sys.setswitchinterval(interval)
+    assert last == list(range(300))
 
 
 async def test_a_slow_thread_loses_the_oldest_and_is_told_how_many() -> None:

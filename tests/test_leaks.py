@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from inngest_realtime_core import Realtime, Subscription
+from inngest_realtime_core import Realtime
 from inngest_realtime_core.devserver import DevServer
 from talk import eventually, fresh, receive, soon
 
@@ -80,12 +80,11 @@ async def test_a_subscription_leaves_nothing_once_it_is_closed(server: DevServer
 
 async def test_closed_subscriptions_are_not_kept_in_memory(server: DevServer, realtime: Realtime) -> None:
     subscription = await realtime.subscribe(channel=fresh(), topics=["t"])
-    kept: list[weakref.ref[Any]] = [weakref.ref(subscription)]
+    kept = weakref.ref(subscription)
     await subscription.close()
     del subscription
     gc.collect()
-    assert [reference() for reference in kept] == [None]
-    assert not [thing for thing in gc.get_objects() if isinstance(thing, Subscription)]
+    assert kept() is None
 
 
 async def test_threads_leave_one_background_loop(server: DevServer) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -369,6 +370,28 @@ async def test_data_streams(realtime: Realtime, pipeline: Pipeline) -> None:
         assert {(message.channel, message.topic, message.stream_id) for message in rest} == {
             (pipeline.name, "tokens", start.data)
         }
+
+
+async def test_an_interrupted_stream_keeps_nothing_in_memory(
+    server: DevServer, realtime: Realtime, channel: str
+) -> None:
+    """Messages are not followed by the garbage collector, so no circle may lead through one."""
+
+    async def read() -> weakref.ref[Message[Any]]:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            start = {"kind": "datastream-start", "data": "s", "channel": channel, "topic": "t"}
+            await server.inject(channel, "t", json.dumps(start))
+            message = await soon(anext(subscription))
+            server.drop_connections()
+            with pytest.raises(DataStreamInterruptedError):
+                async for _ in message.stream or ():  # type: ignore[union-attr]
+                    pass
+            return weakref.ref(message)
+
+    reference = await read()
+    await realtime.close()
+    gc.collect()
+    assert reference() is None
 
 
 async def test_a_data_stream_is_told_of_a_lost_connection(server: DevServer, realtime: Realtime, channel: str) -> None:
