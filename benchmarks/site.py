@@ -62,7 +62,9 @@ class _Relay:
             async for frame in websocket:
                 message = json.loads(frame)
                 text = json.dumps({name: message[name] for name in ("channel", "topic", "data", "run_id", "kind")})
-                event: Any = f"data: {text}\n\n".encode() if self._ready_made else text
+                # With an id, as our own events have one.
+                number = message["created_at"]
+                event: Any = f"id: {number}\ndata: {text}\n\n".encode() if self._ready_made else (number, text)
                 for queue in self.queues:
                     queue.put_nowait(event)
 
@@ -93,12 +95,13 @@ def by_sse_starlette(inngest: str) -> Starlette:
 
     async def stream(request: Request) -> Response:
         async def body() -> AsyncGenerator[ServerSentEvent, None]:
-            queue: asyncio.Queue[str] = asyncio.Queue()
+            queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
             relay.queues.add(queue)
             try:
                 yield ServerSentEvent(comment="open")
                 while True:
-                    yield ServerSentEvent(data=await queue.get())
+                    number, text = await queue.get()
+                    yield ServerSentEvent(data=text, id=number)
             finally:
                 relay.queues.discard(queue)
 

@@ -145,10 +145,10 @@ async def event_stream(
             elif pulse.due:
                 yield HEARTBEAT
                 pulse.sent()
-            else:
-                waiter = loop.create_future()
-                if consumer.wait_on(waiter):
-                    await waiter
+            # Mostly there is nothing more: waiting finds that out with the least work.
+            waiter = loop.create_future()
+            if consumer.wait_on(waiter):
+                await waiter
     finally:
         pulse.stop()
         consumer.detach()
