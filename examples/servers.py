@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -14,7 +14,7 @@ VARIABLES = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
 
 
 @contextlib.contextmanager
-def inngest() -> Iterator[str]:
+def inngest() -> Generator[str, None, None]:
     """Says which Inngest is used. Starts the embedded server when the environment names none."""
     named = next((name for name in VARIABLES if os.environ.get(name)), None)
     if named is not None:
@@ -51,7 +51,7 @@ def _uvicorn(app: str) -> Callable[[int], None]:
 def _flask(port: int) -> None:
     import logging
 
-    from flask_app import app  # pyright: ignore[reportMissingImports]
+    from flask_app import app
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app.run("127.0.0.1", port, threaded=True)

@@ -43,7 +43,8 @@ class Lane:
     def take(self, message: dict[str, Any]) -> bool:
         """Prints a message in the documented JSON form; True when the run has ended."""
         self.messages += 1
-        kind, data = message["kind"], message.get("data")
+        kind: str = message["kind"]
+        data: Any = message.get("data")
         if kind == "chunk":
             self.text.append(data)
         elif kind == "datastream-end":
