@@ -33,13 +33,13 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     def progress(request: HttpRequest, run_id: str) -> RealtimeStreamingResponse:
         return RealtimeStreamingResponse(request, realtime.subscribe(channel=Pipeline(run_id=run_id)))
     ```
-    Django before 5.0 does not notice under ASGI that a client has left: a stream there ends after five minutes, and
-    clients come back by themselves. The same view serves under ASGI, where the stream is asynchronous, and under WSGI, where it occupies the thread.
+    The same view serves under ASGI, where the stream is asynchronous, and under WSGI, where it occupies the thread.
     An async view awaits the subscription: `RealtimeStreamingResponse(request, await realtime.subscribe(...))`.
 
     The request's database connections are closed before the streaming begins, after all middleware, and the thread is
     let go that Django keeps for each ASGI request: an open stream holds neither. A subscription resumes where the
-    request's `Last-Event-ID` left off.
+    request's `Last-Event-ID` left off. Django before 5.0 does not notice under ASGI that a client has left: there a
+    stream ends after five minutes, and clients come back by themselves.
 
     Args:
         request: The request, which tells ASGI from WSGI.
