@@ -18,13 +18,9 @@ from inngest_realtime_core import (
     AuthenticationError,
     Channel,
     DataStreamInterruptedError,
-    FrameTooLargeError,
-    Gap,
     Message,
-    MessageValidationError,
     Realtime,
     ShuttingDownError,
-    Subscription,
     SubscriptionClosedError,
     TopicError,
     topic,
@@ -50,7 +46,7 @@ def pipeline() -> Pipeline:
     return Pipeline(run_id=fresh("run").replace(":", "-"))
 
 
-# -- opening --------------------------------------------------------------------------------------------------------
+# -- opening -----------------------------------------------------------------------------------------------------------
 
 
 async def test_awaiting(realtime: Realtime, channel: str) -> None:
@@ -201,49 +197,7 @@ async def test_messages_while_nobody_iterates_yet_are_kept(realtime: Realtime, c
         assert await read_until(subscription, 99) == list(range(100))
 
 
-# -- validation -----------------------------------------------------------------------------------------------------
-
-
-async def test_what_does_not_fit_is_reported_and_left_out(
-    server: DevServer, realtime: Realtime, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
-) -> None:
-    errors: list[Exception] = []
-    pending = realtime.subscribe(channel=pipeline, topics=["status"], on_error=errors.append)
-    async with pending as subscription:
-        await server.publish(pipeline.name, "status", {"wrong": "secret value"})
-        await server.publish(pipeline.name, "status", {"message": "right", "unknown": 1})
-        assert await receive(subscription, 1) == [Status(message="right")]
-        await eventually(lambda: bool(errors))
-    (error,) = errors
-    assert isinstance(error, MessageValidationError)
-    assert (error.channel, error.topic) == (pipeline.name, "status")
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "secret value" not in caplog.text
-
-
-async def test_without_validation(server: DevServer, realtime: Realtime, pipeline: Pipeline) -> None:
-    async with realtime.subscribe(channel=pipeline, topics=["status"], validate=False) as subscription:
-        await server.publish(pipeline.name, "status", {"wrong": 1})
-        assert await receive(subscription, 1) == [{"wrong": 1}]
-
-
-async def test_readers_who_validate_and_who_do_not_share_a_channel(
-    server: DevServer, realtime: Realtime, pipeline: Pipeline
-) -> None:
-    async with (
-        realtime.subscribe(channel=pipeline, topics=["status"]) as strict,
-        realtime.subscribe(channel=pipeline, topics=["status"], validate=False) as lax,
-        realtime.subscribe(channel=pipeline.name, topics=["status"]) as plain,
-    ):
-        await server.publish(pipeline.name, "status", {"wrong": 1})
-        await server.publish(pipeline.name, "status", {"message": "right"})
-        assert await receive(lax, 2) == [{"wrong": 1}, {"message": "right"}]
-        assert await receive(plain, 2) == [{"wrong": 1}, {"message": "right"}]
-        assert await receive(strict, 1) == [Status(message="right")]
-        assert server.stats().open_connections == 1
-
-
-# -- streams --------------------------------------------------------------------------------------------------------
+# -- streams -----------------------------------------------------------------------------------------------------------
 
 
 async def test_json_streams_begin_with_their_call(realtime: Realtime, channel: str) -> None:
@@ -415,7 +369,7 @@ async def test_a_data_stream_is_told_of_a_lost_connection(server: DevServer, rea
         await publisher
 
 
-# -- closing --------------------------------------------------------------------------------------------------------
+# -- closing -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["close", "unsubscribe"])
@@ -466,116 +420,7 @@ async def test_shutting_down_ends_streams_and_opens_no_new_ones(realtime: Realti
             await realtime.subscribe(channel=channel, topics=["t"])
 
 
-# -- callbacks ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_callbacks(realtime: Realtime, channel: str, asynchronous: bool) -> None:
-    seen: list[Any] = []
-    errors: list[Exception] = []
-
-    def handle(message: Message[Any]) -> None:
-        seen.append(message.data)
-        if message.data == 1:
-            raise ValueError("the application's mistake")
-
-    async def handle_async(message: Message[Any]) -> None:
-        await asyncio.sleep(0)
-        handle(message)
-
-    async def report_async(error: Exception) -> None:
-        await asyncio.sleep(0)
-        errors.append(error)
-
-    subscription = await realtime.subscribe(
-        channel=channel,
-        topics=["t"],
-        on_message=handle_async if asynchronous else handle,
-        on_error=report_async if asynchronous else errors.append,
-    )
-    for number in range(3):
-        await realtime.publish((channel, "t"), number)
-    await eventually(lambda: len(seen) == 3)
-    assert seen == [0, 1, 2]
-    assert [str(error) for error in errors] == ["the application's mistake"]
-    with pytest.raises(SubscriptionClosedError, match="on_message"):
-        await anext(subscription)
-    await subscription.close()
-    await realtime.publish((channel, "t"), 3)
-    assert seen == [0, 1, 2]
-
-
-async def test_callbacks_live_on_without_the_subscription(realtime: Realtime, channel: str) -> None:
-    seen: list[Any] = []
-    await realtime.subscribe(channel=channel, topics=["t"], on_message=lambda message: seen.append(message.data))
-    gc.collect()
-    await realtime.publish((channel, "t"), 1)
-    await eventually(lambda: seen == [1])
-
-
-async def test_failures_of_callbacks_are_logged_where_nobody_else_is_told(
-    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(_: object) -> None:
-        raise ValueError("from a callback")
-
-    async with realtime.subscribe(channel=channel, topics=["t"], on_message=fail):
-        await realtime.publish((channel, "t"), 1)
-        await eventually(lambda: "from a callback" in caplog.text)
-    caplog.clear()
-    async with realtime.subscribe(channel=channel, topics=["t"], on_message=fail, on_error=fail):
-        await realtime.publish((channel, "t"), 1)
-        await eventually(lambda: "on_error itself failed" in caplog.text)
-
-
-async def test_a_callback_may_close_its_subscription(realtime: Realtime, channel: str) -> None:
-    closed = asyncio.Event()
-    subscriptions: list[Subscription] = []
-
-    async def handle(_: Message[Any]) -> None:
-        await subscriptions[0].close("had enough")
-        closed.set()
-
-    subscriptions.append(await realtime.subscribe(channel=channel, topics=["t"], on_message=handle))
-    await realtime.publish((channel, "t"), 1)
-    await soon(closed.wait())
-    await eventually(lambda: realtime.stats().channels == 0)
-
-
-async def test_states(server: DevServer, realtime: Realtime, channel: str) -> None:
-    states: list[str] = []
-    async with realtime.subscribe(channel=channel, topics=["t"], on_state=states.append) as subscription:
-        server.drop_connections()
-        await eventually(lambda: states == ["reconnecting", "open"])
-        assert subscription.state == "open"
-    assert states == ["reconnecting", "open", "closed"]
-
-
-async def test_a_failing_on_state_harms_nobody(
-    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(state: str) -> None:
-        raise ValueError(state)
-
-    async with realtime.subscribe(channel=channel, topics=["t"], on_state=fail) as subscription:
-        server.drop_connections()
-        assert await receive(subscription, 1) == [Gap("reconnect", None)]
-        await realtime.publish((channel, "t"), 1)
-        assert await receive(subscription, 1) == [1]
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        f"on_state failed on {state!r}." for state in ("reconnecting", "open", "closed")
-    ]
-
-
-async def test_states_when_all_is_closed(server: DevServer, channel: str) -> None:
-    states: list[str] = []
-    async with Realtime(api_base_url=server.url) as realtime:
-        subscription = await realtime.subscribe(channel=channel, topics=["t"], on_state=states.append)
-    assert states == ["closed"]
-    assert subscription.state == "closed"
-
-
-# -- tokens of others -----------------------------------------------------------------------------------------------
+# -- tokens of others --------------------------------------------------------------------------------------------------
 
 
 async def test_a_key_minted_elsewhere(server: DevServer, realtime: Realtime, channel: str) -> None:
@@ -602,72 +447,3 @@ async def test_a_bad_key_is_refused(realtime: Realtime, channel: str, key: str) 
         await realtime.subscribe(channel=channel, topics=["t"], key=key)
     assert caught.value.status == 401
     assert realtime.stats().channels == 0
-
-
-# -- gaps and limits ------------------------------------------------------------------------------------------------
-
-
-async def test_a_slow_reader_is_told_what_it_missed_and_harms_nobody(server: DevServer, channel: str) -> None:
-    async with Realtime(api_base_url=server.url, linger=0, buffer_size=8) as realtime:
-        async with realtime.subscribe(channel=channel, topics=["t"]) as quick:
-            async with realtime.subscribe(channel=channel, topics=["t"]) as slow:
-                stalled = slow.get_json_stream()
-                reader = asyncio.create_task(read_until(quick.get_json_stream(), 99))
-                await asyncio.sleep(0)
-                for number in range(100):
-                    await realtime.publish((channel, "t"), number)
-                assert await soon(reader) == list(range(100))
-                gap = await soon(anext(stalled))
-                assert (gap.kind, gap.data) == ("gap", Gap("overflow", 92))
-                assert await receive(stalled, 8) == list(range(92, 100))
-                stats = realtime.stats()
-                assert stats.received == 100
-                assert stats.dropped >= 92
-                await stalled.aclose()
-
-
-async def test_gaps_can_be_hidden(server: DevServer, realtime: Realtime, channel: str) -> None:
-    async with (
-        realtime.subscribe(channel=channel, topics=["t"], gaps=False) as quiet,
-        realtime.subscribe(channel=channel, topics=["t"]) as told,
-    ):
-        server.drop_connections()
-        gap = await soon(anext(told))
-        assert (gap.kind, gap.data) == ("gap", Gap("reconnect", None))
-        await realtime.publish((channel, "t"), 1)
-        assert await receive(quiet, 1) == [1]
-        assert await receive(told, 1) == [1]
-
-
-async def test_a_frame_that_is_too_large_is_reported_and_the_subscription_goes_on(
-    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    errors: list[Exception] = []
-    async with realtime.subscribe(channel=channel, topics=["t"], on_error=errors.append) as subscription:
-        whole = {"kind": "data", "channel": channel, "topic": "t", "data": "x" * (4 * 1024 * 1024 - 200)}
-        await server.inject(channel, "t", json.dumps(whole))
-        await server.inject(channel, "t", json.dumps({**whole, "data": "x" * (4 * 1024 * 1024)}))
-        await realtime.publish((channel, "t"), "after")
-        assert len((await receive(subscription, 1))[0]) == len(whole["data"])
-        assert await receive(subscription, 2) == [Gap("too-large", 1), "after"]
-        await eventually(lambda: bool(errors))
-    (error,) = errors
-    assert isinstance(error, FrameTooLargeError)
-    assert (error.channel, error.topic) == (channel, "t")
-    assert error.size > 4 * 1024 * 1024
-    assert "Publish a reference" in caplog.text
-
-
-async def test_a_subscription_that_nobody_iterates_stops_collecting(server: DevServer, channel: str) -> None:
-    async with Realtime(api_base_url=server.url, linger=0, buffer_size=4) as realtime:
-        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
-            stream = subscription.get_json_stream()
-            for number in range(20):
-                await realtime.publish((channel, "t"), number)
-                assert await receive(stream, 1) == [number]
-            # Iterating it after all begins with a gap.
-            reader = asyncio.create_task(read_until(subscription, 20))
-            await asyncio.sleep(0)
-            await realtime.publish((channel, "t"), 20)
-            assert (await soon(reader))[0] == "overflow"
-            await stream.aclose()

@@ -1,0 +1,149 @@
+"""What a channel gives its readers: validated data, gaps, and bounded buffers, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from inngest_realtime_core import (
+    Channel,
+    FrameTooLargeError,
+    Gap,
+    MessageValidationError,
+    Realtime,
+    topic,
+)
+from inngest_realtime_core.devserver import DevServer
+from talk import eventually, fresh, read_until, receive, soon
+
+
+class Status(BaseModel):
+    message: str
+    step: str | None = None
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Status)
+    tokens = topic(str)
+    lifecycle = topic(Any, name="$run")
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline(run_id=fresh("run").replace(":", "-"))
+
+
+# -- validation --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_does_not_fit_is_reported_and_left_out(
+    server: DevServer, realtime: Realtime, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = []
+    pending = realtime.subscribe(channel=pipeline, topics=["status"], on_error=errors.append)
+    async with pending as subscription:
+        await server.publish(pipeline.name, "status", {"wrong": "secret value"})
+        await server.publish(pipeline.name, "status", {"message": "right", "unknown": 1})
+        assert await receive(subscription, 1) == [Status(message="right")]
+        await eventually(lambda: bool(errors))
+    (error,) = errors
+    assert isinstance(error, MessageValidationError)
+    assert (error.channel, error.topic) == (pipeline.name, "status")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "secret value" not in caplog.text
+
+
+async def test_without_validation(server: DevServer, realtime: Realtime, pipeline: Pipeline) -> None:
+    async with realtime.subscribe(channel=pipeline, topics=["status"], validate=False) as subscription:
+        await server.publish(pipeline.name, "status", {"wrong": 1})
+        assert await receive(subscription, 1) == [{"wrong": 1}]
+
+
+async def test_readers_who_validate_and_who_do_not_share_a_channel(
+    server: DevServer, realtime: Realtime, pipeline: Pipeline
+) -> None:
+    async with (
+        realtime.subscribe(channel=pipeline, topics=["status"]) as strict,
+        realtime.subscribe(channel=pipeline, topics=["status"], validate=False) as lax,
+        realtime.subscribe(channel=pipeline.name, topics=["status"]) as plain,
+    ):
+        await server.publish(pipeline.name, "status", {"wrong": 1})
+        await server.publish(pipeline.name, "status", {"message": "right"})
+        assert await receive(lax, 2) == [{"wrong": 1}, {"message": "right"}]
+        assert await receive(plain, 2) == [{"wrong": 1}, {"message": "right"}]
+        assert await receive(strict, 1) == [Status(message="right")]
+        assert server.stats().open_connections == 1
+
+
+# -- gaps and limits ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_slow_reader_is_told_what_it_missed_and_harms_nobody(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0, buffer_size=8) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as quick:
+            async with realtime.subscribe(channel=channel, topics=["t"]) as slow:
+                stalled = slow.get_json_stream()
+                reader = asyncio.create_task(read_until(quick.get_json_stream(), 99))
+                await asyncio.sleep(0)
+                for number in range(100):
+                    await realtime.publish((channel, "t"), number)
+                assert await soon(reader) == list(range(100))
+                gap = await soon(anext(stalled))
+                assert (gap.kind, gap.data) == ("gap", Gap("overflow", 92))
+                assert await receive(stalled, 8) == list(range(92, 100))
+                stats = realtime.stats()
+                assert stats.received == 100
+                assert stats.dropped >= 92
+                await stalled.aclose()
+
+
+async def test_gaps_can_be_hidden(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with (
+        realtime.subscribe(channel=channel, topics=["t"], gaps=False) as quiet,
+        realtime.subscribe(channel=channel, topics=["t"]) as told,
+    ):
+        server.drop_connections()
+        gap = await soon(anext(told))
+        assert (gap.kind, gap.data) == ("gap", Gap("reconnect", None))
+        await realtime.publish((channel, "t"), 1)
+        assert await receive(quiet, 1) == [1]
+        assert await receive(told, 1) == [1]
+
+
+async def test_a_frame_that_is_too_large_is_reported_and_the_subscription_goes_on(
+    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = []
+    async with realtime.subscribe(channel=channel, topics=["t"], on_error=errors.append) as subscription:
+        whole = {"kind": "data", "channel": channel, "topic": "t", "data": "x" * (4 * 1024 * 1024 - 200)}
+        await server.inject(channel, "t", json.dumps(whole))
+        await server.inject(channel, "t", json.dumps({**whole, "data": "x" * (4 * 1024 * 1024)}))
+        await realtime.publish((channel, "t"), "after")
+        assert len((await receive(subscription, 1))[0]) == len(whole["data"])
+        assert await receive(subscription, 2) == [Gap("too-large", 1), "after"]
+        await eventually(lambda: bool(errors))
+    (error,) = errors
+    assert isinstance(error, FrameTooLargeError)
+    assert (error.channel, error.topic) == (channel, "t")
+    assert error.size > 4 * 1024 * 1024
+    assert "Publish a reference" in caplog.text
+
+
+async def test_a_subscription_that_nobody_iterates_stops_collecting(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0, buffer_size=4) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            stream = subscription.get_json_stream()
+            for number in range(20):
+                await realtime.publish((channel, "t"), number)
+                assert await receive(stream, 1) == [number]
+            # Iterating it after all begins with a gap.
+            reader = asyncio.create_task(read_until(subscription, 20))
+            await asyncio.sleep(0)
+            await realtime.publish((channel, "t"), 20)
+            assert (await soon(reader))[0] == "overflow"
+            await stream.aclose()
