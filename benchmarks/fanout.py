@@ -25,7 +25,7 @@ from .site import PATH, SITES
 
 __all__ = ["run"]
 
-ROUNDS: Final = 9
+ROUNDS: Final = 7
 BURST: Final = 64  # messages
 LOADS: Final = {"steady": (1, 20_000), "bursts": (BURST, 100_000)}  # messages at once, events in each measurement
 

@@ -61,18 +61,20 @@ async def _measure(inngest: str, port: int) -> tuple[list[float], list[float]]:
             arrivals: tuple[list[float], list[float]] = ([], [])
             sent: list[float] = []
 
+            def arrived(place: int, message: bytes | str) -> None:
+                now = time.perf_counter()
+                number: int = json.loads(message)["data"]["number"]
+                arrivals[place].append(now - sent[number])
+
             async def by_sse() -> None:
                 while len(arrivals[0]) < MESSAGES:
                     line = await reader.readline()
                     if line.startswith(b"data: "):
-                        now = time.perf_counter()
-                        arrivals[0].append(now - sent[json.loads(line[6:])["data"]["number"]])
+                        arrived(0, line[6:])
 
             async def by_websocket() -> None:
                 while len(arrivals[1]) < MESSAGES:
-                    frame = await websocket.recv()
-                    now = time.perf_counter()
-                    arrivals[1].append(now - sent[json.loads(frame)["data"]["number"]])
+                    arrived(1, await websocket.recv())
 
             readers = asyncio.gather(by_sse(), by_websocket())
             for number in range(MESSAGES):

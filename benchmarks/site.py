@@ -38,7 +38,7 @@ class Bench(Channel, name=CHANNEL):
 
 def ours(inngest: str) -> Starlette:
     """The application that uses this project."""
-    realtime = Realtime(api_base_url=inngest)
+    realtime = Realtime(api_base_url=inngest, linger=0)
     grants = [Grant(Bench, topics=["status"], authorize=allow_anyone)]
     return Starlette(routes=[Mount("/api/realtime", routes=realtime_routes(realtime, grants))])
 
@@ -50,15 +50,19 @@ class _Relay:
         self._url = inngest.replace("http", "ws", 1) + "/v1/realtime/connect?token=x"
         self._ready_made = ready_made
         self.queues: set[asyncio.Queue[Any]] = set()
+        self._connected = asyncio.Event()
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncGenerator[None, None]:
         task = asyncio.create_task(self._receive())
+        await self._connected.wait()
         yield
         task.cancel()
 
     async def _receive(self) -> None:
         async with connect(self._url) as websocket:
+            await (await websocket.ping())
+            self._connected.set()
             async for frame in websocket:
                 message = json.loads(frame)
                 text = json.dumps({name: message[name] for name in ("channel", "topic", "data", "run_id", "kind")})
