@@ -7,14 +7,17 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import anyio
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from .envelope import Envelope
 from .errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
@@ -67,6 +70,8 @@ class _Socket(ClientConnection):
     def attach(self, owner: Connection) -> None:
         """Say where frames go; those that came together with the handshake's answer go there first."""
         self._owner = owner
+        # It holds the token, which may be large, and is of no use any more.
+        self.request = None
         early, self._early = self._early, None
         for frame in early or ():
             owner.accept(frame)
@@ -160,11 +165,20 @@ class Connection:
             UnreachableError: There was no answer.
             UnexpectedResponseError: The answer was not a WebSocket's.
         """
-        # The exceptions of websockets may hold the URL and so the token: none of them is chained.
+        address = parse_uri(websocket_url)
+
+        def make(protocol: ClientProtocol, **options: Any) -> _Socket:
+            # Put in only here: Python's URL parser keeps the last URLs it has seen, and tokens of up to 700 KB with
+            # them. And not for another address that a redirect may have led to.
+            if protocol.uri == address:
+                protocol.uri = replace(address, query=f"token={quote(token, safe='')}")
+            return _Socket(protocol, **options)
+
+        # The exceptions of websockets may hold the request and so the token: none of them is chained.
         try:
             socket = await connect(
-                f"{websocket_url}?token={quote(token, safe='')}",
-                create_connection=_Socket,
+                websocket_url,
+                create_connection=cast("type[ClientConnection]", make),
                 compression=None,
                 open_timeout=self._liveness.open_timeout,
                 close_timeout=_CLOSE_TIMEOUT,
