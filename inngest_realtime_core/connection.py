@@ -70,8 +70,9 @@ class _Socket(ClientConnection):
     def attach(self, owner: Connection) -> None:
         """Say where frames go; those that came together with the handshake's answer go there first."""
         self._owner = owner
-        # It holds the token, which may be large, and is of no use any more.
+        # They hold the token, which may be large, and are of no use any more.
         self.request = None
+        self.protocol.uri = replace(self.protocol.uri, query="")
         early, self._early = self._early, None
         for frame in early or ():
             owner.accept(frame)
