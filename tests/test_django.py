@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 
+import django
 import pytest
 
 from conformance.client import Client, EventStream
@@ -27,6 +28,9 @@ CASES = [
     ServerCase("gunicorn", gunicorn("django_project.wsgi:application"), notices_disconnects=False),
     ServerCase("runserver", runserver, notices_disconnects=False),
 ]
+if django.VERSION < (5, 0):
+    # It does not notice under ASGI that a client has left: streams end after five minutes there.
+    del CASES[0]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,7 @@ async def test_a_stream_of_the_wrong_face_is_refused(client: Client, server: Run
 
 @pytest.mark.parametrize("path", ["/api/realtime/inbox/stream?username=ada", "/own"])
 async def test_open_streams_hold_no_database_connection(client: Client, server: RunningServer, path: str) -> None:
+    before = (await client.stats())["connections"]  # runserver of Django 4.2 keeps one for itself
     async with contextlib.AsyncExitStack() as stack:
 
         async def listen() -> EventStream:
@@ -136,7 +141,7 @@ async def test_open_streams_hold_no_database_connection(client: Client, server: 
         streams = await asyncio.gather(*(listen() for _ in range(50)))
         stats = await client.stats()
         assert stats["subscriptions"] == 50
-        await client.until_stats(lambda stats: stats["connections"] == 0)
+        await client.until_stats(lambda stats: stats["connections"] == before)
         await asyncio.gather(*(stream.next_block() for stream in streams))
         if server.case.name == "uvicorn":
             assert (await client.stats())["threads"] < 10
@@ -147,11 +152,12 @@ async def test_open_streams_hold_no_database_connection(client: Client, server: 
 async def test_a_recheck_gives_its_connection_back(
     client: Client, inngest: DevServer, grant: str, server: RunningServer
 ) -> None:
+    before = (await client.stats())["connections"]
     async with client.stream(f"{grant}/stream", username="ada") as stream:
         await stream.next_block()
         for _ in range(6):
             assert (await stream.next_block()).comment
-        await client.until_stats(lambda stats: stats["connections"] == 0)
+        await client.until_stats(lambda stats: stats["connections"] == before)
         await inngest.publish("inbox:ada", "mail", 1)
         assert (await stream.next_event()).json["data"] == 1
     await client.until_stats(lambda stats: stats["subscriptions"] == 0)

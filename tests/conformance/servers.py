@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import django
 import httpx
 
 TESTS = Path(__file__).parent.parent
@@ -80,6 +81,9 @@ CASES = [
         stops_within=6.0,
     ),
 ]
+if django.VERSION < (5, 0):
+    # It does not notice under ASGI that a client has left: streams end after five minutes there.
+    CASES = [case for case in CASES if case.name != "django-uvicorn"]
 
 
 class RunningServer:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
 
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.grants import Grant
@@ -28,11 +28,11 @@ def own_inbox(request: Any, channel: Inbox) -> bool:
     return request.user.username == channel.username and User.objects.filter(username=channel.username).exists()
 
 
-async def own_inbox_async(request: HttpRequest, channel: Inbox) -> bool:
+async def own_inbox_async(request: Any, channel: Inbox) -> bool:
     from django.contrib.auth.models import User
 
-    user = await request.auser() if hasattr(request, "auser") else None
-    return user is not None and await User.objects.filter(username=channel.username, pk=user.pk).aexists()
+    key = await sync_to_async(lambda: request.user.pk)()
+    return await User.objects.filter(username=channel.username, pk=key).aexists()
 
 
 grants = [
