@@ -183,7 +183,7 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         """
         encoded = self._json
         if encoded is None:
-            encoded = self._encode_json(self._payload())
+            encoded = self._encode_json(self._envelope.data if self._schema is None else self._payload())
             if _LF in encoded or _CR in encoded:
                 # Line breaks between the payload's tokens, which would end the line of an SSE event. Looked for here
                 # rather than in the payload, which is spared a copy that way.
