@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .blocking import run_blocking
 from .consumer import Consumer
+from .errors import RealtimeError
 from .messages import Message
-from .sse import HEARTBEAT, farewell, greeting, waiting_events
+from .sse import HEARTBEAT, farewell, greeting, log_end, waiting_events
 from .subscription import PendingSubscription, Subscription
 from .threads import new_waiter
 
@@ -227,5 +228,7 @@ def _event_stream(
                 return
             elif not _wait(consumer, interval):
                 yield HEARTBEAT
+    except RealtimeError as error:
+        log_end(error)
     finally:
         consumer.detach()

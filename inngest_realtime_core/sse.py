@@ -6,13 +6,17 @@ Async streams are `async def` generators: web servers clean up no other kind of 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from .consumer import Consumer
+from .errors import RealtimeError
 
 __all__ = ["EVENT_STREAM_HEADERS", "HEARTBEAT", "MEDIA_TYPE", "encoded_stream", "event_stream", "farewell", "greeting"]
+
+logger = logging.getLogger("inngest_realtime.sse")
 
 MEDIA_TYPE: Final = "text/event-stream"
 
@@ -76,13 +80,12 @@ async def encoded_stream(consumer: Consumer, *, heartbeat: float | None) -> Asyn
     pulse = None if heartbeat is None else _Pulse(consumer, heartbeat)
     loop = asyncio.get_running_loop()
     sent = False
+    take = consumer.take
     try:
         while True:
-            message = consumer.take()
-            if message is not None:
+            while (message := take()) is not None:
                 yield message.to_sse()
                 sent = True
-                continue
             if consumer.ended:
                 return
             if pulse is not None:
@@ -149,9 +152,16 @@ async def event_stream(
             waiter = loop.create_future()
             if consumer.wait_on(waiter):
                 await waiter
+    except RealtimeError as error:
+        log_end(error)
     finally:
         pulse.stop()
         consumer.detach()
+
+
+def log_end(error: RealtimeError) -> None:
+    """Say why a stream ends. The client comes back, and is answered with the reason; the server has made no mistake."""
+    logger.warning("An event stream ends, because its subscription has: %s", error)
 
 
 def waiting_events(consumer: Consumer) -> bytes:

@@ -127,6 +127,14 @@ async def test_an_error_comes_after_what_waits() -> None:
         await anext(stream)
 
 
+async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytest.LogCaptureFixture) -> None:
+    refused = consumer(1)
+    refused.end(AuthenticationError("Inngest refused.", url=""))
+    parts = [part async for part in event_stream(refused, heartbeat=10.0)]
+    assert parts == [greeting(), numbered(0, "id0").to_event()]
+    assert "its subscription has: Inngest refused." in caplog.text
+
+
 @pytest.mark.parametrize("body", [encoded_stream, event_stream])
 async def test_leaving_frees_the_reader_and_its_timer(body: Any) -> None:
     left: list[Consumer] = []
