@@ -187,6 +187,11 @@ class Consumer:
         return self._dropped
 
     @property
+    def has_messages(self) -> bool:
+        """Whether there is a message to take, or a gap."""
+        return bool(self._items) or self._dropped != self._reported
+
+    @property
     def ready(self) -> bool:
         """Whether there is something to take, or nothing more to wait for."""
         return bool(self._items) or self._ended or self._dropped != self._reported

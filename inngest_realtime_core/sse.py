@@ -170,11 +170,12 @@ def waiting_events(consumer: Consumer) -> bytes:
     if message is None:
         return b""
     event = message.to_event()
-    if not consumer.ready:
+    if not consumer.has_messages:
         return event
     events = [event]
     size = len(event)
-    while size < _WRITE and (message := consumer.take()) is not None:
+    # Only while there is more: taking from a reader that has ended may raise, and what has been taken would be lost.
+    while size < _WRITE and consumer.has_messages and (message := consumer.take()) is not None:
         event = message.to_event()
         events.append(event)
         size += len(event)
