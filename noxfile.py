@@ -101,7 +101,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure the hot path against a bare websockets loop."""
-    session.install("-e", ".[all]", *group("test"))
+    session.install("-e", ".[all]", *group("test"), *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
