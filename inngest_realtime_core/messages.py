@@ -183,15 +183,18 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         """
         encoded = self._json
         if encoded is None:
-            encoded = self._encode_json(self._envelope.data if self._schema is None else self._payload())
-            if _LF in encoded or _CR in encoded:
-                # Line breaks between the payload's tokens, which would end the line of an SSE event. Looked for here
-                # rather than in the payload, which is spared a copy that way.
-                encoded = self._encode_json(msgspec.Raw(msgspec.json.format(bytes(self._payload()), indent=-1)))
-            self._json = encoded
+            encoded = self._json = self._encode_json()
         return encoded
 
-    def _encode_json(self, raw: msgspec.Raw) -> bytes:
+    def _encode_json(self) -> bytes:
+        encoded = self._encode_with(self._envelope.data if self._schema is None else self._payload())
+        if _LF in encoded or _CR in encoded:
+            # Line breaks between the payload's tokens, which would end the line of an SSE event. Looked for here
+            # rather than in the payload, which is spared a copy that way.
+            return self._encode_with(msgspec.Raw(msgspec.json.format(bytes(self._payload()), indent=-1)))
+        return encoded
+
+    def _encode_with(self, raw: msgspec.Raw) -> bytes:
         envelope = self._envelope
         if envelope.stream_id is not None:
             return _encode(
@@ -230,7 +233,8 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         """
         event = self._sse
         if event is None:
-            event = b"data: %b\n\n" % self.to_json()
+            # The JSON alone is not kept: who streams events rarely wants both.
+            event = b"data: %b\n\n" % (self._json or self._encode_json())
             if self._envelope.kind == "gap":
                 event = b"event: gap\n" + event
             self._sse = event
