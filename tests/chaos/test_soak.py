@@ -1,4 +1,7 @@
-"""Churn for as long as one likes: memory, descriptors and tasks stay flat. CHAOS_SOAK_SECONDS sets how long."""
+"""Churn for as long as one likes: memory, descriptors and tasks stay flat. CHAOS_SOAK_SECONDS sets how long.
+
+CHAOS_TRACEMALLOC=1 measures Python's own allocations as well.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from .conftest import PING_INTERVAL, PING_TIMEOUT
 from .ledger import until
 
 SECONDS = float(os.environ.get("CHAOS_SOAK_SECONDS") or 60)
-TRACED = bool(os.environ.get("CHAOS_TRACEMALLOC", "1") != "0")
+# Its tables grow for long, and would be taken for a leak in the resident size.
+TRACED = bool(os.environ.get("CHAOS_TRACEMALLOC"))
 WORKERS = 24
 CHANNELS = 40
 
@@ -208,8 +212,9 @@ async def test_churn(note: Callable[..., None]) -> None:
             **{f"{name}_first": samples[0][name] for name in samples[0]},
             **{f"{name}_last": samples[-1][name] for name in samples[0]},
         )
-        tracemalloc.stop()
-        assert growth["rss_mib"] < 12
+        if TRACED:
+            tracemalloc.stop()
+        assert growth["rss_mib"] < (25 if TRACED else 6)
         assert growth["traced_mib"] < 3
         assert growth["descriptors"] < 40
         assert growth["tasks"] < 80
