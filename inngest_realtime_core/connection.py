@@ -299,11 +299,10 @@ class Connection:
                 self._on_oversized(len(frame), envelope if isinstance(envelope, Envelope) else None)
                 continue
             envelope = decode(frame)
-            if envelope is None:
-                continue
-            if isinstance(envelope, str):
-                self.closing = True
-                self._on_change()
+            if not isinstance(envelope, Envelope):
+                if envelope is not None:
+                    self.closing = True
+                    self._on_change()
                 continue
             try:
                 self.deliver(envelope)

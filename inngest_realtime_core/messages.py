@@ -186,18 +186,16 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             encoded = self._json = self._encode_json()
         return encoded
 
-    def _encode_json(self) -> bytes:
-        encoded = self._encode_with(self._envelope.data if self._schema is None else self._payload())
-        if _LF in encoded or _CR in encoded:
-            # Line breaks between the payload's tokens, which would end the line of an SSE event. Looked for here
-            # rather than in the payload, which is spared a copy that way.
-            return self._encode_with(msgspec.Raw(msgspec.json.format(bytes(self._payload()), indent=-1)))
-        return encoded
-
-    def _encode_with(self, raw: msgspec.Raw) -> bytes:
+    def _encode_json(self, payload: msgspec.Raw | None = None) -> bytes:
         envelope = self._envelope
+        if payload is not None:
+            raw = payload
+        elif self._schema is None:
+            raw = envelope.data
+        else:
+            raw = msgspec.Raw(self._schema.dump_json(self._value, by_alias=True))
         if envelope.stream_id is not None:
-            return _encode(
+            encoded = _encode(
                 _StreamWire(
                     envelope.channel,
                     envelope.topic,
@@ -208,23 +206,24 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
                     envelope.run_id,
                 )
             )
-        return _encode(
-            _Wire(
-                envelope.channel,
-                envelope.topic or msgspec.UNSET,
-                msgspec.UNSET if len(raw) == 4 and bytes(raw) == b"null" else raw,
-                envelope.fn_id,
-                milliseconds(envelope.created_at),
-                envelope.run_id,
-                envelope.kind,
-                envelope.env_id,
+        else:
+            encoded = _encode(
+                _Wire(
+                    envelope.channel,
+                    envelope.topic or msgspec.UNSET,
+                    msgspec.UNSET if len(raw) == 4 and bytes(raw) == b"null" else raw,
+                    envelope.fn_id,
+                    milliseconds(envelope.created_at),
+                    envelope.run_id,
+                    envelope.kind,
+                    envelope.env_id,
+                )
             )
-        )
-
-    def _payload(self) -> msgspec.Raw:
-        if self._schema is not None:
-            return msgspec.Raw(self._schema.dump_json(self._value, by_alias=True))
-        return self._envelope.data
+        if _LF in encoded or _CR in encoded:
+            # Line breaks between the payload's tokens, which would end the line of an SSE event. Looked for here
+            # rather than in the payload, which is spared a copy that way.
+            return self._encode_json(msgspec.Raw(msgspec.json.format(bytes(raw), indent=-1)))
+        return encoded
 
     def to_sse(self) -> bytes:
         """The message as one server-sent event without an id, ending in a blank line.

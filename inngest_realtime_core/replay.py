@@ -63,11 +63,12 @@ class Window:
     def add(self, envelope: Envelope) -> None:
         """Take a message as it is received."""
         now = time.monotonic()
-        self._entries.append((now, envelope))
+        entries = self._entries
+        entries.append((now, envelope))
         self._bytes += len(envelope.data)
         self._last[envelope.topic] = envelope
         # Not at every message: whoever reads the window prunes it first.
-        if len(self._entries) > self._slack or self._bytes > self._max_bytes:
+        if len(entries) > self._slack or self._bytes > self._max_bytes:
             self._trim(now)
 
     def add_gap(self, reason: GapReason) -> None:
