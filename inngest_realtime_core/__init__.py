@@ -38,11 +38,11 @@ from .messages import Gap, GapReason, Kind, Message
 from .realtime import Realtime, Stats
 from .redis_replay import RedisReplay
 from .replay import Replay
+from .roster import State
 from .settings import Settings
 from .subscription import PendingSubscription, Subscription
 from .tokens import ClientSubscriptionToken
 from .topics import Topic, TopicRef, topic
-from .upstream import State
 
 __all__ = [
     "AuthenticationError",

@@ -17,7 +17,7 @@ from .subscription import PendingSubscription, Subscription
 from .threads import new_waiter
 
 if TYPE_CHECKING:
-    from .upstream import State
+    from .roster import State
 
 __all__ = ["BlockingSubscription"]
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from .redis_replay import RedisStore
-    from .upstream import State, Upstream
+    from .roster import State
+    from .upstream import Upstream
 
 __all__ = ["Counters", "Feed", "Perspective"]
 

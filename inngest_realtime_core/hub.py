@@ -14,6 +14,7 @@ import msgspec
 
 from .backoff import Circuit
 from .connection import Liveness
+from .dialer import Minted
 from .entries import Entry, token_size
 from .errors import RealtimeError, ShuttingDownError
 from .feed import Counters, Feed
@@ -23,7 +24,7 @@ from .replay import Replay
 from .settings import Settings
 from .tasks import end_tasks
 from .tokens import mint, read_claims_unverified
-from .upstream import Minted, Upstream
+from .upstream import Upstream
 
 __all__ = ["Hub", "HubOptions", "Source"]
 

@@ -14,7 +14,7 @@ from .messages import Message
 
 if TYPE_CHECKING:
     from .hub import Hub
-    from .upstream import State
+    from .roster import State
 
 __all__ = ["Iteration", "Readers"]
 

@@ -17,7 +17,7 @@ from .sse import encoded_stream, event_stream
 
 if TYPE_CHECKING:
     from .hub import Hub
-    from .upstream import State
+    from .roster import State
 
 __all__ = ["OnError", "OnMessage", "OnState", "PendingSubscription", "Subscription"]
 

@@ -10,86 +10,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from .backoff import Backoff, Circuit
 from .connection import Connection, Liveness
-from .entries import MAX_URL_TOKEN, Entry, frame_batches, split_for_url, unsubscribe_frames
+from .dialer import Dialer, Mint
+from .entries import frame_batches
 from .envelope import Envelope
-from .errors import (
-    AuthenticationError,
-    FrameTooLargeError,
-    InngestError,
-    RealtimeError,
-    UnreachableError,
-)
-from .messages import GapReason
+from .errors import AuthenticationError, FrameTooLargeError, InngestError, RealtimeError, UnreachableError
 from .pace import Pace
-from .protocol import MAX_CLIENT_FRAME, MAX_SERVER_FRAME, subscribe_frame
+from .protocol import MAX_SERVER_FRAME
+from .roster import Join, Member, Roster, State
 from .switchover import Switchover
 from .tasks import INSISTENCE
 
-__all__ = ["Member", "Minted", "State", "Upstream"]
+__all__ = ["Upstream"]
 
 logger = logging.getLogger("inngest_realtime.upstream")
-
-State = Literal["connecting", "open", "reconnecting", "closed"]
 
 _OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for what is still on its way
 _PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
 _ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
 _IMPATIENCE: Final = 1.0  # seconds between two attempts at most while somebody waits to join
-_LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
-_MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
-_TOO_LONG: Final = frozenset(
-    {400, 413, 414, 431, 494}
-)  # what servers and proxies answer to a URL that they find too long
 _SUCCESSION_CAP: Final = 2.0  # seconds between two attempts to find a successor, which has to be found before the end
-_CUT_OFF: Final = 3  # connects with a long URL that got no answer, before a shorter one is tried
-
-
-class Minted(Protocol):
-    """A token for some topics, and the environment it is for."""
-
-    @property
-    def token(self) -> str: ...
-    @property
-    def env_id(self) -> str | None: ...
-
-
-class Member(Protocol):
-    """A channel that rides on an upstream."""
-
-    @property
-    def channel(self) -> str: ...
-    @property
-    def topics(self) -> Iterable[str]: ...
-    def receive(self, envelope: Envelope) -> None:
-        """Take a message of the channel."""
-
-    def gap(self, reason: GapReason, missed: int | None = None) -> None:
-        """Take note that messages may have been missed, before what is received next."""
-
-    def interrupted(self, stream_id: str) -> None:
-        """Take note that the rest of a data stream will not come."""
-
-    def report(self, error: RealtimeError) -> None:
-        """Take note of a message that could not be delivered."""
-
-    def fail(self, error: RealtimeError) -> None:
-        """Take note that nothing more will come."""
-
-    def state_changed(self, state: State) -> None:
-        """Take note of the connection's state."""
-
-
-class _Join:
-    __slots__ = ("done", "topics")
-
-    def __init__(self, topics: frozenset[str], done: asyncio.Future[None]) -> None:
-        self.topics = topics
-        self.done = done
+_LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
 
 
 class _Retiring:
@@ -116,7 +61,7 @@ class Upstream:
     def __init__(
         self,
         websocket_url: str,
-        mint: Callable[[Sequence[Entry]], Awaitable[Minted]],
+        mint: Mint,
         *,
         circuit: Circuit,
         liveness: Liveness,
@@ -125,21 +70,10 @@ class Upstream:
         pace: Pace | None = None,
     ) -> None:
         self.solitary = solitary
-        self._websocket_url = websocket_url
-        self._mint = mint
+        self._dialer = Dialer(websocket_url, mint, liveness=liveness, pace=pace or Pace())
+        self._roster = Roster()
         self._circuit = circuit
-        self._liveness = liveness
-        self._pace = pace or Pace()
         self._on_reconnect = on_reconnect
-        self._members: dict[str, Member] = {}
-        self._covered: set[Entry] = set()
-        self._owed: set[str] = set()  # channels that are to be told of a gap once there is a connection again
-        self._joins: dict[str, list[_Join]] = {}
-        self._leaves: dict[Entry, None] = {}
-        self._left: list[asyncio.Future[None]] = []
-        self._env_id: str | None = None
-        self._url_limit = MAX_URL_TOKEN
-        self._cut_off = 0
         self._connection: Connection | None = None
         self._retiring: _Retiring | None = None
         self._echo_until: float | None = None
@@ -164,7 +98,7 @@ class Upstream:
 
     @property
     def members(self) -> int:
-        return len(self._members)
+        return len(self._roster.members)
 
     @property
     def alive(self) -> bool:
@@ -176,31 +110,19 @@ class Upstream:
         Returns:
             A future that is done when Inngest has proved to deliver them, and fails if that can't be had.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        wanted = frozenset(topics)
-        self._members[member.channel] = member
-        self._joins.setdefault(member.channel, []).append(_Join(wanted, done))
+        done = self._roster.join(member, topics)
         self._wake.set()
         return done
 
     def leave(self, member: Member) -> asyncio.Future[None]:
         """Drop a channel. The future is done when its topics may be subscribed to again."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._members.pop(member.channel, None)
-        for join in self._joins.pop(member.channel, ()):
-            if not join.done.done():
-                join.done.cancel()
-        for topic in member.topics:
-            if (member.channel, topic) in self._covered:
-                self._leaves[(member.channel, topic)] = None
-        self._owed.discard(member.channel)
-        self._left.append(done)
+        done = self._roster.leave(member)
         if self.state == "closed":
-            self._release_leavers()
+            self._roster.release()
         elif self._connection is None or self._connection.lost:
             # Nothing to leave, and nobody is to wait for an attempt to connect that may take long.
-            if self._members:
-                self._release_leavers()
+            if self._roster.members:
+                self._roster.release()
             else:
                 self.state = "closed"
                 self._task.cancel()
@@ -221,7 +143,7 @@ class Upstream:
     async def _run(self) -> None:
         failure: RealtimeError | None = None
         try:
-            while not self._stopping and (self._members or self.state == "connecting"):
+            while not self._stopping and (self._roster.members or self.state == "connecting"):
                 self._wake.clear()
                 await self._step()
         except RealtimeError as error:
@@ -235,8 +157,8 @@ class Upstream:
         finally:
             self._ending = True
             self.state = "closed"
-            self._fail_joins(failure or _closed())
-            members, self._members = self._members, {}
+            self._roster.fail(failure or _closed())
+            members, self._roster.members = self._roster.members, {}
             for member in members.values():
                 _tell_state(member, "closed")
                 if failure is not None:
@@ -244,13 +166,13 @@ class Upstream:
             try:
                 await self._close_connections()
             finally:
-                self._release_leavers()
+                self._roster.release()
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         # A task that is cancelled before its first step never gets to its `finally`.
         self.state = "closed"
-        self._fail_joins(_closed())
-        self._release_leavers()
+        self._roster.fail(_closed())
+        self._roster.release()
 
     async def _step(self) -> None:
         connection = self._connection
@@ -258,9 +180,9 @@ class Upstream:
             await self._connect()
         elif connection.closing and self._retiring is None:
             await self._succeed(connection)
-        elif self._leaves or self._left:
+        elif self._roster.departing:
             await self._unsubscribe(connection)
-        elif self._joins:
+        elif self._roster.joining:
             await self._subscribe(connection)
         else:
             await self._rest(await self._tend())
@@ -274,13 +196,11 @@ class Upstream:
         if lost is not None:
             logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
             await lost.close()
-            self._owed.update(channel for channel, _ in self._covered)
+            self._roster.lose()
             self._succession = None
             self._set_state("reconnecting")
         self._echo = self._echo_until = None
-        self._covered.clear()
-        self._leaves.clear()
-        self._release_leavers()
+        self._roster.clear()
         reconnecting = self.state == "reconnecting"
         if reconnecting:
             await self._pause(self._backoff.next_delay(), impatient=True)
@@ -288,10 +208,10 @@ class Upstream:
         turned_away = not reconnecting and self._circuit.crowded
         if not turned_away:
             await self._circuit.wait()
-        if not self._members:
+        if not self._roster.members:
             # Everybody has left meanwhile.
             raise _closed()
-        joined = {channel: list(joins) for channel, joins in self._joins.items()}
+        joined = self._roster.joins()
         held: list[Envelope] = []
         if turned_away:
             self._judge(_failing(), joined, reconnecting)
@@ -303,181 +223,88 @@ class Upstream:
             self._judge(error, joined, reconnecting)
             return
         if reconnecting:
-            self._tell_gap(self._owed)
-            self._owed.clear()
+            self._tell_gap(self._roster.owed())
         for envelope in held:
             self._route(envelope)
         connection.deliver = self._route
         self._connection = connection
         self._set_state("open")
-        self._resolve_joins()
+        self._roster.resolve()
 
-    def _judge(self, error: RealtimeError, joined: dict[str, list[_Join]], reconnecting: bool) -> None:
+    def _judge(self, error: RealtimeError, joined: dict[str, list[Join]], reconnecting: bool) -> None:
         """Decide what a failed attempt means: who joins is told at once, who was here already is kept if possible."""
-        for channel, joins in joined.items():
-            for join in joins:
-                if not join.done.done():
-                    join.done.set_exception(error)
-            rest = [join for join in self._joins.get(channel, ()) if join not in joins]
-            if rest:
-                self._joins[channel] = rest
-            else:
-                self._joins.pop(channel, None)
-                if not reconnecting:
-                    self._members.pop(channel, None)
+        self._roster.turn_away(joined, error, drop=not reconnecting)
         if isinstance(error, AuthenticationError) and (not reconnecting or self._is_meant(error)):
             raise error
         if reconnecting:
             logger.warning("Reconnecting to Inngest failed: %s", error)
-        elif not self._members:
+        elif not self._roster.members:
             raise error
 
     def _is_meant(self, error: AuthenticationError) -> bool:
         # A token made just before a server was replaced is refused once; a refusal of a second one is meant.
         self._refusals += 1
-        return error.url != self._websocket_url or self._refusals >= 2
+        return error.url != self._dialer.websocket_url or self._refusals >= 2
 
     def _count_failure(self, error: RealtimeError) -> None:
         # A refusal says that Inngest is well.
         if not isinstance(error, AuthenticationError):
             self._circuit.failed()
 
-    def _tell_gap(self, channels: Iterable[str]) -> None:
+    def _tell_gap(self, members: Iterable[Member]) -> None:
         """Tell that messages may have been missed: before what comes after them, and once nothing more can be."""
         self._on_reconnect()
-        for channel in list(channels):
-            member = self._members.get(channel)
-            if member is not None:
-                member.gap("reconnect")
+        for member in members:
+            member.gap("reconnect")
 
     async def _establish(self, deliver: Callable[[Envelope], None]) -> Connection:
         """Open a connection that is proved to be subscribed to all topics of all members."""
-        entries = [(member.channel, topic) for member in self._members.values() for topic in member.topics]
-        while True:
-            first, rest = split_for_url(entries, self._url_limit)
-            minted = await self._mint(first)
-            connection = Connection(
-                deliver,
-                on_change=self._wake.set,
-                on_oversized=self._oversized,
-                liveness=self._liveness,
-                pace=self._pace,
-            )
-            try:
-                await connection.open(self._websocket_url, minted.token)
-                await connection.confirm()
-                for batch in frame_batches(rest):
-                    await self._add(connection, batch)
-            except BaseException as error:
-                await connection.close()
-                if isinstance(error, InngestError) and self._is_too_long(error, minted.token):
-                    logger.info("A URL with a token of %d characters was refused.", len(minted.token))
-                    self._url_limit = _MODEST_URL_TOKEN
-                    continue
-                raise
-            self._env_id = minted.env_id
-            self._covered = set(entries)
-            for entry in entries:
-                if entry[0] not in self._members:
-                    # It left while it was being subscribed.
-                    self._leaves[entry] = None
-            self._refusals = 0
-            self._cut_off = 0
-            self._circuit.succeeded()
-            self._backoff.opened()
-            return connection
-
-    def _is_too_long(self, error: InngestError, token: str) -> bool:
-        if len(token) <= _MODEST_URL_TOKEN or self._url_limit == _MODEST_URL_TOKEN:
-            return False
-        if error.status in _TOO_LONG:
-            return True
-        # Some servers end the connection instead of answering.
-        self._cut_off += isinstance(error, UnreachableError)
-        return self._cut_off >= _CUT_OFF
+        entries = self._roster.entries()
+        connection = await self._dialer.dial(entries, deliver, on_change=self._wake.set, on_oversized=self._oversized)
+        self._roster.cover(entries)
+        self._refusals = 0
+        self._circuit.succeeded()
+        self._backoff.opened()
+        return connection
 
     # -- joining and leaving --------------------------------------------------------------------------------------
 
     async def _subscribe(self, connection: Connection) -> None:
-        wanted = [
-            (channel, topic)
-            for channel, joins in self._joins.items()
-            for topic in dict.fromkeys(topic for join in joins for topic in join.topics)
-            if (channel, topic) not in self._covered
-        ]
-        for batch in frame_batches(wanted)[:1]:
+        for batch in frame_batches(self._roster.wanted())[:1]:
             if self._retiring is not None:
                 self._retiring.switchover.adopt(batch)
             try:
-                await self._add(connection, batch)
+                await self._dialer.add(connection, batch)
             except UnreachableError as error:
                 if connection.lost or error.url == "":
                     # The connection itself broke: they are subscribed with all others on the next one.
                     connection.abort(connection.lost_reason)
                     await self._until_lost(connection)
                     return
-                self._fail_joins(error, {channel for channel, _ in batch})
+                self._roster.fail(error, {channel for channel, _ in batch})
             except RealtimeError as error:
-                self._fail_joins(error, {channel for channel, _ in batch})
+                self._roster.fail(error, {channel for channel, _ in batch})
             else:
-                self._covered.update(batch)
-        self._resolve_joins()
-
-    async def _add(self, connection: Connection, batch: Sequence[Entry]) -> None:
-        minted = await self._mint(batch)
-        frame = subscribe_frame(minted.token)
-        if len(frame) > MAX_CLIENT_FRAME and len(batch) > 1:
-            middle = len(batch) // 2
-            await self._add(connection, batch[:middle])
-            await self._add(connection, batch[middle:])
-            return
-        self._env_id = minted.env_id
-        await connection.send(frame)
-        await connection.confirm()
+                self._roster.covered.update(batch)
+        self._roster.resolve()
 
     async def _unsubscribe(self, connection: Connection) -> None:
-        leaving, self._leaves = list(self._leaves), {}
-        waiting, self._left = self._left, []
+        roster = self._roster
+        waiting = roster.take_leavers()
         try:
-            # A channel that has been joined again since keeps its topics.
-            gone = [entry for entry in leaving if entry[0] not in self._members]
-            if not self._members:
-                return
-            for frame in unsubscribe_frames(gone, env_id=self._env_id):
-                await connection.send(frame)
-            self._covered.difference_update(gone)
-            if gone:
-                await connection.confirm()
+            gone = roster.gone()
+            if gone and roster.members:
+                roster.covered.difference_update(gone)
+                await self._dialer.remove(connection, gone)
                 await asyncio.sleep(_LEAVE_PAUSE)
         except UnreachableError:
             await self._until_lost(connection)
         finally:
-            if not self._members:
+            if roster.members:
+                roster.release(waiting)
+            else:
                 # The socket itself goes; who waits is released once it is closed.
-                self._left.extend(waiting)
-            else:
-                _resolve(waiting)
-
-    def _resolve_joins(self) -> None:
-        for channel, joins in list(self._joins.items()):
-            waiting = [join for join in joins if not all((channel, topic) in self._covered for topic in join.topics)]
-            _resolve(join.done for join in joins if join not in waiting)
-            if waiting:
-                self._joins[channel] = waiting
-            else:
-                del self._joins[channel]
-
-    def _fail_joins(self, error: RealtimeError, channels: Iterable[str] | None = None) -> None:
-        for channel in list(self._joins) if channels is None else channels:
-            for join in self._joins.pop(channel, ()):
-                if not join.done.done():
-                    join.done.set_exception(error)
-                    # Nobody may be waiting any more; asyncio would log it as never retrieved.
-                    join.done.exception()
-
-    def _release_leavers(self) -> None:
-        left, self._left = self._left, []
-        _resolve(left)
+                roster.keep_waiting(waiting)
 
     # -- switching over -------------------------------------------------------------------------------------------
 
@@ -501,7 +328,7 @@ class Upstream:
             self._route_all(switchover.new(envelope))
 
         old.deliver = from_old
-        covered = self._covered
+        covered = self._roster.covered
         try:
             new = await self._establish(held.append)
         except InngestError as error:
@@ -516,7 +343,7 @@ class Upstream:
             return
         self._succession = None
         # Who joined just now is on the new connection alone.
-        switchover.adopt(self._covered - covered)
+        switchover.adopt(self._roster.covered - covered)
         self._retiring = _Retiring(old, switchover)
         self._connection = new
         try:
@@ -524,11 +351,11 @@ class Upstream:
             await old.confirm()
         except UnreachableError:
             await self._until_lost(old)
-            self._tell_gap({channel for channel, _ in covered})
+            self._tell_gap(self._roster.of({channel for channel, _ in covered}))
         for envelope in held:
             from_new(envelope)
         new.deliver = from_new
-        self._resolve_joins()
+        self._roster.resolve()
         logger.info("Switching over to a new connection to Inngest.")
 
     async def _tend(self) -> float | None:
@@ -560,7 +387,7 @@ class Upstream:
             return
         retiring.connection.deliver = _ignore
         for start in retiring.switchover.interrupted:
-            member = self._members.get(start.channel)
+            member = self._roster.members.get(start.channel)
             if member is not None and start.stream_id is not None:
                 member.interrupted(start.stream_id)
                 member.gap("reconnect")
@@ -571,7 +398,7 @@ class Upstream:
     # -- messages -------------------------------------------------------------------------------------------------
 
     def _route(self, envelope: Envelope) -> None:
-        member = self._members.get(envelope.channel)
+        member = self._roster.members.get(envelope.channel)
         if member is not None:
             try:
                 member.receive(envelope)
@@ -595,7 +422,7 @@ class Upstream:
             topic=topic,
         )
         logger.error("%s Channel %r, topic %r.", error, channel, topic)
-        members = list(self._members.values()) if channel is None else [self._members.get(channel)]
+        members = list(self._roster.members.values()) if channel is None else [self._roster.members.get(channel)]
         for member in members:
             if member is not None:
                 member.report(error)
@@ -606,7 +433,7 @@ class Upstream:
     def _set_state(self, state: State) -> None:
         if state != self.state:
             self.state = state
-            for member in list(self._members.values()):
+            for member in list(self._roster.members.values()):
                 _tell_state(member, state)
 
     async def _pause(
@@ -614,8 +441,8 @@ class Upstream:
     ) -> None:
         """Wait, but not on when nobody is left to wait for, and not long when somebody waits to join."""
         began = time.monotonic()
-        while self._members and not until():
-            longest = min(seconds, _IMPATIENCE) if impatient and self._joins else seconds
+        while self._roster.members and not until():
+            longest = min(seconds, _IMPATIENCE) if impatient and self._roster.joining else seconds
             remaining = began + longest - time.monotonic()
             if remaining <= 0:
                 return
@@ -666,12 +493,6 @@ def _failing() -> UnreachableError:
         "Try again later, and see the log for what failed.",
         url="",
     )
-
-
-def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
 
 
 def _ignore(envelope: Envelope) -> None:
