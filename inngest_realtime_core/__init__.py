@@ -35,11 +35,12 @@ from .functions import (
 )
 from .grants import Grant, allow_anyone
 from .messages import Gap, GapReason, Kind, Message
-from .realtime import Realtime, Stats
+from .realtime import Realtime
 from .redis_replay import RedisReplay
 from .replay import Replay
 from .roster import State
 from .settings import Settings
+from .stats import Stats
 from .subscription import PendingSubscription, Subscription
 from .tokens import ClientSubscriptionToken
 from .topics import Topic, TopicRef, topic

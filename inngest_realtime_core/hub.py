@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import httpx
 import msgspec
 
 from .backoff import Circuit
 from .connection import Liveness
-from .dialer import Minted
+from .dialer import Mint
 from .entries import Entry, token_size
-from .errors import RealtimeError, ShuttingDownError
+from .errors import ShuttingDownError
 from .feed import Counters, Feed
+from .minting import MintedToken, Minting
 from .pace import Pace
 from .redis_replay import RedisReplay, RedisStore
 from .replay import Replay
 from .settings import Settings
-from .tasks import end_tasks
-from .tokens import mint, read_claims_unverified
 from .upstream import Upstream
 
 __all__ = ["Hub", "HubOptions", "Source"]
@@ -31,9 +26,6 @@ __all__ = ["Hub", "HubOptions", "Source"]
 _CHANNELS_PER_SOCKET: Final = 1_000
 _SOLITARY: Final = 16_000  # characters of a token for one channel; a larger one gets a socket of its own
 _SWEEP: Final = 30.0  # seconds between two looks for what is too old to be replayed
-_HTTP_IDLE: Final = 5.0  # seconds that an unused HTTP connection is kept
-_FRESH: Final = 2.0  # seconds that a token is given to everybody who asks for the same
-_FAILED: Final = 0.5  # seconds that a failure to make it is
 
 
 # Structs rather than dataclasses: making the class takes a fortieth of the time, which every import pays.
@@ -54,11 +46,6 @@ class HubOptions(msgspec.Struct, frozen=True):
     multiplex: bool = True
     replay: Replay | RedisReplay = msgspec.field(default_factory=Replay)
     liveness: Liveness = msgspec.field(default_factory=Liveness)
-
-
-class _Token(msgspec.Struct, frozen=True):
-    token: str
-    env_id: str | None
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -82,6 +69,7 @@ class Hub:
     Must be used on the loop it was made on.
 
     Attributes:
+        minting: Makes tokens, and lends HTTP clients.
         on_stream: Called when a stream for a web client begins.
         pace: How far readers may hold up connections.
         subscriptions: How many are open.
@@ -99,6 +87,7 @@ class Hub:
         self.shutting_down = False
         self.subscriptions = 0
         self.settings = settings
+        self.minting = Minting(settings, keep=options.linger > 0)
         self._circuits: dict[str | None, Circuit] = {}
         self._feeds: dict[tuple[str, Source], Feed] = {}
         self._sources: dict[Feed, Source] = {}
@@ -106,13 +95,8 @@ class Hub:
         self._leaving: dict[tuple[str, Source], asyncio.Future[None]] = {}
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing: set[asyncio.Task[None]] = set()
-        self._http: httpx.AsyncClient | None = None
-        self._http_users = 0
-        self._http_timer: asyncio.TimerHandle | None = None
         self._store: RedisStore | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._tokens: dict[tuple[Entry, ...], tuple[float, asyncio.Task[str]]] = {}
 
     # -- numbers --------------------------------------------------------------------------------------------------
 
@@ -260,75 +244,18 @@ class Hub:
         if self._feeds:
             self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 
-    # -- tokens ---------------------------------------------------------------------------------------------------
-
     def _settings_for(self, source: Source) -> Settings:
         if source.api_base_url is None:
             return self.settings
         return Settings.resolve(self, api_base_url=source.api_base_url)
 
-    def _minter(self, settings: Settings, source: Source) -> Callable[[Sequence[Entry]], Awaitable[Minted]]:
-        async def fresh(entries: Sequence[Entry]) -> Minted:
+    def _minter(self, settings: Settings, source: Source) -> Mint:
+        async def fresh(entries: Sequence[Entry]) -> MintedToken:
             if source.key is not None:
-                token = source.key
-            else:
-                async with _Borrowed(self) as http:
-                    token = await mint(http, settings, entries)
-            return _Token(token, _env_of(token))
+                return MintedToken.of(source.key)
+            return await self.minting.fresh(entries, settings)
 
         return fresh
-
-    async def token(self, entries: Sequence[Entry]) -> str:
-        """Mint a token for a client. Equal requests at the same time, or within 2 s, share one.
-
-        A thousand browsers that reconnect at once cost a handful of requests to Inngest. The caller has authorized
-        each of them before.
-        """
-        wanted = tuple(sorted(entries))
-        now = time.monotonic()
-        for old in [key for key, (made, task) in self._tokens.items() if task.done() and now - made > _FRESH]:
-            del self._tokens[old]
-        known = self._tokens.get(wanted)
-        failure = known[1].exception() if known is not None and known[1].done() and not known[1].cancelled() else None
-        if known is not None and failure is not None and now - known[0] <= _FAILED:
-            # Browsers ask again at once: without this, an Inngest that fails fast would be asked by each of them.
-            raise failure.with_traceback(None)
-        if known is None or failure is not None or known[1].cancelled():
-            task = self.loop.create_task(self._mint_for_client(entries), name="inngest-realtime token")
-            known = self._tokens[wanted] = (now, task)
-        return await asyncio.shield(known[1])
-
-    async def _mint_for_client(self, entries: Sequence[Entry]) -> str:
-        async with _Borrowed(self) as http:
-            return await mint(http, self.settings, entries)
-
-    # -- HTTP -----------------------------------------------------------------------------------------------------
-
-    def http(self) -> _Borrowed:
-        """An HTTP client for the length of an `async with`."""
-        return _Borrowed(self)
-
-    def borrow(self) -> httpx.AsyncClient:
-        if self._http_timer is not None:
-            self._http_timer.cancel()
-            self._http_timer = None
-        if self._http is None:
-            self._http = httpx.AsyncClient(verify=_trust() if self.settings.api_base_url.startswith("https") else False)
-        self._http_users += 1
-        return self._http
-
-    def give_back(self) -> None:
-        self._http_users -= 1
-        if self._http_users == 0 and self._http is not None:
-            idle = _HTTP_IDLE if self.options.linger else 0.0
-            self._http_timer = self.loop.call_later(idle, self._drop_http)
-
-    def _drop_http(self) -> None:
-        http, self._http = self._http, None
-        if http is not None:
-            closing = self.loop.create_task(http.aclose(), name="inngest-realtime http")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
@@ -354,10 +281,10 @@ class Hub:
     async def close(self) -> None:
         """End everything. Returns when no task and no socket of the hub is left."""
         self.shutting_down = True
-        for timer in (self._sweeper, self._http_timer, *self._lingering.values()):
+        for timer in (self._sweeper, *self._lingering.values()):
             if timer is not None:
                 timer.cancel()
-        self._sweeper = self._http_timer = None
+        self._sweeper = None
         self._lingering.clear()
         for feed in list(self._feeds.values()):
             feed.end()
@@ -365,11 +292,8 @@ class Hub:
         upstreams = [upstream for group in self._upstreams.values() for upstream in group]
         self._upstreams.clear()
         await asyncio.gather(*(upstream.close() for upstream in upstreams))
-        minting = [task for _, task in self._tokens.values() if not task.done()]
-        self._tokens.clear()
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
-        await end_tasks(minting)
         # These run the application's callbacks, whose own endings may take a while.
         for task in tasks:
             task.cancel()
@@ -378,33 +302,4 @@ class Hub:
         store, self._store = self._store, None
         if store is not None:
             await store.close()
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
-        if self._closing:
-            await asyncio.wait(self._closing)
-
-
-@functools.cache
-def _trust() -> ssl.SSLContext:
-    # Reading the certificates takes tens of milliseconds, and every client would do it anew.
-    return httpx.create_ssl_context()
-
-
-def _env_of(token: str) -> str | None:
-    try:
-        return read_claims_unverified(token).env_id
-    except RealtimeError:
-        # Not a token that can be read here; Inngest says what it thinks of it.
-        return None
-
-
-class _Borrowed:
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-
-    async def __aenter__(self) -> httpx.AsyncClient:
-        return self._hub.borrow()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._hub.give_back()
+        await self.minting.close()

@@ -8,7 +8,6 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -26,6 +25,7 @@ from .redis_replay import RedisReplay
 from .replay import Replay
 from .settings import HasSettings, InngestApp, Settings
 from .shutdown import end_streams_on_signals
+from .stats import Stats
 from .subscription import OnError, OnMessage, OnState, PendingSubscription, Subscription
 from .tokens import ClientSubscriptionToken
 from .topics import Topic, TopicRef
@@ -35,35 +35,10 @@ if TYPE_CHECKING:
 
     from .blocking_subscription import BlockingSubscription
 
-__all__ = ["Realtime", "Stats"]
+__all__ = ["Realtime"]
 
 T = TypeVar("T")
 Topics = Sequence["str | Topic[Any] | TopicRef[Any]"]
-
-
-@dataclass(frozen=True)
-class Stats:
-    """A look at a `Realtime`, over all its event loops.
-
-    Attributes:
-        sockets: WebSockets to Inngest that are open.
-        subscriptions: Subscriptions that are open.
-        channels: Channels that are kept, those included whose last reader left a short while ago.
-        received: Messages received from Inngest.
-        delivered: Messages given to readers; one for three readers counts three times.
-        dropped: Messages that went because a reader was slow.
-        gaps: Times that readers may have missed something.
-        reconnects: Connections that were lost and made again.
-    """
-
-    sockets: int
-    subscriptions: int
-    channels: int
-    received: int
-    delivered: int
-    dropped: int
-    gaps: int
-    reconnects: int
 
 
 class Realtime:
@@ -155,7 +130,7 @@ class Realtime:
         """
         name = resolve_channel(channel).name
         wanted = resolve_topics(channel, topics)
-        token = await self._hub().token([(name, topic) for topic in wanted])
+        token = await self._hub().minting.shared([(name, topic) for topic in wanted])
         return ClientSubscriptionToken(token, self.settings.client_api_base_url)
 
     def get_client_subscription_token_sync(
@@ -288,7 +263,7 @@ class Realtime:
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         channel, name, adapter = _target(topic)
-        async with self._hub().http() as http:
+        async with self._hub().minting.http(self.settings) as http:
             await publishing.publish(
                 http, self.settings, channel, name, data, adapter=adapter, run_id=run_id, metadata=metadata
             )
@@ -336,7 +311,7 @@ class Realtime:
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         channel, name, _ = _target(topic)
-        async with self._hub().http() as http:
+        async with self._hub().minting.http(self.settings) as http:
             await publishing.publish_stream(
                 http, self.settings, channel, name, chunks, run_id=run_id, metadata=metadata
             )
