@@ -13,78 +13,23 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
-
-import msgspec
 
 from .blocking import run_coroutine
 from .errors import ConfigurationError, RealtimeError
 from .grants import Grant
 from .realtime import Realtime
 from .refusals import Refusal, too_many_streams
+from .responses import Answer, StreamAnswer, SyncStreamAnswer
 from .selection import Selection, resume_point, select
-from .sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
 from .subscription import Subscription
 from .tokens import ClientSubscriptionToken
 
-__all__ = ["Answer", "Endpoints", "StreamAnswer", "SyncStreamAnswer", "stream_headers"]
+__all__ = ["Endpoints"]
 
 logger = logging.getLogger("inngest_realtime.endpoints")
 
 _T = TypeVar("_T")
-
-_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-
-
-def stream_headers() -> dict[str, str]:
-    """The headers of every event stream, the type included: not cached, not transformed, not buffered."""
-    return {"Content-Type": MEDIA_TYPE, **EVENT_STREAM_HEADERS}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A complete response: JSON, a token or a refusal.
-
-    Attributes:
-        status: The HTTP status.
-        headers: All of them, `Content-Type` included.
-        body: Encoded JSON.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-    @classmethod
-    def refusing(cls, refusal: Refusal) -> Answer:
-        """The response that a refusal is."""
-        return cls(refusal.status, {**_JSON, **refusal.headers}, refusal.body)
-
-    @classmethod
-    def giving(cls, token: ClientSubscriptionToken) -> Answer:
-        """200 and `{"key": "...", "apiBaseUrl": "..."}`, what `useRealtime` takes."""
-        return cls(200, _JSON, msgspec.json.encode(token.to_dict()))
-
-
-@dataclass(frozen=True)
-class StreamAnswer:
-    """An open event stream: status 200, and a body that has already started, so that it needs no first `anext` to
-    be cleaned up. Close it (`await body.aclose()`) or exhaust it; one that is dropped frees its subscription too.
-    """
-
-    body: AsyncGenerator[bytes, None]
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=stream_headers)
-
-
-@dataclass(frozen=True)
-class SyncStreamAnswer:
-    """`StreamAnswer` for threads: `body` is a plain generator, which WSGI servers close themselves."""
-
-    body: Generator[bytes, None, None]
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=stream_headers)
 
 
 class RunInThread(Protocol):

@@ -17,10 +17,11 @@ import pytest
 
 from inngest_realtime_core.channels import Channel, topic
 from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.endpoints import Answer, Endpoints, StreamAnswer, SyncStreamAnswer
+from inngest_realtime_core.endpoints import Endpoints
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.grants import Grant, allow_anyone
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core.responses import Answer, StreamAnswer, SyncStreamAnswer
 
 
 class Pipeline(Channel, name="pipeline:{run_id}"):

@@ -13,8 +13,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from inngest_realtime_core.blocking_subscription import BlockingSubscription
-from inngest_realtime_core.endpoints import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.responses import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.subscription import PendingSubscription, Subscription
 from inngest_realtime_core.wsgi import asgi_departure, watched
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from flask import Response, request
 
 from inngest_realtime_core.blocking_subscription import BlockingSubscription
-from inngest_realtime_core.endpoints import Answer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.responses import Answer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.wsgi import watched
 
 __all__ = ["response_for", "sse_response"]

@@ -8,10 +8,11 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from flask import abort, request
 
-from inngest_realtime_core.endpoints import Answer, Endpoints
+from inngest_realtime_core.endpoints import Endpoints
 from inngest_realtime_core.grants import Grant
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.refusals import Refusal
+from inngest_realtime_core.responses import Answer
 from inngest_realtime_core.selection import select
 from inngest_realtime_core.tokens import ClientSubscriptionToken
 
