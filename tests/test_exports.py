@@ -83,16 +83,19 @@ def test_an_adapter_imports_its_own_framework_only(framework: str) -> None:
 
 def test_nothing_is_imported_from_a_floor_above() -> None:
     floors = [
-        {"errors"},
-        {"channels", "messages", "settings", "templates", "topics", "envelope", "payload"},
-        {"tokens", "publishing", "signing", "claims", "http"},
-        {"protocol", "switchover"},
-        {"upstream", "connection"},
-        {"hub", "feed", "consumer"},
-        {"subscription", "sse"},
-        {"realtime", "blocking_subscription"},
-        {"grants", "endpoints", "selection"},
+        {"errors", "tasks"},
+        {"channels", "templates", "topics", "messages", "envelope", "datastream", "settings", "payload"},
+        {"http", "signing", "answers", "claims", "tokens", "chunks", "publishing"},
+        {"protocol", "switchover", "entries"},
+        {"backoff", "pace", "connection", "dialer", "roster", "upstream"},
+        {"consumer", "replay", "redis_replay", "feed", "minting", "hub"},
+        {"sse", "readers", "subscription"},
+        {"threads", "blocking", "blocking_subscription", "shutdown", "stats", "realtime", "functions"},
+        {"grants", "refusals", "selection", "responses", "endpoints", "wsgi"},
+        {"__init__", "__main__", "cli", "testing"},
     ]
+    modules = {path.stem for path in (ROOT / "inngest_realtime_core").glob("*.py")}
+    assert modules == set[str]().union(*floors), "a module without a floor, or a floor without its module"
     for number, floor in enumerate(floors):
         above = set[str]().union(*floors[number + 1 :])
         for name in floor:
