@@ -84,6 +84,12 @@ def test_the_metadata(wheel: Path) -> None:
     assert not [requirement for requirement in plain if requirement.startswith(frameworks)]
 
 
+def test_the_wheel_installs_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (points,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        assert "[console_scripts]\ninngest-realtime = inngest_realtime_core.cli:main" in archive.read(points).decode()
+
+
 def test_the_wheel_puts_the_packages_at_top_level(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)

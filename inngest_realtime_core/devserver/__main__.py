@@ -14,9 +14,12 @@ from inngest_realtime_core.errors import ConfigurationError
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+_PROGRAM = "python -m inngest_realtime_core.devserver"
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Serve until SIGINT or SIGTERM. The result is the process's exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     try:
         server = DevServer(
             options.host,
@@ -51,9 +54,9 @@ async def _serve(server: DevServer) -> None:
         await stopping.wait()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m inngest_realtime_core.devserver",
+        prog=program,
         description="The embedded Inngest Realtime server (token, publish, connect, sse). For development only.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

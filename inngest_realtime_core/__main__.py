@@ -1,0 +1,10 @@
+"""`python -m inngest_realtime_core`: the same as the command `inngest-realtime`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""`inngest-realtime`, as processes of their own against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+
+from inngest_realtime_core import ClientSubscriptionToken, Realtime
+from inngest_realtime_core.devserver import DevServer
+from talk import DEADLINE, receive
+
+COMMAND = [sys.executable, "-m", "inngest_realtime_core"]
+START = 20.0  # seconds for a process to start and end on a busy machine
+KEY = "signkey-test-" + "ab" * 32
+Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
+KEPT = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
+
+
+@pytest.fixture
+async def start(server: DevServer) -> AsyncIterator[Start]:
+    """Starts the command; the environment tells it where the server is."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                *arguments,
+                env={**KEPT, "INNGEST_DEV": server.url, **environment},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+
+            async def end() -> None:
+                if process.returncode is None:
+                    process.kill()
+                await process.communicate()
+
+            stack.push_async_callback(end)
+            return process
+
+        yield start
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    output, errors = await asyncio.wait_for(process.communicate(), START)
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def listening(process: asyncio.subprocess.Process, channel: str) -> None:
+    assert process.stderr is not None
+    line = await asyncio.wait_for(process.stderr.readline(), START)
+    assert line.decode().rstrip() == f"Listening to {channel} (a, b)."
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**KEPT, **environment}
+    return subprocess.run([*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=START, check=False)
+
+
+async def test_tail_prints_each_message_as_its_json(
+    server: DevServer, realtime: Realtime, start: Start, channel: str
+) -> None:
+    async with realtime.subscribe(channel=channel, topics=["a", "b"]) as here:
+        process = await start("tail", channel, "a", "b", "--limit", "3")
+        await listening(process, channel)
+        for topic, data in (("a", {"text": "zwei\nZeilen ☀️"}), ("b", None), ("a", 3)):
+            await server.publish(channel, topic, data)
+        expected = [(await asyncio.wait_for(anext(here), DEADLINE)).to_json() for _ in range(3)]
+    assert process.stdout is not None
+    output = await asyncio.wait_for(process.stdout.read(), START)
+    assert output == b"".join(line + b"\n" for line in expected)
+    assert (await ended(process))[0] == 0
+
+
+async def test_tail_prints_a_message_at_once_and_ends_on_ctrl_c(server: DevServer, start: Start, channel: str) -> None:
+    process = await start("tail", channel, "a", "b")
+    await listening(process, channel)
+    await server.publish(channel, "a", 1)
+    assert process.stdout is not None
+    assert json.loads(await asyncio.wait_for(process.stdout.readline(), DEADLINE))["data"] == 1
+    process.send_signal(signal.SIGINT)
+    assert await ended(process) == (130, "", "")
+    await server.until(lambda stats: stats.open_connections == 0)
+
+
+async def test_tail_prints_gaps(server: DevServer, start: Start, channel: str) -> None:
+    process = await start("tail", channel, "a", "b", "--limit", "1")
+    await listening(process, channel)
+    server.drop_connections()
+    status, output, _ = await ended(process)
+    assert status == 0
+    assert json.loads(output) == {"channel": channel, "kind": "gap", "data": {"reason": "reconnect", "missed": None}}
+
+
+async def test_tail_ends_when_nobody_reads_it(server: DevServer, start: Start, channel: str) -> None:
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("tail", channel, "a", "b"),
+        env={**KEPT, "INNGEST_DEV": server.url},
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    try:
+        await listening(process, channel)
+        os.close(reading)
+        await server.publish(channel, "a", 1)
+        _, errors = await asyncio.wait_for(process.communicate(), START)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (process.returncode, errors) == (0, b"")
+
+
+async def test_tail_says_in_a_line_why_it_cannot_go_on(server: DevServer, start: Start, channel: str) -> None:
+    process = await start("tail", channel, "a", "b")
+    await listening(process, channel)
+    server.reject_tokens(401)
+    server.drop_connections()
+    status, _, errors = await ended(process)
+    assert status == 1
+    assert re.fullmatch(r"inngest-realtime: .*401.*\n", errors)
+
+
+async def test_publish(server: DevServer, realtime: Realtime, start: Start, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["a"]) as stream:
+        for text in ('{"done": 3}', '"ein Text ☀️"', "-7"):
+            process = await start("publish", channel, "a", text, INNGEST_DEV="1", INNGEST_API_BASE_URL=server.url)
+            assert await ended(process) == (0, "", "")
+        assert await receive(stream, 3) == [{"done": 3}, "ein Text ☀️", -7]
+
+
+async def test_token_prints_what_a_browser_takes(channel: str) -> None:
+    async with DevServer(signing_key=KEY) as server:
+        arguments = ["token", channel, "a", "b", "--api-base-url", server.url]
+        done = await asyncio.to_thread(run, *arguments, INNGEST_DEV="1", INNGEST_SIGNING_KEY=KEY)
+        assert (done.returncode, done.stderr) == (0, "")
+        printed = json.loads(done.stdout)
+        assert printed.keys() == {"key", "apiBaseUrl"}
+        assert printed["apiBaseUrl"] == server.url
+        claims = ClientSubscriptionToken(printed["key"], server.url).read_claims_unverified()
+        assert [(topic.channel, topic.name) for topic in claims.topics] == [(channel, "a"), (channel, "b")]
+
+        refused = await asyncio.to_thread(run, *arguments, INNGEST_DEV="1", INNGEST_SIGNING_KEY=KEY[:-2] + "00")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert re.fullmatch(r"inngest-realtime: .*401.*\n", refused.stderr)
+        assert KEY[:-2] not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (["tail", "", "a"], {"INNGEST_DEV": "1"}, "channel"),
+        (["token", "c", "a"], {}, "INNGEST_SIGNING_KEY"),
+        (["publish", "c", "a", "NaN"], {"INNGEST_DEV": "1"}, "nan"),
+        (["tail", "c", "a", "--api-base-url", "ftp://x"], {}, "api_base_url"),
+        (["tail", "c", "a"], {"INNGEST_DEV": "http://127.0.0.1:1"}, "127.0.0.1:1"),
+    ],
+)
+def test_what_fails_is_said_in_a_line(arguments: list[str], environment: dict[str, str], says: str) -> None:
+    done = run(*arguments, **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"inngest-realtime: .*{re.escape(says)}.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "COMMAND"),
+        (["tail", "c"], "TOPIC"),
+        (["tail", "c", "a", "--limit", "0"], "at least 1"),
+        (["publish", "c", "a", "text"], "a text needs quotes"),
+        (["token", "c", "a", "--signing-key", KEY], "unrecognized arguments"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_the_commands_and_warns_of_the_token() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name in ("tail", "token", "publish", "devserver", "INNGEST_SIGNING_KEY"):
+        assert name in done.stdout
+    assert "PRINT" in run("token", "--help").stdout
+
+
+def test_devserver_has_the_options_of_the_module() -> None:
+    module = [sys.executable, "-m", "inngest_realtime_core.devserver", "--help"]
+    wanted = subprocess.run(module, capture_output=True, text=True, timeout=START, check=True).stdout
+    shown = run("devserver", "--help").stdout
+    assert "usage: inngest-realtime devserver" in shown
+    assert set(re.findall(r"--[\w-]+", shown)) == set(re.findall(r"--[\w-]+", wanted))
+
+
+async def test_devserver_serves_until_ctrl_c(start: Start) -> None:
+    process = await start("devserver", "--port", "0")
+    assert process.stdout is not None
+    match = re.search(rb"http://127\.0\.0\.1:\d+", await asyncio.wait_for(process.stdout.readline(), START))
+    assert match is not None
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.post(f"{match[0].decode()}/v1/realtime/token", json=[])).status_code == 201
+    process.send_signal(signal.SIGINT)
+    status, _, errors = await ended(process)
+    assert (status, errors) == (0, "")
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "wsproto"])
+def test_devserver_names_the_extra_that_is_missing(package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from inngest_realtime_core.cli import main; sys.exit(main(['devserver', '--port', '0']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"inngest-realtime: .*{package}.*inngest-realtime\[cli\].*\n", done.stderr)
+
+
+def test_the_core_does_not_import_the_command() -> None:
+    code = "import sys, inngest_realtime_core; print('inngest_realtime_core.cli' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START, check=True)
+    assert done.stdout == "False\n"
