@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,10 @@ from talk import fresh
 # Times vary with the machine, and a failure is printed with what reproduces it.
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.load_profile("default")
+
+# A shell that starts something in the background has it ignore Ctrl-C, and so would the servers that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ import struct
 from typing import Any
 
 import httpx
+import pytest
 
 from conformance.client import PREFIX, TIMEOUT, Client
 from conformance.servers import RunningServer
 from inngest_realtime_core.devserver import DevServer
+
+pytestmark = pytest.mark.departures
 
 
 def nobody_listens(stats: dict[str, Any]) -> bool:

@@ -119,6 +119,7 @@ async def test_inngest_is_unreachable(stranded: RunningServer, endpoint: str, ru
         assert int(response.headers["retry-after"]) > 0
 
 
+@pytest.mark.departures
 async def test_streams_beyond_the_limit(case: ServerCase, inngest: DevServer, run_id: str) -> None:
     limits = {"CONFORMANCE_MAX_STREAMS": "2", "CONFORMANCE_HEARTBEAT": "0.3"}
     with running(case, inngest.url, **limits) as server:
