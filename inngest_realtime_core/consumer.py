@@ -222,6 +222,22 @@ class Consumer:
             raise copy(self._error)
         return None
 
+    def take_some(self, most: int) -> list[Message[Any]]:
+        """The next messages, none when there are none at the moment: one call for what would be many.
+
+        Raises:
+            RealtimeError: Nothing more will come, because of this.
+        """
+        first = self.take()
+        if first is None:
+            return []
+        taken = [first]
+        items = self._items
+        while items and len(taken) < most and self._dropped == self._reported:
+            taken.append(items.popleft())
+        self.delivered += len(taken) - 1
+        return taken
+
     def wait_on(self, waiter: Waiter) -> bool:
         """Arrange for `waiter` to be resolved at the next change; False when there is something to take already."""
         self._waiter = waiter

@@ -31,6 +31,7 @@ HEARTBEAT: Final = b": heartbeat\n\n"
 """A comment: it keeps proxies from timing out, and shows a server that a client is gone."""
 
 _RETRY: Final = 1_000  # milliseconds
+_BATCH: Final = 64  # messages taken from the buffer at once
 _WRITE: Final = 64 * 1024  # bytes of waiting events that leave in one write
 
 
@@ -80,11 +81,12 @@ async def encoded_stream(consumer: Consumer, *, heartbeat: float | None) -> Asyn
     pulse = None if heartbeat is None else _Pulse(consumer, heartbeat)
     loop = asyncio.get_running_loop()
     sent = False
-    take = consumer.take
+    take_some = consumer.take_some
     try:
         while True:
-            while (message := take()) is not None:
-                yield message.to_sse()
+            while messages := take_some(_BATCH):
+                for message in messages:
+                    yield message.to_sse()
                 sent = True
             if consumer.ended:
                 return

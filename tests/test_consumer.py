@@ -41,6 +41,21 @@ def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
     assert (consumer.dropped, consumer.delivered) == (5, 4)
 
 
+def test_taking_some_is_taking_one_after_the_other() -> None:
+    consumer = Consumer("c", 3)
+    assert consumer.take_some(2) == []
+    for number in range(5):
+        consumer.push(numbered(number))
+    assert [message.data for message in consumer.take_some(2)] == [Gap("overflow", 2), 2]
+    assert [message.data for message in consumer.take_some(9)] == [3, 4]
+    assert consumer.delivered == 3
+    consumer.push(numbered(5))
+    consumer.end(RealtimeError("refused"))
+    assert [message.data for message in consumer.take_some(9)] == [5]
+    with pytest.raises(RealtimeError):
+        consumer.take_some(9)
+
+
 def test_overflow_without_gaps() -> None:
     consumer = Consumer("c", 2, gaps=False)
     for number in range(4):
