@@ -4,6 +4,9 @@ uvicorn, for one, waits for open responses on SIGTERM, and runs the application'
 stream that ends there ends too late. So a signal handler is put before the server's own: it ends the streams and then
 calls the one it found. It is put in place when the first stream begins, by the main thread, as Python demands: where
 streams are served by other threads, the main thread is asked to do it. Nothing of the server is changed.
+
+A signal may come before that is done, and a server may exit without one. Python then waits for the threads of pools,
+and those that serve streams would never end: so streams end at the exit of the interpreter, too.
 """
 
 from __future__ import annotations
@@ -56,6 +59,7 @@ def end_streams_on_signals(stoppable: _Stoppable) -> bool:
         Whether it is arranged, or will be as soon as the main thread runs. Otherwise (an interpreter other than
         CPython) the host calls `begin_shutdown()` itself.
     """
+    _end_at_exit(stoppable)
     if all(_is_arranged(stoppable, signum) for signum in _SIGNALS):
         return True
     try:
@@ -64,6 +68,28 @@ def end_streams_on_signals(stoppable: _Stoppable) -> bool:
         # Not the main thread. (Asking `threading` would not tell: under gevent greenlets claim to be threads.)
         return _ask_main_thread(functools.partial(_arrange, stoppable))
     return True
+
+
+_at_exit: weakref.WeakSet[_Stoppable] = weakref.WeakSet()
+
+
+def _end_at_exit(stoppable: _Stoppable) -> None:
+    if stoppable in _at_exit:
+        return
+    _at_exit.add(stoppable)
+    # What `atexit` holds runs only after the threads. This runs before; it is where `concurrent.futures` hooks in, too.
+    register: Callable[..., None] | None = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        try:
+            register(_end, weakref.ref(stoppable))
+        except RuntimeError:  # the exit has begun
+            stoppable.begin_shutdown()
+
+
+def _end(reference: weakref.ref[_Stoppable]) -> None:
+    stoppable = reference()
+    if stoppable is not None:
+        stoppable.begin_shutdown()
 
 
 def _is_arranged(stoppable: _Stoppable, signum: signal.Signals) -> bool:
