@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.devserver import DevServer
-from talk import fresh
+from talk import Pipeline, fresh
 
 # Times vary with the machine, and a failure is printed with what reproduces it.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -38,3 +38,8 @@ async def realtime(server: DevServer) -> AsyncIterator[Realtime]:
 def channel() -> str:
     """A channel of its own for each test."""
     return fresh()
+
+
+@pytest.fixture
+def pipeline() -> Pipeline:
+    return Pipeline(run_id=fresh("run").replace(":", "-"))

@@ -1,4 +1,4 @@
-"""Waiting on things with a deadline, and names that no other test uses."""
+"""Waiting on things with a deadline, names that no other test uses, and the channel that most tests talk on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,25 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from inngest_realtime_core import Gap, Message
+from pydantic import BaseModel
+
+from inngest_realtime_core import Channel, Gap, Message, topic
 
 DEADLINE = 5.0  # seconds for anything to happen
 
 T = TypeVar("T")
+
+
+class Status(BaseModel):
+    message: str
+    step: str | None = None
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Status)
+    tokens = topic(str)
+    lifecycle = topic(Any, name="$run")
 
 
 def fresh(name: str = "channel") -> str:

@@ -7,36 +7,16 @@ import gc
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from inngest_realtime_core import (
-    Channel,
     Gap,
     Message,
     Realtime,
     Subscription,
     SubscriptionClosedError,
-    topic,
 )
 from inngest_realtime_core.devserver import DevServer
-from talk import eventually, fresh, receive, soon
-
-
-class Status(BaseModel):
-    message: str
-    step: str | None = None
-
-
-class Pipeline(Channel, name="pipeline:{run_id}"):
-    run_id: str
-    status = topic(Status)
-    tokens = topic(str)
-    lifecycle = topic(Any, name="$run")
-
-
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return Pipeline(run_id=fresh("run").replace(":", "-"))
+from talk import eventually, receive, soon
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

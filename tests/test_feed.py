@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from inngest_realtime_core import (
-    Channel,
     FrameTooLargeError,
     Gap,
     MessageValidationError,
     Realtime,
-    topic,
 )
 from inngest_realtime_core.devserver import DevServer
-from talk import eventually, fresh, read_until, receive, soon
-
-
-class Status(BaseModel):
-    message: str
-    step: str | None = None
-
-
-class Pipeline(Channel, name="pipeline:{run_id}"):
-    run_id: str
-    status = topic(Status)
-    tokens = topic(str)
-    lifecycle = topic(Any, name="$run")
-
-
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return Pipeline(run_id=fresh("run").replace(":", "-"))
-
+from talk import Pipeline, Status, eventually, read_until, receive, soon
 
 # -- validation --------------------------------------------------------------------------------------------------------
 
