@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from .firehose import Firehose
 from .report import Figure, at_least, only
-from .site import PATH, SITES
+from .site import APPLICATIONS, PATH
 
 __all__ = ["run"]
 
@@ -63,10 +63,10 @@ class _Browsers:
 
 
 def run() -> list[Figure]:
-    costs: dict[str, list[float]] = {name: [] for name in SITES}
+    costs: dict[str, list[float]] = {name: [] for name in APPLICATIONS}
     with Firehose(MESSAGES) as inngest:
         for _ in range(2):
-            for name, make in SITES.items():
+            for name, make in APPLICATIONS.items():
                 costs[name] += asyncio.run(_measure(make(inngest.url), inngest))
     cost = {name: statistics.median(values) for name, values in costs.items()}
     return [

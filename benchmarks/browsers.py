@@ -10,7 +10,8 @@ from typing import Final
 
 __all__ = ["Browsers"]
 
-_DEADLINE: Final = 60.0  # seconds
+_DEADLINE: Final = 20.0  # seconds
+_QUIET: Final = 0.5  # seconds
 _READ: Final = 256 * 1024  # bytes
 
 
@@ -50,6 +51,12 @@ class Browsers:
         """Read until all clients together have received so many events more."""
         wanted = self.events + events
         self._read_until(lambda: self.events >= wanted, None)
+
+    def settle(self) -> None:
+        """Read until nothing comes any more."""
+        while ready := self._poll.poll(_QUIET):
+            for number, _ in ready:
+                self._sockets[number].recv_into(self._buffer)
 
     def _read_until(self, done: Callable[[], bool], each: Callable[[int, bytes], None] | None) -> None:
         deadline = time.monotonic() + _DEADLINE

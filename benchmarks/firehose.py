@@ -1,7 +1,8 @@
 """A WebSocket server that is never the bottleneck: it sends frames made beforehand, in large writes, when told to.
 
 It answers `POST .../token` with a token that says nothing, and `GET .../connect` with a 101 and a pong for each ping.
-A third kind of connection commands it: `FIRE <first> <count>` on a line sends these messages to every open WebSocket.
+A third kind of connection commands it: `FIRE <first> <count>` on a line sends these messages to every open WebSocket,
+`PACE <count> <rate>` so many of them, one after the other at a steady rate.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -76,6 +78,10 @@ class Firehose:
         """Let it send messages to every open WebSocket; returns at once."""
         self._control.sendall(b"FIRE %d %d\n" % (first, count))
 
+    def pace(self, count: int, rate: float) -> None:
+        """Let it send messages at a steady rate, in messages a second; returns at once."""
+        self._control.sendall(b"PACE %d %f\n" % (count, rate))
+
     def stop(self) -> None:
         self._control.close()
         self._process.terminate()
@@ -124,6 +130,7 @@ class _Peer:
 
 class _Server:
     def __init__(self, count: int) -> None:
+        self.count = count
         self._frames = _Frames(count)
         self._peers: list[_Peer] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -138,10 +145,13 @@ class _Server:
     def _handle(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
             first = reader.readline()
-            if first.startswith(b"FIRE"):
-                while first:
-                    self._fire(*map(int, first.split()[1:]))
-                    first = reader.readline()
+            while first.startswith((b"FIRE", b"PACE")):
+                command, *numbers = first.split()
+                if command == b"FIRE":
+                    self._fire(*map(int, numbers))
+                else:
+                    self._pace(int(numbers[0]), float(numbers[1]))
+                first = reader.readline()
             while first:
                 headers: dict[bytes, bytes] = {}
                 while line := reader.readline().strip():
@@ -168,6 +178,16 @@ class _Server:
         for piece in self._frames.slices(first, count):
             for peer in list(self._peers):
                 peer.send(piece)
+
+    def _pace(self, count: int, rate: float) -> None:
+        started, sent = time.perf_counter(), 0
+        while sent < count:
+            # Those that have become due leave together: no clock wakes anybody thousands of times a second exactly.
+            due = min(int((time.perf_counter() - started) * rate) + 1, count)
+            for number in range(sent, due):
+                self._fire(number % self.count, 1)
+            sent = due
+            time.sleep(max(started + sent / rate - time.perf_counter(), 0))
 
     @staticmethod
     def _answer(head: bytes, read: Callable[[int], bytes], peer: _Peer) -> bool:

@@ -1,9 +1,10 @@
 """The applications that are compared: each serves one channel as server-sent events, on one uvicorn worker.
 
-`python -m benchmarks.site <ours|starlette|sse-starlette> <Inngest's URL>` prints the port that it listens on.
+`python -m benchmarks.site <ours|starlette|sse-starlette|server> <Inngest's URL>` prints the port that it listens on.
 
-The two others receive through a bare `websockets` client, read each message once, and put the event that they made of
-it into an `asyncio.Queue` for each browser: what one would write by hand.
+The others receive through a bare `websockets` client and read each message once. Two put the event that they made of it
+into an `asyncio.Queue` for each browser: what one would write by hand. `server` is no application at all: the receiver
+itself calls each browser's `send`, so that what is left is the cost of the server, which nobody can go below.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.asyncio.client import connect
 
 from inngest_realtime_core import Channel, Realtime, topic
@@ -69,8 +71,11 @@ class _Relay:
                 # With an id, as our own events have one.
                 number = message["created_at"]
                 event: Any = f"id: {number}\ndata: {text}\n\n".encode() if self._ready_made else (number, text)
-                for queue in self.queues:
-                    queue.put_nowait(event)
+                await self.deliver(event)
+
+    async def deliver(self, event: Any) -> None:
+        for queue in self.queues:
+            queue.put_nowait(event)
 
 
 def by_starlette(inngest: str) -> Starlette:
@@ -114,7 +119,38 @@ def by_sse_starlette(inngest: str) -> Starlette:
     return Starlette(routes=[Route(PATH, stream)], lifespan=relay.lifespan)
 
 
-SITES = {"ours": ours, "starlette": by_starlette, "sse-starlette": by_sse_starlette}
+class _Direct(_Relay):
+    """No fan-out but a loop: every event is sent by the task that received it, and no other is woken."""
+
+    def __init__(self, inngest: str) -> None:
+        super().__init__(inngest, ready_made=True)
+        self._sends: set[Send] = set()
+
+    async def deliver(self, event: Any) -> None:
+        for send in self._sends:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+
+    async def stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b": open\n\n", "more_body": True})
+        self._sends.add(send)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._sends.discard(send)
+
+
+def by_the_server(inngest: str) -> Starlette:
+    """The application that leaves everything to the server."""
+    direct = _Direct(inngest)
+
+    async def stream(request: Request) -> ASGIApp:
+        return direct.stream
+
+    return Starlette(routes=[Route(PATH, stream)], lifespan=direct.lifespan)
+
+
+APPLICATIONS = {"ours": ours, "starlette": by_starlette, "sse-starlette": by_sse_starlette}
+SITES = {**APPLICATIONS, "server": by_the_server}
 
 
 def main(name: str, inngest: str) -> None:
