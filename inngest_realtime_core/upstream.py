@@ -22,28 +22,16 @@ from .errors import AuthenticationError, FrameTooLargeError, InngestError, Realt
 from .pace import Pace
 from .protocol import MAX_SERVER_FRAME
 from .roster import Join, Member, Roster, State
-from .switchover import Switchover
+from .succession import Succession
 from .tasks import INSISTENCE
 
 __all__ = ["Upstream"]
 
 logger = logging.getLogger("inngest_realtime.upstream")
 
-_OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for what is still on its way
-_PATIENCE: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
-_ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
 _IMPATIENCE: Final = 1.0  # seconds between two attempts at most while somebody waits to join
 _SUCCESSION_CAP: Final = 2.0  # seconds between two attempts to find a successor, which has to be found before the end
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
-
-
-class _Retiring:
-    __slots__ = ("connection", "since", "switchover")
-
-    def __init__(self, connection: Connection, switchover: Switchover) -> None:
-        self.connection = connection
-        self.switchover = switchover
-        self.since = time.monotonic()
 
 
 class Upstream:
@@ -75,12 +63,11 @@ class Upstream:
         self._circuit = circuit
         self._on_reconnect = on_reconnect
         self._connection: Connection | None = None
-        self._retiring: _Retiring | None = None
-        self._echo_until: float | None = None
-        self._echo: Switchover | None = None
+        self._retiring: Succession | None = None
+        self._echo: Succession | None = None  # the last one, as long as its successor may repeat something
         self._wake = asyncio.Event()
         self._backoff = Backoff()
-        self._succession: Backoff | None = None
+        self._succession_backoff: Backoff | None = None
         self._refusals = 0
         self._stopping = False
         self._ending = False
@@ -93,7 +80,7 @@ class Upstream:
     @property
     def sockets(self) -> int:
         """Open WebSockets: one, or two while one replaces the other."""
-        connections = (self._connection, self._retiring.connection if self._retiring else None)
+        connections = (self._connection, self._retiring.old if self._retiring else None)
         return sum(1 for connection in connections if connection is not None and not connection.lost)
 
     @property
@@ -197,9 +184,9 @@ class Upstream:
             logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
             await lost.close()
             self._roster.lose()
-            self._succession = None
+            self._succession_backoff = None
             self._set_state("reconnecting")
-        self._echo = self._echo_until = None
+        self._echo = None
         self._roster.clear()
         reconnecting = self.state == "reconnecting"
         if reconnecting:
@@ -272,7 +259,7 @@ class Upstream:
     async def _subscribe(self, connection: Connection) -> None:
         for batch in frame_batches(self._roster.wanted())[:1]:
             if self._retiring is not None:
-                self._retiring.switchover.adopt(batch)
+                self._retiring.adopt(batch)
             try:
                 await self._dialer.add(connection, batch)
             except UnreachableError as error:
@@ -310,29 +297,17 @@ class Upstream:
 
     async def _succeed(self, old: Connection) -> None:
         """Open a successor while the old connection still delivers, and let both deliver for a while."""
-        backoff = self._succession = self._succession or Backoff(cap=_SUCCESSION_CAP)
+        backoff = self._succession_backoff = self._succession_backoff or Backoff(cap=_SUCCESSION_CAP)
         await self._circuit.wait()
         if old.lost:
             return
-        # It watches the old connection from before the new one exists: what both bring is then known.
-        switchover = Switchover(old.decoder.open_streams.values())
-        echo, before = self._echo, old.deliver
+        succession = Succession(old, self._route, self._echo)
         held: list[Envelope] = []
-
-        def from_old(envelope: Envelope) -> None:
-            # The old one may itself still repeat what its own predecessor delivered.
-            for fresh in (envelope,) if echo is None else echo.new(envelope):
-                self._route_all(switchover.old(fresh))
-
-        def from_new(envelope: Envelope) -> None:
-            self._route_all(switchover.new(envelope))
-
-        old.deliver = from_old
         covered = self._roster.covered
         try:
             new = await self._establish(held.append)
         except InngestError as error:
-            old.deliver = before
+            succession.give_up()
             self._count_failure(error)
             logger.warning("No successor for a connection that Inngest is about to close: %s", error)
             if isinstance(error, AuthenticationError) and self._is_meant(error):
@@ -341,11 +316,10 @@ class Upstream:
             else:
                 await self._pause(backoff.next_delay(), until=lambda: old.lost)
             return
-        self._succession = None
+        self._succession_backoff = None
         # Who joined just now is on the new connection alone.
-        switchover.adopt(self._roster.covered - covered)
-        self._retiring = _Retiring(old, switchover)
-        self._connection = new
+        succession.begin(self._roster.covered - covered)
+        self._retiring, self._connection = succession, new
         try:
             # Only an answer of the old connection from now on proves that the two have overlapped.
             await old.confirm()
@@ -353,47 +327,38 @@ class Upstream:
             await self._until_lost(old)
             self._tell_gap(self._roster.of({channel for channel, _ in covered}))
         for envelope in held:
-            from_new(envelope)
-        new.deliver = from_new
+            succession.take_new(envelope)
+        new.deliver = succession.take_new
         self._roster.resolve()
         logger.info("Switching over to a new connection to Inngest.")
 
     async def _tend(self) -> float | None:
         """See to what is due; returns the seconds until something is due again, or None."""
-        retiring = self._retiring
-        now = time.monotonic()
-        if retiring is not None:
-            age = now - retiring.since
-            if retiring.connection.lost or (age >= _OVERLAP and retiring.switchover.settled):
-                await self._retire_now()
-            elif age >= _PATIENCE:
-                self._route_all(retiring.switchover.expire())
-                return _OVERLAP
-            else:
-                return _OVERLAP / 4
-        if self._echo_until is None:
+        if self._retiring is not None:
+            if not self._retiring.over:
+                return self._retiring.tend()
+            await self._retire_now()
+        if self._echo is None:
             return None
-        if now < self._echo_until:
-            return self._echo_until - now
-        self._echo = self._echo_until = None
+        if (remaining := self._echo.echo) > 0:
+            return remaining
+        self._echo = None
         if self._connection is not None:
             self._connection.deliver = self._route
         return None
 
     async def _retire_now(self) -> None:
-        """Leave the old connection of a switch-over, if there is one."""
+        """Leave the old connection of a succession, if there is one."""
         retiring, self._retiring = self._retiring, None
         if retiring is None:
             return
-        retiring.connection.deliver = _ignore
-        for start in retiring.switchover.interrupted:
+        for start in retiring.interrupted:
             member = self._roster.members.get(start.channel)
             if member is not None and start.stream_id is not None:
                 member.interrupted(start.stream_id)
                 member.gap("reconnect")
-        self._route_all(retiring.switchover.finish())
-        self._echo, self._echo_until = retiring.switchover, time.monotonic() + _ECHO
-        await retiring.connection.close()
+        self._echo = retiring
+        await retiring.finish()
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -407,10 +372,6 @@ class Upstream:
                 logger.exception("A message of channel %r could not be delivered.", envelope.channel)
         else:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
-
-    def _route_all(self, envelopes: Iterable[Envelope]) -> None:
-        for envelope in envelopes:
-            self._route(envelope)
 
     def _oversized(self, size: int, envelope: Envelope | None) -> None:
         channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
@@ -469,7 +430,7 @@ class Upstream:
         connection, self._connection = self._connection, None
         try:
             if retiring is not None:
-                await retiring.connection.close()
+                await retiring.old.close()
         finally:
             if connection is not None:
                 await connection.close()
@@ -493,7 +454,3 @@ def _failing() -> UnreachableError:
         "Try again later, and see the log for what failed.",
         url="",
     )
-
-
-def _ignore(envelope: Envelope) -> None:
-    """Take no notice of what an abandoned connection still brings."""

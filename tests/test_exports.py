@@ -87,7 +87,7 @@ def test_nothing_is_imported_from_a_floor_above() -> None:
         {"channels", "templates", "topics", "messages", "envelope", "datastream", "settings", "payload"},
         {"http", "signing", "answers", "claims", "tokens", "chunks", "publishing"},
         {"protocol", "switchover", "entries"},
-        {"backoff", "pace", "connection", "dialer", "roster", "upstream"},
+        {"backoff", "pace", "connection", "dialer", "roster", "succession", "upstream"},
         {"consumer", "replay", "redis_replay", "feed", "minting", "hub"},
         {"sse", "readers", "subscription"},
         {"threads", "blocking", "blocking_subscription", "shutdown", "stats", "realtime", "functions"},
