@@ -43,13 +43,13 @@ class Backoff:
 
 
 class Circuit:
-    """Lets one attempt at a time through while Inngest fails, however many connections want to reconnect.
+    """Lets one attempt a second through while Inngest fails, however many connections want to reconnect.
 
     Args:
         threshold: Failures in a row that open the circuit.
     """
 
-    _SPACING: Final = 1.0  # seconds between two attempts while the circuit is open
+    _SPACING: Final = (1.0, 1.5)  # seconds between two attempts while the circuit is open
 
     def __init__(self, *, threshold: int = 5) -> None:
         self._threshold = threshold
@@ -71,7 +71,7 @@ class Circuit:
             async with self._gate:
                 if not self.open:
                     return
-                await asyncio.sleep(random.uniform(0.5, 1.0) * self._SPACING)
+                await asyncio.sleep(random.uniform(*self._SPACING))
                 return
 
     def succeeded(self) -> None:

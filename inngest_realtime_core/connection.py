@@ -126,6 +126,7 @@ class Connection:
     Attributes:
         deliver: Called with each message, in order; may be replaced at any time.
         closing: The server has said that it will shut down.
+        handled: Frames that have been dealt with.
         lost: The connection has ended, and all that it brought has been delivered.
     """
 
@@ -140,6 +141,7 @@ class Connection:
     ) -> None:
         self.deliver = deliver
         self.closing = False
+        self.handled = 0
         self.lost = False
         self.lost_reason = "the connection was closed"
         self.decoder = Decoder()
@@ -269,6 +271,11 @@ class Connection:
     def _gone(self) -> UnreachableError:
         return UnreachableError(f"The connection to Inngest has ended: {self.lost_reason}.", url="")
 
+    @property
+    def accepted(self) -> int:
+        """Frames that have been received, also those that still wait to be dealt with."""
+        return self.handled + len(self._inbox)
+
     def accept(self, frame: bytes | bytearray) -> None:
         """Take a text frame from the socket."""
         self._inbox.append(frame)
@@ -311,6 +318,7 @@ class Connection:
                 logger.exception("A message of channel %r could not be delivered.", envelope.channel[:200])
             if pace.behind:
                 break
+        self.handled += waiting - len(inbox)
         pace.earn(waiting - len(inbox))
         if inbox:
             self._loop.call_soon(self._drain)

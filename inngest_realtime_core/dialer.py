@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from .connection import Connection, Liveness
 from .entries import MAX_URL_TOKEN, Entry, frame_batches, split_for_url, unsubscribe_frames
 from .envelope import Envelope
-from .errors import InngestError, UnreachableError
+from .errors import InngestError, RealtimeError, TopicError, UnreachableError
 from .pace import Pace
 from .protocol import MAX_CLIENT_FRAME, subscribe_frame
 
-__all__ = ["Dialer", "Mint", "Minted"]
+__all__ = ["Dialer", "Mint", "Minted", "Ticket"]
 
 logger = logging.getLogger("inngest_realtime.upstream")
 
 _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
 _TOO_LONG: Final = frozenset({400, 413, 414, 431, 494})  # what is answered to a URL that is found too long
 _CUT_OFF: Final = 3  # connects with a long URL that got no answer, before a shorter one is tried
+_WRONG: Final = frozenset({400, 403, 404, 413, 422})  # what may be answered because of one topic among many
+_SIFTINGS: Final = 40  # token requests at most to find the topics that others are refused for
 
 
 class Minted(Protocol):
@@ -32,6 +35,21 @@ class Minted(Protocol):
 
 
 Mint = Callable[[Sequence[Entry]], Awaitable[Minted]]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A token for those of some topics that Inngest makes one for.
+
+    Attributes:
+        minted: The token.
+        entries: The topics that it is for.
+        refused: Those that it is not for, and why.
+    """
+
+    minted: Minted
+    entries: Sequence[Entry]
+    refused: dict[Entry, InngestError]
 
 
 class Dialer:
@@ -60,15 +78,19 @@ class Dialer:
         *,
         on_change: Callable[[], None],
         on_oversized: Callable[[int, Envelope | None], None],
-    ) -> Connection:
-        """Open a connection that is proved to be subscribed to all of `entries`.
+    ) -> tuple[Connection, dict[Entry, RealtimeError]]:
+        """Open a connection that is proved to be subscribed to all of `entries` but those that are refused.
+
+        Returns:
+            The connection, and why it lacks some of them.
 
         Raises:
             InngestError: It can't be had.
         """
         while True:
             first, rest = split_for_url(entries, self._url_limit)
-            minted = await self._mint(first)
+            ticket = await self.ask(first)
+            minted, refused = ticket.minted, dict[Entry, RealtimeError](ticket.refused)
             connection = Connection(
                 deliver, on_change=on_change, on_oversized=on_oversized, liveness=self._liveness, pace=self._pace
             )
@@ -76,7 +98,7 @@ class Dialer:
                 await connection.open(self.websocket_url, minted.token)
                 await connection.confirm()
                 for batch in frame_batches(rest):
-                    await self.add(connection, batch)
+                    refused.update(await self._add_each(connection, batch))
             except BaseException as error:
                 await connection.close()
                 if isinstance(error, InngestError) and self._is_too_long(error, minted.token):
@@ -86,7 +108,17 @@ class Dialer:
                 raise
             self._env_id = minted.env_id
             self._cut_off = 0
-            return connection
+            return connection, refused
+
+    async def _add_each(self, connection: Connection, batch: Sequence[Entry]) -> dict[Entry, RealtimeError]:
+        try:
+            return await self.add(connection, await self.ask(batch))
+        except UnreachableError:
+            raise
+        except RealtimeError as error:
+            if len(batch) > 1:
+                raise
+            return {batch[0]: error}
 
     def _is_too_long(self, error: InngestError, token: str) -> bool:
         if len(token) <= _MODEST_URL_TOKEN or self._url_limit == _MODEST_URL_TOKEN:
@@ -97,22 +129,71 @@ class Dialer:
         self._cut_off += isinstance(error, UnreachableError)
         return self._cut_off >= _CUT_OFF
 
-    async def add(self, connection: Connection, batch: Sequence[Entry]) -> None:
+    async def ask(self, entries: Sequence[Entry]) -> Ticket:
+        """Have a token made for topics. One that Inngest makes none for does not cost the others theirs.
+
+        Raises:
+            InngestError: There is none for any of them, or it can't be found out for which.
+        """
+        try:
+            return Ticket(await self._mint(entries), entries, {})
+        except InngestError as error:
+            if error.status not in _WRONG or len(entries) == 1:
+                raise
+            refusal = error
+        good, refused = await self._sift(entries, refusal)
+        if not good:
+            raise refusal
+        logger.warning("Inngest makes no token for %d of %d topics: %s", len(refused), len(entries), refusal)
+        return Ticket(await self._mint(good), good, refused)
+
+    async def _sift(
+        self, entries: Sequence[Entry], refusal: InngestError
+    ) -> tuple[list[Entry], dict[Entry, InngestError]]:
+        good: list[Entry] = []
+        refused: dict[Entry, InngestError] = {}
+        suspects = _halves(entries)
+        for _ in range(_SIFTINGS):
+            if not suspects:
+                return good, refused
+            some = suspects.pop()
+            try:
+                await self._mint(some)
+            except InngestError as error:
+                if error.status not in _WRONG:
+                    raise
+                if len(some) == 1:
+                    refused[some[0]] = error
+                else:
+                    suspects += _halves(some)
+            else:
+                good += some
+        if suspects:
+            raise refusal
+        return good, refused
+
+    async def add(self, connection: Connection, ticket: Ticket) -> dict[Entry, RealtimeError]:
         """Add topics to a connection; returns when they are proved to be delivered.
+
+        Returns:
+            Why some of them are not.
 
         Raises:
             InngestError: It can't be had.
+            TopicError: The name of the only topic is too long.
         """
-        minted = await self._mint(batch)
-        frame = subscribe_frame(minted.token)
-        if len(frame) > MAX_CLIENT_FRAME and len(batch) > 1:
-            middle = len(batch) // 2
-            await self.add(connection, batch[:middle])
-            await self.add(connection, batch[middle:])
-            return
-        self._env_id = minted.env_id
+        frame = subscribe_frame(ticket.minted.token)
+        if len(frame) > MAX_CLIENT_FRAME:
+            if len(ticket.entries) == 1:
+                raise _too_long(ticket.entries[0])
+            refused = dict[Entry, RealtimeError](ticket.refused)
+            for half in _halves(ticket.entries):
+                refused.update(await self._add_each(connection, half))
+            return refused
+        self._env_id = ticket.minted.env_id
         await connection.send(frame)
         await connection.confirm()
+        return dict(ticket.refused)
 
     async def remove(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Take topics off a connection; returns when that is proved.
@@ -123,3 +204,18 @@ class Dialer:
         for frame in unsubscribe_frames(entries, env_id=self._env_id):
             await connection.send(frame)
         await connection.confirm()
+
+
+def _halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    middle = len(entries) // 2
+    return [entries[:middle], entries[middle:]]
+
+
+def _too_long(entry: Entry) -> TopicError:
+    channel, topic = entry
+    return TopicError(
+        f"The names of channel {channel[:40]!r} and topic {topic[:40]!r} are too long together ({len(channel)} and "
+        f"{len(topic)} characters) to be added to an open connection: Inngest takes frames of {MAX_CLIENT_FRAME} "
+        "bytes. Use shorter names.",
+        topic=topic,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -106,7 +107,8 @@ class Hub:
 
     @property
     def sockets(self) -> int:
-        return sum(upstream.sockets for upstreams in self._upstreams.values() for upstream in upstreams)
+        # Copies, since this is asked from other threads as well.
+        return sum(upstream.sockets for upstreams in list(self._upstreams.values()) for upstream in list(upstreams))
 
     # -- feeds ----------------------------------------------------------------------------------------------------
 
@@ -135,8 +137,12 @@ class Hub:
             if missing:
                 feed.topics.update(dict.fromkeys(missing))
                 await feed.upstream.join(feed, missing)
+                feed.topics.update(dict.fromkeys(missing))
                 feed.confirm(missing)
         except BaseException:
+            # What was refused would be asked for again at every reconnect, and might be refused with all the rest.
+            for topic in set(topics) - feed.confirmed:
+                feed.topics.pop(topic, None)
             if not feed.confirmed:
                 # A linger would keep what never worked.
                 feed.let_go()
@@ -176,12 +182,11 @@ class Hub:
     def _place(self, channel: str, source: Source, topics: Sequence[str]) -> Upstream:
         """Find a socket with room, or make one."""
         upstreams = self._upstreams.setdefault(source, [])
-        upstreams[:] = [upstream for upstream in upstreams if upstream.alive]
         alone = not self.options.multiplex or source.key is not None
         alone = alone or token_size([(channel, topic) for topic in topics]) > _SOLITARY
         if not alone:
             for upstream in upstreams:
-                if upstream.members < _CHANNELS_PER_SOCKET and not upstream.solitary:
+                if upstream.alive and upstream.members < _CHANNELS_PER_SOCKET and not upstream.solitary:
                     return upstream
         settings = self._settings_for(source)
         upstream = Upstream(
@@ -190,11 +195,20 @@ class Hub:
             circuit=self._circuits.setdefault(source.api_base_url, Circuit()),
             liveness=self.options.liveness,
             on_reconnect=self._count_reconnect,
+            on_end=functools.partial(self._upstream_ended, source),
             solitary=alone,
             pace=self.pace,
         )
         upstreams.append(upstream)
         return upstream
+
+    def _upstream_ended(self, source: Source, upstream: Upstream) -> None:
+        upstreams = self._upstreams.get(source, [])
+        if upstream in upstreams:
+            upstreams.remove(upstream)
+        if not upstreams:
+            # With it goes a key that was minted elsewhere.
+            self._upstreams.pop(source, None)
 
     def _count_reconnect(self) -> None:
         self.counters.reconnects += 1

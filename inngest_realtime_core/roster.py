@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, Protocol
 
 from .entries import Entry
@@ -22,7 +22,15 @@ class Member(Protocol):
     @property
     def channel(self) -> str: ...
     @property
-    def topics(self) -> Iterable[str]: ...
+    def topics(self) -> Iterable[str]:
+        """What it asks for."""
+        ...
+
+    @property
+    def confirmed(self) -> Collection[str]:
+        """What it was proved to get, at some time."""
+        ...
+
     def receive(self, envelope: Envelope) -> None:
         """Take a message of the channel."""
 
@@ -178,10 +186,15 @@ class Roster:
 
     # -- connections ----------------------------------------------------------------------------------------------
 
-    def cover(self, entries: Iterable[Entry]) -> None:
+    def renew(self, entries: Iterable[Entry]) -> None:
         """Take note of what a new connection is proved to deliver, in place of what the last one did."""
-        self.covered = set(entries)
-        for entry in self.covered:
+        self.covered = set()
+        self.cover(entries)
+
+    def cover(self, entries: Iterable[Entry]) -> None:
+        """Take note of more that the present connection is proved to deliver."""
+        for entry in entries:
+            self.covered.add(entry)
             if entry[0] not in self.members:
                 # It left while it was being subscribed.
                 self.leaving[entry] = None

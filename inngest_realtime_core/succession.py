@@ -36,6 +36,7 @@ class Succession:
         self._before = before
         self._switchover = Switchover(old.decoder.open_streams.values())
         self._deliver_before = old.deliver
+        self._overlap_from: int | None = None
         self._since = time.monotonic()
         old.deliver = self._take_old
 
@@ -47,6 +48,10 @@ class Succession:
         """There is a successor, which has some topics to itself: the overlap begins."""
         self.adopt(newcomers)
         self._since = time.monotonic()
+
+    def overlapped(self) -> None:
+        """The old connection has answered since the successor delivers: what it received so far is to be awaited."""
+        self._overlap_from = self.old.accepted
 
     def adopt(self, newcomers: Iterable[Entry]) -> None:
         """Let the successor lead at once for topics that the old connection never had."""
@@ -68,11 +73,18 @@ class Succession:
     @property
     def over(self) -> bool:
         """Whether the old connection can be left."""
-        return self.old.lost or (time.monotonic() - self._since >= _OVERLAP and self._switchover.settled)
+        if self.old.lost:
+            return True
+        return self._drained and time.monotonic() - self._since >= _OVERLAP and self._switchover.settled
+
+    @property
+    def _drained(self) -> bool:
+        # A slow reader may leave messages waiting that only the old connection had.
+        return self._overlap_from is not None and self.old.handled >= self._overlap_from
 
     def tend(self) -> float:
         """Give up on twins that have not come for long; returns the seconds until the next look is due."""
-        if time.monotonic() - self._since < _PATIENCE:
+        if not self._drained or time.monotonic() - self._since < _PATIENCE:
             return _OVERLAP / 4
         self._route_all(self._switchover.expire())
         return _OVERLAP

@@ -49,9 +49,12 @@ class Switchover:
         return topic
 
     def adopt(self, topics: Iterable[tuple[str, str]]) -> None:
-        """Let the new connection lead at once for (channel, topic) pairs that the old one never had."""
+        """Let the new connection lead at once for (channel, topic) pairs that the old one never had.
+
+        What is known of them from before they were left and taken again does not count any more.
+        """
         for key in topics:
-            topic = self._topics.setdefault(key, _Topic())
+            topic = self._topics[key] = _Topic()
             topic.switched = True
 
     @property

@@ -15,15 +15,15 @@ from typing import Final
 
 from .backoff import Backoff, Circuit
 from .connection import Connection, Liveness
-from .dialer import Dialer, Mint
-from .entries import frame_batches
+from .dialer import Dialer, Mint, Ticket
+from .entries import Entry, frame_batches
 from .envelope import Envelope
 from .errors import AuthenticationError, FrameTooLargeError, InngestError, RealtimeError, UnreachableError
 from .pace import Pace
 from .protocol import MAX_SERVER_FRAME
 from .roster import Join, Member, Roster, State
 from .succession import Succession
-from .tasks import INSISTENCE
+from .tasks import INSISTENCE, end_tasks
 
 __all__ = ["Upstream"]
 
@@ -42,6 +42,7 @@ class Upstream:
         mint: Makes a token for some (channel, topic) pairs.
         circuit: Shared with the other upstreams of the process.
         on_reconnect: Called after each unexpected loss that was made good.
+        on_end: Called when it has ended, for whatever reason.
         solitary: It is meant for one channel alone.
         pace: How far the readers of the channels may hold it up.
     """
@@ -54,6 +55,7 @@ class Upstream:
         circuit: Circuit,
         liveness: Liveness,
         on_reconnect: Callable[[], None],
+        on_end: Callable[[Upstream], None],
         solitary: bool = False,
         pace: Pace | None = None,
     ) -> None:
@@ -62,12 +64,16 @@ class Upstream:
         self._roster = Roster()
         self._circuit = circuit
         self._on_reconnect = on_reconnect
+        self._on_end = on_end
         self._connection: Connection | None = None
         self._retiring: Succession | None = None
         self._echo: Succession | None = None  # the last one, as long as its successor may repeat something
         self._wake = asyncio.Event()
         self._backoff = Backoff()
-        self._succession_backoff: Backoff | None = None
+        self._succession_backoff = Backoff(cap=_SUCCESSION_CAP)
+        self._succession_due = 0.0
+        self._asked: asyncio.Task[Ticket] | None = None  # a token for who joins
+        self._asking_for: list[Entry] = []
         self._refusals = 0
         self._stopping = False
         self._ending = False
@@ -151,6 +157,7 @@ class Upstream:
                 if failure is not None:
                     member.fail(failure)
             try:
+                await self._stop_asking()
                 await self._close_connections()
             finally:
                 self._roster.release()
@@ -160,37 +167,48 @@ class Upstream:
         self.state = "closed"
         self._roster.fail(_closed())
         self._roster.release()
+        self._on_end(self)
 
     async def _step(self) -> None:
         connection = self._connection
         if connection is None or connection.lost:
             await self._connect()
-        elif connection.closing and self._retiring is None:
-            await self._succeed(connection)
+            return
+        due = await self._tend()
+        if connection.closing and self._retiring is None:
+            # Between two attempts the old connection is served as ever.
+            due = self._succession_due - time.monotonic()
+            if due <= 0:
+                await self._succeed(connection)
+                return
+        if self._asked is None and self._roster.joining:
+            self._ask()
+        # By turns, or else many who leave would keep out who joins: the next token takes a while.
+        if self._asked is not None and self._asked.done():
+            await self._subscribe(connection, self._asked)
         elif self._roster.departing:
             await self._unsubscribe(connection)
-        elif self._roster.joining:
-            await self._subscribe(connection)
         else:
-            await self._rest(await self._tend())
+            await self._rest(due)
 
     # -- connecting -----------------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
         """Open the first connection, or one in place of a lost one."""
         lost, self._connection = self._connection, None
+        await self._stop_asking()
         await self._retire_now()
         if lost is not None:
             logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
             await lost.close()
             self._roster.lose()
-            self._succession_backoff = None
+            self._succession_due = 0.0
             self._set_state("reconnecting")
         self._echo = None
         self._roster.clear()
         reconnecting = self.state == "reconnecting"
         if reconnecting:
-            await self._pause(self._backoff.next_delay(), impatient=True)
+            await self._pause(self._backoff.next_delay())
         # Who is new is told of the trouble rather than queued behind those who wait for their turn.
         turned_away = not reconnecting and self._circuit.crowded
         if not turned_away:
@@ -247,8 +265,12 @@ class Upstream:
     async def _establish(self, deliver: Callable[[Envelope], None]) -> Connection:
         """Open a connection that is proved to be subscribed to all topics of all members."""
         entries = self._roster.entries()
-        connection = await self._dialer.dial(entries, deliver, on_change=self._wake.set, on_oversized=self._oversized)
-        self._roster.cover(entries)
+        connection, refused = await self._dialer.dial(
+            entries, deliver, on_change=self._wake.set, on_oversized=self._oversized
+        )
+        self._roster.renew(entry for entry in entries if entry not in refused)
+        for entry, error in refused.items():
+            self._refuse(entry, error)
         self._refusals = 0
         self._circuit.succeeded()
         self._backoff.opened()
@@ -256,24 +278,65 @@ class Upstream:
 
     # -- joining and leaving --------------------------------------------------------------------------------------
 
-    async def _subscribe(self, connection: Connection) -> None:
-        for batch in frame_batches(self._roster.wanted())[:1]:
+    def _ask(self) -> None:
+        """Have a token made for who joins. Meanwhile all else goes on, for it may take long."""
+        batches = frame_batches(self._roster.wanted())
+        if not batches:
+            self._roster.resolve()
+            return
+        self._asked = asyncio.get_running_loop().create_task(
+            self._dialer.ask(batches[0]), name="inngest-realtime token"
+        )
+        self._asked.add_done_callback(lambda _: self._wake.set())
+        self._asking_for = batches[0]
+
+    async def _stop_asking(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            await end_tasks([asked])
+            if not asked.cancelled():
+                # Who joins is told by the next attempt; asyncio would log it as never retrieved.
+                asked.exception()
+
+    async def _subscribe(self, connection: Connection, asked: asyncio.Task[Ticket]) -> None:
+        self._asked = None
+        batch = self._asking_for
+        try:
+            ticket = asked.result()
+            if set(self._roster.wanted()).isdisjoint(batch):
+                # They have left, or a new connection has taken them along.
+                self._roster.resolve()
+                return
             if self._retiring is not None:
-                self._retiring.adopt(batch)
-            try:
-                await self._dialer.add(connection, batch)
-            except UnreachableError as error:
-                if connection.lost or error.url == "":
-                    # The connection itself broke: they are subscribed with all others on the next one.
-                    connection.abort(connection.lost_reason)
-                    await self._until_lost(connection)
-                    return
-                self._roster.fail(error, {channel for channel, _ in batch})
-            except RealtimeError as error:
-                self._roster.fail(error, {channel for channel, _ in batch})
-            else:
-                self._roster.covered.update(batch)
+                self._retiring.adopt(ticket.entries)
+            refused = await self._dialer.add(connection, ticket)
+        except UnreachableError as error:
+            if connection.lost or error.url == "":
+                # The connection itself broke: they are subscribed with all others on the next one.
+                connection.abort(connection.lost_reason)
+                await self._until_lost(connection)
+                return
+            self._roster.fail(error, {channel for channel, _ in batch})
+        except RealtimeError as error:
+            self._roster.fail(error, {channel for channel, _ in batch})
+        else:
+            self._roster.cover(entry for entry in ticket.entries if entry not in refused)
+            for entry, error in refused.items():
+                self._refuse(entry, error)
         self._roster.resolve()
+
+    def _refuse(self, entry: Entry, error: RealtimeError) -> None:
+        """Tell that Inngest does not deliver one topic, though it does others."""
+        channel, topic = entry
+        self._roster.fail(error, {channel})
+        member = self._roster.members.get(channel)
+        if member is None or (member.confirmed and topic not in member.confirmed):
+            # Who asked for more than there was knows; who was content before still has that.
+            return
+        del self._roster.members[channel]
+        if member.confirmed:
+            _tell_state(member, "closed")
+            member.fail(error)
 
     async def _unsubscribe(self, connection: Connection) -> None:
         roster = self._roster
@@ -297,7 +360,6 @@ class Upstream:
 
     async def _succeed(self, old: Connection) -> None:
         """Open a successor while the old connection still delivers, and let both deliver for a while."""
-        backoff = self._succession_backoff = self._succession_backoff or Backoff(cap=_SUCCESSION_CAP)
         await self._circuit.wait()
         if old.lost:
             return
@@ -314,9 +376,10 @@ class Upstream:
                 # The old one delivers to its end, and then the refusal of its successor is reported.
                 old.closing = False
             else:
-                await self._pause(backoff.next_delay(), until=lambda: old.lost)
+                self._succession_due = time.monotonic() + self._succession_backoff.next_delay()
             return
-        self._succession_backoff = None
+        self._succession_backoff = Backoff(cap=_SUCCESSION_CAP)
+        self._succession_due = 0.0
         # Who joined just now is on the new connection alone.
         succession.begin(self._roster.covered - covered)
         self._retiring, self._connection = succession, new
@@ -326,6 +389,7 @@ class Upstream:
         except UnreachableError:
             await self._until_lost(old)
             self._tell_gap(self._roster.of({channel for channel, _ in covered}))
+        succession.overlapped()
         for envelope in held:
             succession.take_new(envelope)
         new.deliver = succession.take_new
@@ -397,13 +461,11 @@ class Upstream:
             for member in list(self._roster.members.values()):
                 _tell_state(member, state)
 
-    async def _pause(
-        self, seconds: float, *, until: Callable[[], bool] = lambda: False, impatient: bool = False
-    ) -> None:
+    async def _pause(self, seconds: float) -> None:
         """Wait, but not on when nobody is left to wait for, and not long when somebody waits to join."""
         began = time.monotonic()
-        while self._roster.members and not until():
-            longest = min(seconds, _IMPATIENCE) if impatient and self._roster.joining else seconds
+        while self._roster.members:
+            longest = min(seconds, _IMPATIENCE) if self._roster.joining else seconds
             remaining = began + longest - time.monotonic()
             if remaining <= 0:
                 return
