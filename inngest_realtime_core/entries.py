@@ -7,12 +7,12 @@ URL of a connection was accepted, one of 1.07 MB was not.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from .protocol import MAX_CLIENT_FRAME, unsubscribe_frame
 
-__all__ = ["MAX_URL_TOKEN", "Entry", "frame_batches", "split_for_url", "token_size", "unsubscribe_frames"]
+__all__ = ["MAX_URL_TOKEN", "Entry", "frame_batches", "split_for_url", "token_size", "unsubscribe_frames", "weight"]
 
 Entry = tuple[str, str]
 """A channel and a topic name."""
@@ -31,9 +31,14 @@ def _weight(entry: Entry) -> int:
     return (_ENTRY_OVERHEAD + len(json.dumps(channel)) + len(json.dumps(topic))) * 4 // 3 + 1
 
 
+def weight(entries: Iterable[Entry]) -> int:
+    """How many characters these topics add to a token at most, nearly."""
+    return sum(map(_weight, entries))
+
+
 def token_size(entries: Sequence[Entry]) -> int:
     """The length in characters that a token for these topics has at most, nearly."""
-    return _TOKEN_OVERHEAD + sum(map(_weight, entries))
+    return _TOKEN_OVERHEAD + weight(entries)
 
 
 def split_for_url(entries: Sequence[Entry], limit: int) -> tuple[list[Entry], list[Entry]]:

@@ -316,12 +316,17 @@ class Feed:
         elif (stream := self._streams.get(stream_id)) is not None:
             stream.feed(msgspec.json.decode(envelope.data, type=str))
 
+    def recent(self, seconds: float) -> Iterable[Envelope]:
+        return () if self._window is None else self._window.recent(seconds)
+
+    def lost(self) -> None:
+        for stream_id in list(self._streams):
+            self.interrupted(stream_id)
+        self.gap("reconnect")
+
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Tell everybody that something may have been missed."""
         self._counters.gaps += 1
-        if reason == "reconnect":
-            for stream_id in list(self._streams):
-                self.interrupted(stream_id)
         if self._window is not None:
             self._window.add_gap(reason)
         if reason == "reconnect":

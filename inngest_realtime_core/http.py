@@ -20,17 +20,23 @@ __all__ = ["CONNECT_TIMEOUT", "TIMEOUT", "HttpRequest", "HttpResponse", "send", 
 
 CONNECT_TIMEOUT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for a whole call, and for one read or write of a streamed one
+_CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _MAX_BODY = 16 * 1024 * 1024  # bytes; the largest answer of the protocol, a token for very long names, has about 2 MiB
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One request. The repr leaves out the headers, which may hold a signing key's digest, and the content."""
+    """One request. The repr leaves out the headers, which may hold a signing key's digest, and the content.
+
+    Attributes:
+        repeatable: It does no harm twice: it is sent again if the connection breaks before there is an answer.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | Iterable[bytes] | AsyncIterable[bytes] = field(repr=False)
+    repeatable: bool = False
 
     @property
     def endpoint(self) -> str:
@@ -57,30 +63,48 @@ async def send(http: httpx.AsyncClient, request: HttpRequest, *, timeout: float 
         UnreachableError: No connection, no answer in time, or the connection was cut off.
         UnexpectedResponseError: The answer is not HTTP, or over 16 MiB.
     """
-    with _failures(request, timeout):
-        with anyio.fail_after(timeout):
-            response = await http.send(_build(http, request), stream=True, auth=None, follow_redirects=False)
-            async with aclosing(response):
-                content = bytearray()
-                async for part in response.aiter_bytes():
-                    content += part
-                    _check_size(request, response, content)
-        return _read(response, content)
+    with _failures(request, timeout), anyio.fail_after(timeout):
+        try:
+            return await _exchange(http, request)
+        except _CUT_OFF:
+            # Mostly a connection that was kept, and that the server has ended since.
+            if not request.repeatable:
+                raise
+            return await _exchange(http, request)
+
+
+async def _exchange(http: httpx.AsyncClient, request: HttpRequest) -> HttpResponse:
+    response = await http.send(_build(http, request), stream=True, auth=None, follow_redirects=False)
+    async with aclosing(response):
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            _check_size(request, response, content)
+    return _read(response, content)
 
 
 def send_sync(http: httpx.Client, request: HttpRequest, *, timeout: float | None = TIMEOUT) -> HttpResponse:
     """The same as `send`, blocking. The timeout is looked at whenever a part of the body arrives."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with _failures(request, timeout):
-        response = http.send(_build(http, request), stream=True, auth=None, follow_redirects=False)
-        with closing(response):
-            content = bytearray()
-            for part in response.iter_bytes():
-                content += part
-                _check_size(request, response, content)
-                if deadline is not None and time.monotonic() > deadline:
-                    raise TimeoutError
-        return _read(response, content)
+        try:
+            return _exchange_sync(http, request, deadline)
+        except _CUT_OFF:
+            if not request.repeatable:
+                raise
+            return _exchange_sync(http, request, deadline)
+
+
+def _exchange_sync(http: httpx.Client, request: HttpRequest, deadline: float | None) -> HttpResponse:
+    response = http.send(_build(http, request), stream=True, auth=None, follow_redirects=False)
+    with closing(response):
+        content = bytearray()
+        for part in response.iter_bytes():
+            content += part
+            _check_size(request, response, content)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+    return _read(response, content)
 
 
 def _build(http: httpx.AsyncClient | httpx.Client, request: HttpRequest) -> httpx.Request:

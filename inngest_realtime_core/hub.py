@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from .backoff import Circuit
 from .connection import Liveness
 from .dialer import Mint
-from .entries import Entry, token_size
+from .entries import MAX_URL_TOKEN, Entry, token_size, weight
 from .errors import ShuttingDownError
 from .feed import Counters, Feed
 from .minting import MintedToken, Minting
@@ -135,14 +135,13 @@ class Hub:
         try:
             missing = [topic for topic in topics if topic not in feed.confirmed]
             if missing:
-                feed.topics.update(dict.fromkeys(missing))
+                self._want(feed, missing)
                 await feed.upstream.join(feed, missing)
-                feed.topics.update(dict.fromkeys(missing))
+                self._want(feed, missing)
                 feed.confirm(missing)
         except BaseException:
             # What was refused would be asked for again at every reconnect, and might be refused with all the rest.
-            for topic in set(topics) - feed.confirmed:
-                feed.topics.pop(topic, None)
+            self._want_no_more(feed, set(topics) - feed.confirmed)
             if not feed.confirmed:
                 # A linger would keep what never worked.
                 feed.let_go()
@@ -152,6 +151,19 @@ class Hub:
                 feed.let_go()
             raise
         return feed
+
+    @staticmethod
+    def _want(feed: Feed, topics: Iterable[str]) -> None:
+        new = [topic for topic in topics if topic not in feed.topics]
+        feed.topics.update(dict.fromkeys(new))
+        feed.upstream.load += weight((feed.channel, topic) for topic in new)
+
+    @staticmethod
+    def _want_no_more(feed: Feed, topics: Iterable[str]) -> None:
+        gone = [topic for topic in topics if topic in feed.topics]
+        for topic in gone:
+            del feed.topics[topic]
+        feed.upstream.load -= weight((feed.channel, topic) for topic in gone)
 
     def _check_open(self) -> None:
         if self.shutting_down:
@@ -183,10 +195,13 @@ class Hub:
         """Find a socket with room, or make one."""
         upstreams = self._upstreams.setdefault(source, [])
         alone = not self.options.multiplex or source.key is not None
-        alone = alone or token_size([(channel, topic) for topic in topics]) > _SOLITARY
+        size = token_size([(channel, topic) for topic in topics])
+        alone = alone or size > _SOLITARY
         if not alone:
             for upstream in upstreams:
-                if upstream.alive and upstream.members < _CHANNELS_PER_SOCKET and not upstream.solitary:
+                # What fits the token of one URL is had back with one request.
+                room = upstream.members < _CHANNELS_PER_SOCKET and upstream.load + size <= MAX_URL_TOKEN
+                if room and upstream.alive and not upstream.solitary:
                     return upstream
         settings = self._settings_for(source)
         upstream = Upstream(
@@ -249,6 +264,7 @@ class Hub:
         source = self._sources.pop(feed, None)
         if source is not None and self._feeds.get((feed.channel, source)) is feed:
             del self._feeds[(feed.channel, source)]
+            feed.upstream.load -= weight((feed.channel, topic) for topic in feed.topics)
             feed.forget()
 
     def _sweep(self) -> None:

@@ -26,7 +26,7 @@ from .replay import Replay
 from .settings import HasSettings, InngestApp, Settings
 from .shutdown import end_streams_on_signals
 from .stats import Stats
-from .subscription import OnError, OnMessage, OnState, PendingSubscription, Subscription
+from .subscription import OnError, OnMessage, OnState, PendingSubscription, Subscription, tell_state
 from .tokens import ClientSubscriptionToken
 from .topics import Topic, TopicRef
 
@@ -167,7 +167,7 @@ class Realtime:
             gaps: Whether messages of kind `gap` say that something may have been missed.
             on_message: Called with each message, one after the other; may be async. What it raises goes to `on_error`.
             on_error: Called with what `on_message` raised, and with what could not be delivered; may be async.
-            on_state: Called with `open`, `reconnecting` and `closed` as the connection changes.
+            on_state: Called with `connecting`, `open`, `reconnecting` and `closed` as the connection changes.
 
         Raises (when awaited or entered):
             ChannelError, TopicError: The channel or a topic is not acceptable.
@@ -180,7 +180,14 @@ class Realtime:
 
         async def open_readers() -> Readers:
             hub = self._hub()
-            feed = await hub.open(resolved.name, perspective.topics, source)
+            if on_state is not None:
+                tell_state(on_state, "connecting")
+            try:
+                feed = await hub.open(resolved.name, perspective.topics, source)
+            except BaseException:
+                if on_state is not None:
+                    tell_state(on_state, "closed")
+                raise
             return Readers(hub, feed, perspective, gaps=gaps)
 
         def finish(subscription: Subscription) -> None:

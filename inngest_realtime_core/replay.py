@@ -75,6 +75,15 @@ class Window:
         """Take note that messages may have been missed here."""
         self._entries.append((time.monotonic(), reason))
 
+    def recent(self, seconds: float) -> Iterator[Envelope]:
+        """What was received in this time."""
+        since = time.monotonic() - seconds
+        for received, envelope in reversed(self._entries):
+            if received < since:
+                return
+            if isinstance(envelope, Envelope):
+                yield envelope
+
     def restore(self, envelopes: Iterable[Envelope], last: Mapping[str, Envelope]) -> None:
         """Fill with what was kept elsewhere.
 

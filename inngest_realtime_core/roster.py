@@ -34,6 +34,13 @@ class Member(Protocol):
     def receive(self, envelope: Envelope) -> None:
         """Take a message of the channel."""
 
+    def recent(self, seconds: float) -> Iterable[Envelope]:
+        """What it has received in this time, as far as it is kept."""
+        ...
+
+    def lost(self) -> None:
+        """Take note that the connection was lost and is there again, as a gap, and as the end of all data streams."""
+
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Take note that messages may have been missed, before what is received next."""
 

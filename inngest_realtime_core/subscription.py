@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from .consumer import Consumer
 from .errors import RealtimeError, SubscriptionClosedError
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .roster import State
 
-__all__ = ["OnError", "OnMessage", "OnState", "PendingSubscription", "Subscription"]
+__all__ = ["OnError", "OnMessage", "OnState", "PendingSubscription", "Subscription", "tell_state"]
 
 logger = logging.getLogger("inngest_realtime.subscription")
+
+_UNTOLD: Final = 100  # errors that wait for on_error at most
 
 T = TypeVar("T")
 
@@ -183,15 +187,9 @@ class Subscription:
         return self._readers.hub.shutting_down
 
     def watch(self, on_state: OnState) -> None:
-        """Call `on_state` with each new state of the connection, and when the subscription is closed."""
-
-        def tell(state: State) -> None:
-            try:
-                on_state(state)
-            except Exception:
-                logger.exception("on_state failed on %r.", state)
-
-        self._readers.watch_state(tell)
+        """Call `on_state` with the state of the connection and each new one, and when the subscription is closed."""
+        tell_state(on_state, self.state)
+        self._readers.watch_state(functools.partial(tell_state, on_state))
 
     def report_to(self, on_error: OnError, *, end: bool) -> None:
         """Give what can't be delivered to a callback.
@@ -233,6 +231,14 @@ class Subscription:
         await self.close(reason)
 
 
+def tell_state(on_state: OnState, state: State) -> None:
+    """Call an application's `on_state`; what it raises is logged."""
+    try:
+        on_state(state)
+    except Exception:
+        logger.exception("on_state failed on %r.", state)
+
+
 class _Pump:
     """Calls `on_message` with one message after the other, and `on_error` with what goes wrong."""
 
@@ -267,10 +273,25 @@ class _Reporter:
     def __init__(self, hub: Hub, on_error: OnError | None) -> None:
         self._hub = hub
         self._on_error = on_error
+        self._untold: deque[RealtimeError] = deque()
+        self._telling = False
 
     def report(self, error: RealtimeError) -> None:
-        """Tell without waiting; what an async `on_error` does belongs to the hub."""
-        self._hub.run(self.tell(error), name="inngest-realtime on_error")
+        """Tell without waiting, one after the other; what an async `on_error` does belongs to the hub."""
+        if len(self._untold) >= _UNTOLD:
+            logger.error("on_error is too slow to be told of this: %s", error)
+            return
+        self._untold.append(error)
+        if not self._telling:
+            self._telling = True
+            self._hub.run(self._tell_all(), name="inngest-realtime on_error")
+
+    async def _tell_all(self) -> None:
+        try:
+            while self._untold:
+                await self.tell(self._untold.popleft())
+        finally:
+            self._telling = False
 
     async def tell(self, error: Exception) -> None:
         if self._on_error is None:

@@ -24,17 +24,24 @@ class Succession:
     Args:
         old: The connection that is to be left. From now on it is watched: what both bring is then known.
         route: Takes each message that is to be delivered, once and in order.
+        recent: What `old` delivered in the last two seconds: its successor may lag behind it, and repeat that.
         before: The succession that `old` came from, when it may still repeat what its own predecessor delivered.
 
     Attributes:
         old: The same.
     """
 
-    def __init__(self, old: Connection, route: Callable[[Envelope], None], before: Succession | None) -> None:
+    def __init__(
+        self,
+        old: Connection,
+        route: Callable[[Envelope], None],
+        recent: Iterable[Envelope],
+        before: Succession | None,
+    ) -> None:
         self.old = old
         self._route = route
         self._before = before
-        self._switchover = Switchover(old.decoder.open_streams.values())
+        self._switchover = Switchover(old.decoder.open_streams.values(), recent)
         self._deliver_before = old.deliver
         self._overlap_from: int | None = None
         self._since = time.monotonic()

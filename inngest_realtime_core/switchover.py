@@ -32,13 +32,16 @@ class Switchover:
 
     Args:
         open_streams: The starts of the data streams that are open on the old connection when the overlap begins.
+        recent: What the old connection delivered just before: the new one may lag behind it, and repeat that.
     """
 
-    def __init__(self, open_streams: Iterable[Envelope] = ()) -> None:
+    def __init__(self, open_streams: Iterable[Envelope] = (), recent: Iterable[Envelope] = ()) -> None:
         self._topics: dict[tuple[str, str], _Topic] = {}
         self._finished = False
         for start in open_streams:
             self._topic(start).only_old[start.stream_id or ""] = start
+        for envelope in recent:
+            self._topic(envelope).ahead.add(envelope.identity)
 
     def _topic(self, envelope: Envelope) -> _Topic:
         key = (envelope.channel, envelope.topic)

@@ -60,9 +60,8 @@ class ClientSubscriptionToken:
 def build_token_request(settings: Settings, entries: Sequence[tuple[str, str]]) -> HttpRequest:
     """The request for one token that covers `entries`, pairs of a channel's and a topic's name. Not signed yet."""
     topics = [{"channel": channel, "name": topic, "kind": "run"} for channel, topic in entries]
-    return HttpRequest(
-        "POST", settings.url("token"), base_headers(settings, "application/json"), msgspec.json.encode(topics)
-    )
+    headers = base_headers(settings, "application/json")
+    return HttpRequest("POST", settings.url("token"), headers, msgspec.json.encode(topics), repeatable=True)
 
 
 def read_token_response(request: HttpRequest, response: HttpResponse) -> str:

@@ -31,6 +31,7 @@ logger = logging.getLogger("inngest_realtime.upstream")
 
 _IMPATIENCE: Final = 1.0  # seconds between two attempts at most while somebody waits to join
 _SUCCESSION_CAP: Final = 2.0  # seconds between two attempts to find a successor, which has to be found before the end
+_LAG: Final = 2.0  # seconds that a new server may be behind the old one
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again
 
 
@@ -45,6 +46,11 @@ class Upstream:
         on_end: Called when it has ended, for whatever reason.
         solitary: It is meant for one channel alone.
         pace: How far the readers of the channels may hold it up.
+
+    Attributes:
+        load: The length of a token for all its topics, nearly, in characters; kept by the floor above.
+        solitary: The same.
+        state: Of the connection.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Upstream:
         solitary: bool = False,
         pace: Pace | None = None,
     ) -> None:
+        self.load = 0
         self.solitary = solitary
         self._dialer = Dialer(websocket_url, mint, liveness=liveness, pace=pace or Pace())
         self._roster = Roster()
@@ -260,7 +267,7 @@ class Upstream:
         """Tell that messages may have been missed: before what comes after them, and once nothing more can be."""
         self._on_reconnect()
         for member in members:
-            member.gap("reconnect")
+            member.lost()
 
     async def _establish(self, deliver: Callable[[Envelope], None]) -> Connection:
         """Open a connection that is proved to be subscribed to all topics of all members."""
@@ -363,7 +370,8 @@ class Upstream:
         await self._circuit.wait()
         if old.lost:
             return
-        succession = Succession(old, self._route, self._echo)
+        recent = (envelope for member in self._roster.members.values() for envelope in member.recent(_LAG))
+        succession = Succession(old, self._route, recent, self._echo)
         held: list[Envelope] = []
         covered = self._roster.covered
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import (
+    AuthenticationError,
     Gap,
     Message,
     Realtime,
@@ -96,9 +97,17 @@ async def test_states(server: DevServer, realtime: Realtime, channel: str) -> No
     states: list[str] = []
     async with realtime.subscribe(channel=channel, topics=["t"], on_state=states.append) as subscription:
         server.drop_connections()
-        await eventually(lambda: states == ["reconnecting", "open"])
+        await eventually(lambda: states == ["connecting", "open", "reconnecting", "open"])
         assert subscription.state == "open"
-    assert states == ["reconnecting", "open", "closed"]
+    assert states == ["connecting", "open", "reconnecting", "open", "closed"]
+
+
+async def test_states_of_what_can_not_be_had(server: DevServer, realtime: Realtime, channel: str) -> None:
+    states: list[str] = []
+    server.reject_tokens(401)
+    with pytest.raises(AuthenticationError):
+        await realtime.subscribe(channel=channel, topics=["t"], on_state=states.append)
+    assert states == ["connecting", "closed"]
 
 
 async def test_a_failing_on_state_harms_nobody(
@@ -113,7 +122,7 @@ async def test_a_failing_on_state_harms_nobody(
         await realtime.publish((channel, "t"), 1)
         assert await receive(subscription, 1) == [1]
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        f"on_state failed on {state!r}." for state in ("reconnecting", "open", "closed")
+        f"on_state failed on {state!r}." for state in ("connecting", "open", "reconnecting", "open", "closed")
     ]
 
 
@@ -121,5 +130,5 @@ async def test_states_when_all_is_closed(server: DevServer, channel: str) -> Non
     states: list[str] = []
     async with Realtime(api_base_url=server.url) as realtime:
         subscription = await realtime.subscribe(channel=channel, topics=["t"], on_state=states.append)
-    assert states == ["closed"]
+    assert states == ["connecting", "open", "closed"]
     assert subscription.state == "closed"

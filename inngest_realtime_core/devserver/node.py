@@ -44,6 +44,7 @@ class Node:
         keepalive: Seconds between the server's pings.
         sse_lifetime: Seconds after which an SSE response ends.
         token_status: What token requests are answered with, or None to treat them normally.
+        token_channel: The channel for which they are, or None for any.
         connect_status: What connects are answered with, or None to treat them normally.
         refuses_new: Whether new connections are dropped right after the upgrade, as a closing server does.
     """
@@ -58,6 +59,7 @@ class Node:
     token_requests: int = 0
     pings: int = 0
     token_status: int | None = None
+    token_channel: str | None = None
     connect_status: int | None = None
     refuses_new: bool = False
     _departures: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])

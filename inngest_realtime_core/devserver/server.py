@@ -291,9 +291,10 @@ class DevServer:
         """Leave all connections of now, or those whose tokens cover `channel`, open but dead: no data, no pongs."""
         self._each(channel, lambda connection: connection.freeze())
 
-    def reject_tokens(self, status: int | None) -> None:
-        """Answer token requests with `status` from now on; None ends that."""
+    def reject_tokens(self, status: int | None, *, channel: str | None = None) -> None:
+        """Answer token requests with `status` from now on, or only those that name `channel`; None ends that."""
         self._node.token_status = status
+        self._node.token_channel = channel
 
     def reject_connects(self, status: int | None) -> None:
         """Answer connects and `GET sse` with `status` from now on; None ends that."""

@@ -15,6 +15,8 @@ from .proxy import Proxy
 
 __all__ = ["Cluster"]
 
+_Item = tuple[float, str, str, str]  # when it was published, channel, topic, frame
+
 
 class Cluster:
     """What is published reaches every server that runs, each in its own time, in order.
@@ -29,7 +31,7 @@ class Cluster:
         self.texts: dict[str, str] = {}
         self.proxy = Proxy(0)
         self._jitter = jitter
-        self._servers: dict[DevServer, asyncio.Queue[tuple[str, str, str] | None]] = {}
+        self._servers: dict[DevServer, asyncio.Queue[_Item]] = {}
         self._pumps: dict[DevServer, asyncio.Task[None]] = {}
         self._clock = 0
 
@@ -47,12 +49,16 @@ class Cluster:
     def servers(self) -> list[DevServer]:
         return list(self._servers)
 
-    async def start(self) -> DevServer:
-        """Start a server and let the address lead to it."""
+    async def start(self, *, lag: float = 0.0) -> DevServer:
+        """Start a server and let the address lead to it.
+
+        Args:
+            lag: Seconds that it gets everything later than the others.
+        """
         server = DevServer()
         await server.__aenter__()
         queue = self._servers[server] = asyncio.Queue()
-        self._pumps[server] = asyncio.ensure_future(self._pump(server, queue))
+        self._pumps[server] = asyncio.ensure_future(self._pump(server, queue, lag))
         self.proxy.target = ("127.0.0.1", server.port)
         return server
 
@@ -64,16 +70,20 @@ class Cluster:
         await asyncio.wait([pump])
         await server.__aexit__(None, None, None)
 
-    async def replace(self, *, grace: float) -> None:
+    async def replace(self, *, grace: float, lag: float = 0.0) -> None:
         """Replace the server: start the next one, announce the end of this one, and stop it after the grace period."""
         (old,) = self._servers
-        await self.start()
+        await self.start(lag=lag)
         await old.begin_closing(grace)
         await asyncio.sleep(grace + 0.2)
         await self.stop(old)
 
-    async def _pump(self, server: DevServer, queue: asyncio.Queue[tuple[str, str, str] | None]) -> None:
-        while (item := await queue.get()) is not None:
+    async def _pump(self, server: DevServer, queue: asyncio.Queue[_Item], lag: float) -> None:
+        while True:
+            published, *item = await queue.get()
+            late = published + lag - time.monotonic()
+            if lag and late > 0:
+                await asyncio.sleep(late)
             if self._jitter and random.random() < 0.05:
                 await asyncio.sleep(random.uniform(0, self._jitter))
             await server.inject(*item)
@@ -81,7 +91,7 @@ class Cluster:
     def _send(self, channel: str, topic: str, frame: dict[str, object]) -> None:
         text = json.dumps(frame, separators=(",", ":"))
         for queue in self._servers.values():
-            queue.put_nowait((channel, topic, text))
+            queue.put_nowait((time.monotonic(), channel, topic, text))
 
     def _envelope(self, kind: str, channel: str, topic: str, data: object, created_at: str) -> dict[str, object]:
         return {

@@ -6,10 +6,15 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Annotated
 
 import pytest
+from pydantic import AfterValidator
 
+from inngest_realtime_core import Channel
+from inngest_realtime_core import topic as declared
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.errors import DataStreamInterruptedError
 from inngest_realtime_core.realtime import Realtime
 
 from .cluster import Cluster
@@ -340,3 +345,92 @@ async def test_restart_on_the_same_port(server: DevServer, channel: str) -> None
         await until(lambda: witness.last("t") == 1)
         assert witness.events == [("t", 0), ("gap", "reconnect"), ("t", 1)]
         await witness.stop()
+
+
+async def test_upkeep_under_churn(cluster: Cluster, realtime: Realtime, channel: str) -> None:
+    """Subscribers that come and go all the time keep nobody from what a switch-over has to do."""
+    witness = await _subscribe(realtime, channel)
+    stopping = False
+
+    async def churn(number: int) -> None:
+        lives = 0
+        while not stopping:
+            lives += 1
+            subscription = await realtime.subscribe(channel=f"{channel}:{number}:{lives}", topics=["a"])
+            await subscription.close()
+
+    cluster.proxy.delay = 0.01
+    churning = [asyncio.ensure_future(churn(number)) for number in range(12)]
+    for _ in range(2):
+        await cluster.replace(grace=1.5)
+        # Quiet so far: it has been seen on no connection, and waits for nothing but the old one's end.
+        cluster.publish(channel, "a")
+        await until(lambda: witness.last("a") == cluster.published[channel]["a"] - 1, timeout=3)
+    await until(lambda: realtime.stats().sockets == 1, timeout=3)
+    stopping = True
+    await asyncio.gather(*churning)
+    assert witness.judge(cluster.published[channel]) == Verdict()
+    assert realtime.stats().reconnects == 0
+    await witness.stop()
+
+
+async def test_a_successor_that_lags(cluster: Cluster, realtime: Realtime, channel: str) -> None:
+    """What the new server brings late has been delivered by the old one, also before the new one was there."""
+    witness = await _subscribe(realtime, channel)
+    replacing = asyncio.ensure_future(cluster.replace(grace=2.0, lag=0.3))
+    while not replacing.done():
+        cluster.publish(channel, random.choice(TOPICS))
+        await asyncio.sleep(0.001)
+    await until(lambda: _complete(cluster, {channel: witness}), timeout=5)
+    assert witness.judge(cluster.published[channel]) == Verdict()
+    await witness.stop()
+
+
+async def test_what_waits_on_the_old_connection_is_delivered(cluster: Cluster) -> None:
+    """A validator that takes its time leaves messages waiting that only the old connection has received."""
+
+    def slowly(value: dict[str, int]) -> dict[str, int]:
+        time.sleep(0.001)
+        return value
+
+    class Slow(Channel, name="slow"):
+        t = declared(Annotated[dict[str, int], AfterValidator(slowly)])
+
+    async with Realtime(api_base_url=cluster.proxy.url, buffer_size=20_000) as realtime:
+        witness = Witness(await realtime.subscribe(channel=Slow())).start()
+        (old,) = cluster.servers
+        await cluster.start()
+        cluster.proxy.delay = 0.3
+        await old.begin_closing(20.0)
+        for _ in range(4_000):
+            cluster.publish("slow", "t")
+        await until(lambda: _complete(cluster, {"slow": witness}), timeout=20)
+        assert witness.judge(cluster.published["slow"]) == Verdict()
+        await witness.stop()
+
+
+async def test_a_stream_that_is_cut_cuts_no_other(cluster: Cluster, realtime: Realtime, channel: str) -> None:
+    """Of two data streams, the one that only the old server knows ends with it; the other goes on."""
+    subscription = await realtime.subscribe(channel=channel, topics=["a", "b"])
+    cut = asyncio.ensure_future(cluster.publish_stream(channel, "a", "cut", chunks=200, seconds=6.0))
+    first = await anext(subscription)
+    await cluster.start()
+    (old, _) = cluster.servers
+    await old.begin_closing(1.5)
+    await until(lambda: realtime.stats().sockets == 2, timeout=3)
+    whole = asyncio.ensure_future(cluster.publish_stream(channel, "b", "whole", chunks=60, seconds=3.0))
+    streams = {"cut": first.stream}
+    while len(streams) < 2:
+        message = await asyncio.wait_for(anext(subscription), 5)
+        if message.kind == "datastream-start":
+            streams[message.stream_id or ""] = message.stream
+    await until(lambda: realtime.stats().sockets == 1, timeout=5)
+    stream, interrupted = streams["whole"], streams["cut"]
+    assert stream is not None
+    assert interrupted is not None
+    assert "".join([chunk async for chunk in stream]) == cluster.texts["whole"]
+    with pytest.raises(DataStreamInterruptedError):
+        [chunk async for chunk in interrupted]
+    await asyncio.gather(cut, whole)
+    await cluster.stop(old)
+    await subscription.close()
