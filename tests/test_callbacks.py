@@ -10,11 +10,13 @@ import pytest
 
 from inngest_realtime_core import (
     AuthenticationError,
+    Channel,
     Gap,
     Message,
     Realtime,
     Subscription,
     SubscriptionClosedError,
+    topic,
 )
 from inngest_realtime_core.devserver import DevServer
 from talk import eventually, receive, soon
@@ -77,6 +79,33 @@ async def test_failures_of_callbacks_are_logged_where_nobody_else_is_told(
     async with realtime.subscribe(channel=channel, topics=["t"], on_message=fail, on_error=fail):
         await realtime.publish((channel, "t"), 1)
         await eventually(lambda: "on_error itself failed" in caplog.text)
+
+
+async def test_a_slow_on_error_is_told_one_after_the_other_and_not_without_end(
+    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Typed(Channel, name="typed:{key}"):
+        key: str
+        t = topic(int)
+
+    told: list[str] = []
+    going_on = asyncio.Event()
+
+    async def slowly(error: Exception) -> None:
+        told.append(str(error))
+        await going_on.wait()
+
+    typed = Typed(key=channel.replace(":", "-"))
+    async with realtime.subscribe(channel=typed, on_error=slowly) as subscription:
+        for _ in range(150):
+            await realtime.publish((typed.name, "t"), "no number")
+        await realtime.publish((typed.name, "t"), 1)
+        assert await receive(subscription, 1) == [1]
+        assert len(told) == 1
+        assert sum(task.get_name() == "inngest-realtime on_error" for task in asyncio.all_tasks()) == 1
+        going_on.set()
+        await eventually(lambda: len(told) == 101)
+    assert sum("on_error is too slow" in record.getMessage() for record in caplog.records) == 49
 
 
 async def test_a_callback_may_close_its_subscription(realtime: Realtime, channel: str) -> None:

@@ -102,6 +102,18 @@ async def test_a_page_reload_within_the_linger_loses_nothing(server: DevServer, 
         assert (stats.connects, stats.token_requests) == (1, 1)
 
 
+async def test_a_channel_that_is_taken_again_outlives_its_linger(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0.2) as realtime:
+        await (await realtime.subscribe(channel=channel, topics=["t"])).close()
+        async with realtime.subscribe(channel=channel, topics=["t"]) as again:
+            other = fresh()
+            # Its linger began later, so that of the first is over when it has gone.
+            await (await realtime.subscribe(channel=other, topics=["t"])).close()
+            await eventually(lambda: realtime.stats().channels == 1)
+            await server.publish(channel, "t", 1)
+            assert await receive(again, 1) == [1]
+
+
 async def test_a_channel_is_left_when_its_linger_is_over(server: DevServer, channel: str) -> None:
     async with Realtime(api_base_url=server.url, linger=0.05) as realtime:
         async with realtime.subscribe(channel=fresh(), topics=["t"]):

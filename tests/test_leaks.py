@@ -15,6 +15,7 @@ import pytest
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.upstream import Upstream
 from talk import eventually, fresh, receive, soon
 
 
@@ -114,6 +115,7 @@ SCRIPT = """
 import asyncio, gc
 from inngest_realtime_core import Realtime, subscribe, subscribe_sync
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.upstream import Upstream
 
 async def main():
     async with DevServer() as server:
@@ -149,3 +151,46 @@ def test_development_mode_has_nothing_to_say() -> None:
     # asyncio's debug mode also reports what takes long, which a busy machine may make anything.
     complaints = [line for line in done.stderr.splitlines() if " took " not in line]
     assert (done.returncode, done.stdout, complaints) == (0, "b'event: gap'\ndone\n", [])
+
+
+async def test_nothing_is_left_of_tokens_that_were_minted_elsewhere() -> None:
+    """Each has a connection of its own, which ends with its subscription."""
+    async with DevServer() as server, Realtime(api_base_url=server.url, linger=0) as realtime:
+        for _ in range(10):
+            channel = fresh()
+            token = await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+            async with realtime.subscribe(channel=channel, topics=["t"], key=token.key):
+                pass
+        await eventually(lambda: realtime.stats().sockets == 0)
+
+        def alive() -> list[Upstream]:
+            gc.collect()
+            return [found for found in gc.get_objects() if isinstance(found, Upstream)]
+
+        await eventually(lambda: not alive())
+
+
+async def test_numbers_are_told_in_any_thread_while_connections_come_and_go() -> None:
+    async with DevServer() as server, Realtime(api_base_url=server.url, linger=0) as realtime:
+        ended = threading.Event()
+        failures: list[Exception] = []
+
+        def look() -> None:
+            while not ended.is_set():
+                try:
+                    realtime.stats()
+                except Exception as error:
+                    failures.append(error)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            for _ in range(20):
+                channel = fresh()
+                token = await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+                async with realtime.subscribe(channel=channel, topics=["t"], key=token.key):
+                    pass
+        finally:
+            ended.set()
+            looking.join()
+        assert not failures

@@ -33,6 +33,21 @@ def test_the_old_connection_leads_until_both_have_brought_a_message() -> None:
     assert names(switchover.old(three)) == []
 
 
+def test_what_was_delivered_before_is_known_when_the_new_connection_lags() -> None:
+    switchover = Switchover(recent=numbered(1, 2))
+    assert names(switchover.new(numbered(2)[0])) == []
+    assert names(switchover.new(numbered(3)[0])) == ["3"]
+    assert names(switchover.old(numbered(3)[0])) == []
+
+
+def test_what_was_left_and_taken_again_begins_anew() -> None:
+    switchover = Switchover()
+    assert names(switchover.new(numbered(5)[0])) == []
+    switchover.adopt([("c", "t")])
+    assert names(switchover.new(numbered(6)[0])) == ["6"]
+    assert names(switchover.finish()) == []
+
+
 def test_what_the_new_connection_brings_first_is_held() -> None:
     switchover = Switchover()
     assert not list(switchover.new(numbered(2)[0]))

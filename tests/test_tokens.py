@@ -111,6 +111,15 @@ class TestRequest:
 
 
 class TestMinting:
+    async def test_is_tried_once_more_when_the_connection_breaks(self, mint_form: Mint) -> None:
+        """As a connection does that was kept for the next request, and that the server has ended since."""
+        token = http_answer("201 Created", TOKEN_JSON, connection="close")
+        with raw_server(lambda connection: None, token) as server:
+            assert await mint_form(settings_for(server.url), [("c", "t")]) == JWT
+        with raw_server(lambda connection: None) as server, pytest.raises(UnreachableError):
+            await mint_form(settings_for(server.url), [("c", "t")])
+        assert len(server.requests) == 2
+
     async def test_a_token_covers_many_channels(self, mint_form: Mint) -> None:
         channel = f"c-{uuid4()}"
         async with DevServer(signing_key=KEY) as server:

@@ -83,7 +83,8 @@ async def _token(request: Request) -> Response:
         return _response(answers.json_error(400, "Invalid request: must provide a list of topics"))
     except ClientDisconnect:
         return Response(status_code=400)
-    if node.token_status is not None and any(entry.channel == node.token_channel for entry in entries or []):
+    channels = {entry.channel for entry in entries or () if entry is not None}
+    if node.token_status is not None and node.token_channel in channels:
         return _response(answers.simulated_failure(node.token_status))
     body = msgspec.json.encode({"jwt": node.authority.mint(entries or [])}) + b"\n"
     return Response(body, status_code=201, headers={"content-type": "application/json"})

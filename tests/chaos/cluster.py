@@ -70,10 +70,10 @@ class Cluster:
         await asyncio.wait([pump])
         await server.__aexit__(None, None, None)
 
-    async def replace(self, *, grace: float, lag: float = 0.0) -> None:
+    async def replace(self, *, grace: float) -> None:
         """Replace the server: start the next one, announce the end of this one, and stop it after the grace period."""
         (old,) = self._servers
-        await self.start(lag=lag)
+        await self.start()
         await old.begin_closing(grace)
         await asyncio.sleep(grace + 0.2)
         await self.stop(old)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 
 from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.errors import AuthenticationError, RealtimeError, TopicError, UnreachableError
+from inngest_realtime_core.errors import AuthenticationError, RealtimeError, TopicError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.subscription import Subscription
 
@@ -48,6 +49,16 @@ async def _next(subscription: Subscription) -> object:
     return (await asyncio.wait_for(subscription.__anext__(), 5)).data
 
 
+async def _hang(proxy: Proxy, opening: Coroutine[Any, Any, Subscription]) -> asyncio.Task[Subscription]:
+    """Begin a subscription whose request for a token is never answered."""
+    proxy.answers["token"] = b""
+    proxy.reset("token")
+    before = proxy.seen["token"]
+    joining = asyncio.create_task(opening)
+    await until(lambda: proxy.seen["token"] > before, timeout=5)
+    return joining
+
+
 async def test_who_leaves_and_who_joins_while_a_successor_is_missing(server: DevServer, realtime: Realtime) -> None:
     """The old connection is served as ever between two attempts to replace it."""
     await _open(realtime, "stays")
@@ -68,10 +79,7 @@ async def test_who_leaves_and_who_joins_while_a_successor_is_missing(server: Dev
 async def test_who_leaves_while_another_waits_for_a_token(proxy: Proxy, realtime: Realtime) -> None:
     await _open(realtime, "stays")
     leaving = await _open(realtime, "leaves")
-    proxy.answers["token"] = b""
-    proxy.reset("token")
-    joining = asyncio.ensure_future(_open(realtime, "joins"))
-    await until(lambda: any(link.kind == "token" for link in proxy.links("token")), timeout=5)
+    joining = await _hang(proxy, _open(realtime, "joins"))
     began = time.monotonic()
     await leaving.close()
     assert time.monotonic() - began < PROMPTLY
@@ -83,10 +91,7 @@ async def test_who_leaves_while_another_waits_for_a_token(proxy: Proxy, realtime
 async def test_a_lost_connection_is_noticed_while_another_waits_for_a_token(proxy: Proxy, realtime: Realtime) -> None:
     states: list[str] = []
     await realtime.subscribe(channel="stays", topics=["t"], on_state=states.append).__aenter__()
-    proxy.answers["token"] = b""
-    proxy.reset("token")
-    joining = asyncio.ensure_future(_open(realtime, "joins"))
-    await until(lambda: any(link.kind == "token" for link in proxy.links("token")), timeout=5)
+    joining = await _hang(proxy, _open(realtime, "joins"))
     proxy.reset()
     await until(lambda: states[-1] == "reconnecting", timeout=PROMPTLY)
     del proxy.answers["token"]
@@ -143,7 +148,9 @@ async def test_a_channel_that_is_refused_at_a_reconnect_ends_alone(server: DevSe
     assert [getattr(await _next(good), "reason", None), await _next(good)] == ["reconnect", 1]
 
 
-async def test_topics_that_were_refused_are_not_asked_for_again(proxy: Proxy, realtime: Realtime) -> None:
+async def test_topics_that_were_refused_are_not_asked_for_again(
+    server: DevServer, proxy: Proxy, realtime: Realtime
+) -> None:
     """A refused addition to a channel leaves what the channel had, also after a reconnect."""
     subscription = await _open(realtime, "c", "t")
     proxy.answers["token"] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -151,11 +158,9 @@ async def test_topics_that_were_refused_are_not_asked_for_again(proxy: Proxy, re
     with pytest.raises(AuthenticationError):
         await _open(realtime, "c", "t", "u")
     del proxy.answers["token"]
-    tokens = proxy.seen["token"]
     proxy.cut()
     assert getattr(await _next(subscription), "reason", None) == "reconnect"
-    assert proxy.seen["token"] == tokens + 1
-    assert subscription.state == "open"
+    assert server.stats().subscriptions == 1
 
 
 async def test_a_topic_too_long_for_a_frame_is_refused_and_costs_nobody_else(
@@ -168,17 +173,6 @@ async def test_a_topic_too_long_for_a_frame_is_refused_and_costs_nobody_else(
     await server.publish("other", "t", 1)
     assert await _next(other) == 1
     assert (realtime.stats().reconnects, realtime.stats().gaps) == (0, 0)
-
-
-async def test_a_kept_connection_that_has_ended_costs_no_newcomer(proxy: Proxy, realtime: Realtime) -> None:
-    """The pool of HTTP connections doesn't know yet: the request for a token is made again."""
-    await _open(realtime, "first")
-    for link in proxy.links("token"):
-        link.end(reset=True)
-    try:
-        await _open(realtime, "second")
-    except UnreachableError as error:
-        pytest.fail(str(error))
 
 
 async def test_five_topics_a_channel_are_had_back_with_a_token_for_each_socket(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -350,25 +351,28 @@ async def test_restart_on_the_same_port(server: DevServer, channel: str) -> None
 async def test_upkeep_under_churn(cluster: Cluster, realtime: Realtime, channel: str) -> None:
     """Subscribers that come and go all the time keep nobody from what a switch-over has to do."""
     witness = await _subscribe(realtime, channel)
-    stopping = False
+    lives: set[asyncio.Future[None]] = set()
 
-    async def churn(number: int) -> None:
-        lives = 0
-        while not stopping:
-            lives += 1
-            subscription = await realtime.subscribe(channel=f"{channel}:{number}:{lives}", topics=["a"])
-            await subscription.close()
+    async def live(number: int) -> None:
+        subscription = await realtime.subscribe(channel=f"{channel}:{number}", topics=["a"])
+        await asyncio.sleep(random.uniform(0, 0.5))
+        await subscription.close()
 
-    cluster.proxy.delay = 0.01
-    churning = [asyncio.ensure_future(churn(number)) for number in range(12)]
+    async def churn() -> None:
+        for number in itertools.count():
+            lives.add(asyncio.ensure_future(live(number)))
+            await asyncio.sleep(random.expovariate(100))
+
+    cluster.proxy.delay = 0.02
+    churning = asyncio.ensure_future(churn())
     for _ in range(2):
         await cluster.replace(grace=1.5)
         # Quiet so far: it has been seen on no connection, and waits for nothing but the old one's end.
         cluster.publish(channel, "a")
         await until(lambda: witness.last("a") == cluster.published[channel]["a"] - 1, timeout=3)
     await until(lambda: realtime.stats().sockets == 1, timeout=3)
-    stopping = True
-    await asyncio.gather(*churning)
+    churning.cancel()
+    await asyncio.gather(*lives)
     assert witness.judge(cluster.published[channel]) == Verdict()
     assert realtime.stats().reconnects == 0
     await witness.stop()
@@ -377,36 +381,41 @@ async def test_upkeep_under_churn(cluster: Cluster, realtime: Realtime, channel:
 async def test_a_successor_that_lags(cluster: Cluster, realtime: Realtime, channel: str) -> None:
     """What the new server brings late has been delivered by the old one, also before the new one was there."""
     witness = await _subscribe(realtime, channel)
-    replacing = asyncio.ensure_future(cluster.replace(grace=2.0, lag=0.3))
-    while not replacing.done():
+    (old,) = cluster.servers
+    await cluster.start(lag=0.3)
+    began = time.monotonic()
+    closing = None
+    while time.monotonic() - began < 3.0:
         cluster.publish(channel, random.choice(TOPICS))
         await asyncio.sleep(0.001)
+        if closing is None and time.monotonic() - began > 0.5:
+            closing = asyncio.ensure_future(old.begin_closing(2.0))
     await until(lambda: _complete(cluster, {channel: witness}), timeout=5)
     assert witness.judge(cluster.published[channel]) == Verdict()
     await witness.stop()
 
 
-async def test_what_waits_on_the_old_connection_is_delivered(cluster: Cluster) -> None:
+async def test_what_waits_on_the_old_connection_is_delivered() -> None:
     """A validator that takes its time leaves messages waiting that only the old connection has received."""
 
-    def slowly(value: dict[str, int]) -> dict[str, int]:
+    def slowly(value: int) -> int:
         time.sleep(0.001)
         return value
 
     class Slow(Channel, name="slow"):
-        t = declared(Annotated[dict[str, int], AfterValidator(slowly)])
+        t = declared(Annotated[int, AfterValidator(slowly)])
 
-    async with Realtime(api_base_url=cluster.proxy.url, buffer_size=20_000) as realtime:
-        witness = Witness(await realtime.subscribe(channel=Slow())).start()
-        (old,) = cluster.servers
-        await cluster.start()
-        cluster.proxy.delay = 0.3
-        await old.begin_closing(20.0)
-        for _ in range(4_000):
-            cluster.publish("slow", "t")
-        await until(lambda: _complete(cluster, {"slow": witness}), timeout=20)
-        assert witness.judge(cluster.published["slow"]) == Verdict()
-        await witness.stop()
+    count = 7_000
+    with DevServer().in_thread() as server:
+        async with Realtime(api_base_url=server.url, buffer_size=20_000) as realtime:
+            subscription = await realtime.subscribe(channel=Slow(), topics=["t"])
+            # This blocks the event loop: all of it has been sent before the successor is asked for.
+            server.begin_closing_sync(30.0)
+            for number in range(count):
+                server.publish_sync("slow", "t", number)
+            seen = [(await asyncio.wait_for(anext(subscription), 10)).data for _ in range(count)]
+            assert seen == list(range(count))
+            await subscription.close()
 
 
 async def test_a_stream_that_is_cut_cuts_no_other(cluster: Cluster, realtime: Realtime, channel: str) -> None:
