@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
+from chaos.ledger import until
+from chaos.proxy import Proxy
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import AuthenticationError, RealtimeError, TopicError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.subscription import Subscription
-
-from .conftest import PING_INTERVAL, PING_TIMEOUT
-from .ledger import until
-from .proxy import Proxy
 
 PROMPTLY = 2.0  # seconds; what these tests guard against took 7 to 20
 
@@ -35,9 +33,7 @@ async def proxy(server: DevServer) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def realtime(proxy: Proxy) -> AsyncIterator[Realtime]:
-    async with Realtime(
-        api_base_url=proxy.url, ping_interval=PING_INTERVAL, ping_timeout=PING_TIMEOUT, linger=0.0
-    ) as realtime:
+    async with Realtime(api_base_url=proxy.url, linger=0.0) as realtime:
         yield realtime
 
 
