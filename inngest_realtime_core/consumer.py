@@ -6,13 +6,28 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from copy import copy
+from itertools import islice
 from typing import Any, Protocol
 
 from .errors import RealtimeError
 from .messages import Message
 from .pace import Pace
 
-__all__ = ["Consumer", "Waiter"]
+__all__ = ["Consumer", "Counters", "Waiter"]
+
+
+class Counters:
+    """What has happened so far, as `Stats` says it. Read from any thread."""
+
+    # Not a struct: those are slow to assign to, and this is counted for every message.
+    __slots__ = ("delivered", "dropped", "gaps", "received", "reconnects")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.delivered = 0
+        self.dropped = 0
+        self.gaps = 0
+        self.reconnects = 0
 
 
 class Waiter(Protocol):
@@ -34,22 +49,27 @@ class Consumer:
         gaps: Whether the reader wants to be told of gaps.
         on_detach: Called once, when the reader has left.
         pace: Asked for patience when the buffer fills up.
+        counters: Where what is read and what is lost is counted, shared with other readers.
 
     Attributes:
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
         gaps: Whether the reader wants to be told of gaps.
         idle: It only collects so far: nobody has begun to read.
         on_neglect: Called when it overflows while idle.
-        delivered: Messages that were read.
+        delivered: Messages that were read, gaps left out.
+        start_id: The `id:` for a client that begins here, before its first event; None for one that resumes.
     """
 
     __slots__ = (
         "_channel",
+        "_counters",
         "_crowded",
         "_detached",
         "_dropped",
         "_ended",
         "_error",
+        "_gaps_pushed",
+        "_gaps_taken",
         "_items",
         "_limit",
         "_on_detach",
@@ -64,6 +84,7 @@ class Consumer:
         "gaps",
         "idle",
         "on_neglect",
+        "start_id",
     )
 
     def __init__(
@@ -74,8 +95,10 @@ class Consumer:
         gaps: bool = True,
         on_detach: Callable[[Consumer], None] | None = None,
         pace: Pace | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._channel = channel
+        self._counters = counters or Counters()
         self._limit = limit
         self._crowded = limit - limit // 4
         self._pace = pace
@@ -88,6 +111,9 @@ class Consumer:
         self._error: RealtimeError | None = None
         self._dropped: int = 0
         self._reported: int = 0
+        # Each is changed by one side only. While they are equal no gap waits, and what is taken need not be looked at.
+        self._gaps_pushed = 0
+        self._gaps_taken = 0
         self._skip: set[str | None] | None = None
         self._on_detach = on_detach
         self.catch_up: Callable[[], Awaitable[None]] | None = None
@@ -95,42 +121,49 @@ class Consumer:
         self.gaps = gaps
         self.delivered = 0
         self.idle = False
+        self.start_id: str | None = None
 
     # -- the hub's side ----------------------------------------------------------------------------------------------
 
-    def push(self, message: Message[Any]) -> int:
-        """Take a message; returns how many had to go for it (0 or 1)."""
+    def push(self, message: Message[Any]) -> None:
+        """Take a message; when the buffer is full, the oldest goes for it."""
         if self._skip is not None and _identity(message) in self._skip:
-            return 0
+            return
         items = self._items
         items.append(message)
-        dropped = self._crowd() if len(items) > self._crowded else 0
+        if len(items) > self._crowded:
+            self._crowd()
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-        return dropped
 
-    def _crowd(self) -> int:
+    def _crowd(self) -> None:
         if self.idle:
             # Nobody reads, so nobody loses anything and nobody is worth waiting for.
-            if len(self._items) > self._limit and self._drop_oldest() and self.on_neglect is not None:
+            if len(self._items) > self._limit and self._drop_oldest() is not None and self.on_neglect is not None:
                 self.on_neglect()
-            return 0
+            return
         if self._pace is not None and not self._waited_for and self.delivered >= self._patience_from:
             self._waited_for = True
             self._pace.behind.append(self)
-        return int(len(self._items) > self._limit and self._drop_oldest())
+        if len(self._items) > self._limit:
+            oldest = self._drop_oldest()
+            if oldest is not None and oldest.kind != "gap":
+                self._counters.dropped += 1
 
-    def _drop_oldest(self) -> bool:
+    def _drop_oldest(self) -> Message[Any] | None:
         try:
-            self._items.popleft()
+            oldest = self._items.popleft()
         except IndexError:
             # A reading thread took it in the meantime.
-            return False
+            return None
         self._dropped += 1
-        return True
+        if oldest.kind == "gap":
+            # The gap that tells of the overflow stands for it.
+            self._gaps_pushed -= 1
+        return oldest
 
     @property
     def is_behind(self) -> bool:
@@ -148,6 +181,12 @@ class Consumer:
         """Put what was missed before what has been received since; what is in both is read once."""
         earlier = [message for message in missed if self.gaps or message.kind != "gap"]
         self._skip = {_identity(message) for message in earlier if message.event_id}
+        if self._dropped != self._reported:
+            # What had to go meanwhile came after what was missed.
+            if self.gaps:
+                earlier.append(Message.gap(self._channel, "overflow", self._dropped - self._reported))
+            self._reported = self._dropped
+        self._gaps_pushed += sum(message.kind == "gap" for message in earlier)
         later = [message for message in self._items if _identity(message) not in self._skip]
         self._items.clear()
         self._items.extend(earlier)
@@ -156,6 +195,7 @@ class Consumer:
     def push_gap(self, message: Message[Any]) -> None:
         """Take a gap, where the reader wants to be told."""
         if self.gaps:
+            self._gaps_pushed += 1
             self.push(message)
 
     def end(self, error: RealtimeError | None = None) -> None:
@@ -206,6 +246,7 @@ class Consumer:
             missed = self._dropped - self._reported
             self._reported += missed
             if self.gaps:
+                self._counters.gaps += 1
                 return Message.gap(self._channel, "overflow", missed)
         items = self._items
         # Mostly found empty by this look, since an exception costs more; the buffer may still be emptied elsewhere.
@@ -215,7 +256,11 @@ class Consumer:
             except IndexError:
                 pass
             else:
-                self.delivered += 1
+                if self._gaps_pushed == self._gaps_taken:
+                    self.delivered += 1
+                    self._counters.delivered += 1
+                else:
+                    self._count((message,))
                 return message
         if self._error is not None and self.ended:
             # It is shared by all readers, and a traceback belongs to one.
@@ -235,8 +280,22 @@ class Consumer:
         items = self._items
         while items and len(taken) < most and self._dropped == self._reported:
             taken.append(items.popleft())
-        self.delivered += len(taken) - 1
+        if self._gaps_pushed == self._gaps_taken:
+            self.delivered += len(taken) - 1
+            self._counters.delivered += len(taken) - 1
+        else:
+            self._count(islice(taken, 1, None))
         return taken
+
+    def _count(self, messages: Iterable[Message[Any]]) -> None:
+        """Count messages that are read, gaps among them."""
+        for message in messages:
+            if message.kind == "gap":
+                self._gaps_taken += 1
+                self._counters.gaps += 1
+            else:
+                self.delivered += 1
+                self._counters.delivered += 1
 
     def wait_on(self, waiter: Waiter) -> bool:
         """Arrange for `waiter` to be resolved at the next change; False when there is something to take already."""
@@ -262,12 +321,18 @@ class Consumer:
     async def messages(self, leave: Callable[[], None] | None = None) -> AsyncGenerator[Message[Any], None]:
         """Iterate on the event loop; leaving the iteration calls `leave`, or else detaches the reader."""
         items = self._items
+        counters = self._counters
         loop = asyncio.get_running_loop()
         try:
             while True:
                 while items and self._dropped == self._reported:
-                    self.delivered += 1
-                    yield items.popleft()
+                    waiting = items.popleft()
+                    if self._gaps_pushed == self._gaps_taken:
+                        self.delivered += 1
+                        counters.delivered += 1
+                    else:
+                        self._count((waiting,))
+                    yield waiting
                 message = self.take()
                 if message is not None:
                     yield message

@@ -11,7 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from .channels import Channel, adapter_for
-from .consumer import Consumer
+from .consumer import Consumer, Counters
 from .datastream import DataStream
 from .envelope import Envelope
 from .errors import MessageValidationError, RealtimeError
@@ -28,20 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Counters", "Feed", "Perspective"]
 
 logger = logging.getLogger("inngest_realtime.feed")
-
-
-class Counters:
-    """What has happened so far. Read from any thread."""
-
-    # Not a struct: those are slow to assign to, and this is counted for every message.
-    __slots__ = ("delivered", "dropped", "gaps", "received", "reconnects")
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.delivered = 0
-        self.dropped = 0
-        self.gaps = 0
-        self.reconnects = 0
 
 
 @dataclass(frozen=True)
@@ -207,7 +193,6 @@ class Feed:
             audience = self._audiences[perspective] = _Audience(perspective)
         if after and not self._resume(audience, consumer, after):
             if self._store is None:
-                self._counters.gaps += 1
                 consumer.push_gap(Message.gap(self.channel, "expired"))
             else:
                 consumer.catch_up = lambda: self._catch_up(perspective, consumer, after)
@@ -242,7 +227,6 @@ class Feed:
         """Give a reader what it missed, if all processes together know it; before what it has received since."""
         missed = None if self._store is None else await self._store.since(self.channel, after, perspective.topics)
         if missed is None:
-            self._counters.gaps += 1
             consumer.prepend([Message.gap(self.channel, "expired")])
         else:
             consumer.prepend(self._views(_Audience(perspective), missed))
@@ -279,8 +263,7 @@ class Feed:
         if envelope.topic not in self.topics and envelope.kind != "run":
             logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
             return
-        counters = self._counters
-        counters.received += 1
+        self._counters.received += 1
         if self._store is not None:
             self._store.add(envelope)
         if envelope.stream_id is not None:
@@ -294,11 +277,7 @@ class Feed:
             message = audience.view(envelope, event_id)
             if isinstance(message, Message):
                 for consumer in audience.consumers:
-                    dropped = consumer.push(message)
-                    if dropped:
-                        counters.dropped += dropped
-                        counters.gaps += 1
-                counters.delivered += len(audience.consumers)
+                    consumer.push(message)
             elif message is not None:
                 for perspective, watcher in list(self._error_watchers):
                     if perspective == audience.perspective:
@@ -326,7 +305,6 @@ class Feed:
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Tell everybody that something may have been missed."""
-        self._counters.gaps += 1
         if self._window is not None:
             self._window.add_gap(reason)
         if reason == "reconnect":

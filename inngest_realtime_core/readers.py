@@ -90,7 +90,12 @@ class Readers:
     ) -> Consumer:
         """Attach a reader of what comes from now on."""
         consumer = Consumer(
-            self.channel, self._hub.options.buffer_size, gaps=self.gaps, on_detach=self._left, pace=self._hub.pace
+            self.channel,
+            self._hub.options.buffer_size,
+            gaps=self.gaps,
+            on_detach=self._left,
+            pace=self._hub.pace,
+            counters=self._hub.counters,
         )
         consumer.idle = not active
         self.active += active

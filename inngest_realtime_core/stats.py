@@ -16,9 +16,12 @@ class Stats:
         subscriptions: Subscriptions that are open.
         channels: Channels that are kept, those included whose last reader left a short while ago.
         received: Messages received from Inngest.
-        delivered: Messages given to readers; one for three readers counts three times.
-        dropped: Messages that went because a reader was slow.
-        gaps: Times that readers may have missed something.
+        delivered: Messages that readers took, gaps left out; one that three readers took counts three times. What a
+            client is sent again as it resumes counts as well; what waits in a buffer does not.
+        dropped: Messages that were lost because a reader's buffer was full; one that three readers lost counts three
+            times. What is collected for a subscription that nobody iterates is not lost.
+        gaps: Gaps that readers took. A lost connection counts once for each reader that was told, and an overflow once
+            for each gap that told of it, however many messages it stands for.
         reconnects: Connections that were lost and made again.
     """
 

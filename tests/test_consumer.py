@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core.consumer import Consumer
+from inngest_realtime_core.consumer import Consumer, Counters
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.messages import Gap, Message
 from inngest_realtime_core.threads import new_waiter
@@ -27,14 +27,17 @@ def taken(consumer: Consumer) -> list[Any]:
 
 def test_messages_come_in_order() -> None:
     consumer = Consumer("c", 10)
-    assert [consumer.push(numbered(number)) for number in range(3)] == [0, 0, 0]
+    for number in range(3):
+        consumer.push(numbered(number))
     assert taken(consumer) == [0, 1, 2]
     assert consumer.delivered == 3
 
 
 def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
     consumer = Consumer("c", 3)
-    assert sum(consumer.push(numbered(number)) for number in range(8)) == 5
+    for number in range(8):
+        consumer.push(numbered(number))
+    assert consumer.dropped == 5
     assert taken(consumer) == [Gap("overflow", 5), 5, 6, 7]
     consumer.push(numbered(8))
     assert taken(consumer) == [8]
@@ -80,6 +83,62 @@ def test_the_end_comes_after_what_is_waiting() -> None:
         raised.append(caught.value)
     assert raised[0] is not raised[1], "a traceback belongs to one reader"
     assert consumer.ended
+
+
+@pytest.mark.parametrize("by", ["one", "some", "iterating"])
+async def test_what_is_counted(by: str) -> None:
+    """Messages and gaps that are taken, and messages that went; of readers, not of those who only collect."""
+    counters = Counters()
+    consumer, idle = Consumer("c", 4, counters=counters), Consumer("c", 4, counters=counters)
+    idle.idle = True
+    messages = consumer.messages()
+
+    async def read(count: int) -> list[Any]:
+        if by == "one":
+            return taken(consumer)
+        if by == "some":
+            return [message.data for message in consumer.take_some(9)]
+        return [(await anext(messages)).data for _ in range(count)]
+
+    for reader in (consumer, idle):
+        reader.push_gap(Message.gap("c", "reconnect"))
+        reader.push(numbered(0))
+        for number in range(1, 6):
+            reader.push(numbered(number))
+    # Of seven for a buffer of four, a gap went and two messages.
+    assert (counters.delivered, counters.dropped, counters.gaps) == (0, 2, 0)
+    assert await read(5) == [Gap("overflow", 3), 2, 3, 4, 5]
+    consumer.push_gap(Message.gap("c", "reconnect"))
+    consumer.push(numbered(6))
+    consumer.push_gap(Message.gap("c", "too-large"))
+    consumer.push(numbered(7))
+    assert await read(4) == [Gap("reconnect"), 6, Gap("too-large"), 7]
+    assert (counters.delivered, counters.dropped, counters.gaps) == (6, 2, 3)
+    assert consumer.delivered == counters.delivered
+
+
+def with_id(number: int) -> Message[Any]:
+    return Message(message_of(number, number=number + 1), None, number, f"id{number}")
+
+
+def test_what_was_missed_comes_before_what_has_come_since() -> None:
+    consumer = Consumer("c", 10)
+    for number in (2, 3, 4):
+        consumer.push(with_id(number))
+    consumer.prepend([with_id(1), with_id(2)])
+    consumer.push(with_id(1))
+    assert taken(consumer) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("gaps", [True, False])
+def test_an_overflow_before_what_was_missed_is_known_is_told_in_its_place(gaps: bool) -> None:
+    counters = Counters()
+    consumer = Consumer("c", 2, gaps=gaps, counters=counters)
+    for number in range(10, 15):
+        consumer.push(with_id(number))
+    consumer.prepend([with_id(1), with_id(2)])
+    assert taken(consumer) == [1, 2, *([Gap("overflow", 3)] if gaps else []), 13, 14]
+    assert (counters.delivered, counters.dropped, counters.gaps) == (4, 3, int(gaps))
 
 
 async def test_iterating_wakes_for_each_message_and_ends() -> None:
@@ -217,10 +276,11 @@ async def test_a_slow_thread_loses_the_oldest_and_is_told_how_many() -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    dropped = sum(consumer.push(numbered(number)) for number in range(count))
+    for number in range(count):
+        consumer.push(numbered(number))
     consumer.end()
     await asyncio.to_thread(thread.join, 10)
     numbers = [item for item in seen if isinstance(item, int)]
     gaps = [item.missed for item in seen if isinstance(item, Gap)]
     assert numbers == sorted(numbers)
-    assert sum(gaps) == dropped == count - len(numbers)
+    assert sum(gaps) == consumer.dropped == count - len(numbers)
