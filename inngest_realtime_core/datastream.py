@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Generator
+from typing import Final
 
 from .errors import DataStreamInterruptedError
 
-__all__ = ["DataStream"]
+__all__ = ["MAX_CHUNKS", "DataStream"]
+
+MAX_CHUNKS: Final = 10_000
+"""Chunks that one data stream holds at most; ten times as many as Inngest lets a publisher send."""
 
 
 class DataStream:
     """The chunks of one data stream, from its start on, for any number of readers.
 
     Iterate it with `async for` on an event loop, or iterate `blocking()` in a thread. Every reader sees every chunk,
-    whenever it begins. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so one holds at most 1 MiB.
+    whenever it begins, so all are kept. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so
+    one holds at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks are kept.
 
     Raises (while iterating):
-        DataStreamInterruptedError: The connection was lost, or the subscription closed, before the stream's end.
+        DataStreamInterruptedError: Before the stream's end, the connection was lost, the subscription was closed, the
+            stream grew too long, or more than 10,000 others were begun.
     """
 
     __slots__ = ("_chunks", "_ended", "_interrupted", "_lock", "_threads", "_waiters", "channel", "id", "topic")
@@ -45,7 +51,9 @@ class DataStream:
 
     def feed(self, chunk: str) -> None:
         """Add a chunk and wake the readers. For the connection that owns the stream."""
-        if not self._ended:
+        if len(self._chunks) >= MAX_CHUNKS:
+            self.end("it is longer than what is kept of one")
+        elif not self._ended:
             self._chunks.append(chunk)
             self._wake()
 

@@ -16,6 +16,7 @@ from .datastream import DataStream
 from .envelope import Envelope
 from .errors import MessageValidationError, RealtimeError
 from .messages import GapReason, Message
+from .protocol import MAX_OPEN_STREAMS
 from .replay import Replay, Window
 
 if TYPE_CHECKING:
@@ -288,6 +289,9 @@ class Feed:
             envelope.stream = self._streams[stream_id] = DataStream(
                 stream_id, channel=envelope.channel, topic=envelope.topic
             )
+            if len(self._streams) > MAX_OPEN_STREAMS:
+                # The decoder has given it up too: nothing more would come of it.
+                self._cut_off(next(iter(self._streams)), f"{MAX_OPEN_STREAMS} others began before its end")
         elif envelope.kind == "datastream-end":
             stream = self._streams.pop(stream_id, None)
             if stream is not None:
@@ -315,9 +319,12 @@ class Feed:
                 consumer.push_gap(message)
 
     def interrupted(self, stream_id: str) -> None:
+        self._cut_off(stream_id, "the connection to Inngest was lost")
+
+    def _cut_off(self, stream_id: str, why: str) -> None:
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
-            stream.end("the connection to Inngest was lost")
+            stream.end(why)
 
     def report(self, error: RealtimeError) -> None:
         """Tell everybody of a message that could not be delivered."""

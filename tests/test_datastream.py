@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from inngest_realtime_core.datastream import DataStream
+from inngest_realtime_core.datastream import MAX_CHUNKS, DataStream
 from inngest_realtime_core.errors import DataStreamInterruptedError
 
 
@@ -44,6 +44,20 @@ async def test_an_interruption_comes_after_the_last_chunk() -> None:
         await anext(chunks)
     assert (caught.value.stream_id, caught.value.channel, caught.value.topic) == ("s", "c", "t")
     assert "interrupted, 1 chunks" in repr(data)
+
+
+async def test_one_that_never_ends_is_cut_off() -> None:
+    whole, longer = stream(), stream()
+    for _ in range(MAX_CHUNKS):
+        whole.feed("a")
+        longer.feed("a")
+    whole.end()
+    longer.feed("one too many")
+    longer.feed("another")
+    assert len(await collect(whole)) == MAX_CHUNKS
+    with pytest.raises(DataStreamInterruptedError, match="longer than what is kept"):
+        await collect(longer)
+    assert f"interrupted, {MAX_CHUNKS} chunks" in repr(longer)
 
 
 async def test_a_reader_that_leaves_harms_no_other() -> None:

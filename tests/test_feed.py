@@ -8,13 +8,16 @@ import json
 import pytest
 
 from inngest_realtime_core import (
+    DataStreamInterruptedError,
     FrameTooLargeError,
     Gap,
     MessageValidationError,
     Realtime,
 )
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.protocol import MAX_OPEN_STREAMS
 from talk import Pipeline, Status, eventually, read_until, receive, soon
+from wire import start_frame
 
 # -- validation --------------------------------------------------------------------------------------------------------
 
@@ -126,3 +129,17 @@ async def test_a_subscription_that_nobody_iterates_stops_collecting(server: DevS
             await realtime.publish((channel, "t"), 20)
             assert (await soon(reader))[0] == "overflow"
             await stream.aclose()
+
+
+async def test_no_more_data_streams_are_kept_open_than_are_followed(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0, buffer_size=20_000) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            for number in range(MAX_OPEN_STREAMS + 1):
+                await server.inject(channel, "t", start_frame(f"s{number}", channel=channel).decode())
+            first, second = [(await soon(anext(subscription))).stream for _ in range(2)]
+            assert first is not None
+            assert second is not None
+            await eventually(lambda: realtime.stats().received == MAX_OPEN_STREAMS + 1)
+            assert (first.ended, second.ended) == (True, False)
+            with pytest.raises(DataStreamInterruptedError, match="others began"):
+                await soon(anext(aiter(first)))
