@@ -213,7 +213,7 @@ def _event_stream(
     interval = heartbeat if recheck_every is None else min(heartbeat, recheck_every)
     checked = time.monotonic()
     try:
-        yield greeting()
+        yield greeting(consumer.start_id)
         while True:
             if recheck is not None and recheck_every is not None and time.monotonic() - checked >= recheck_every:
                 if not recheck():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .envelope import Envelope
 from .errors import MessageValidationError, RealtimeError
 from .messages import GapReason, Message
 from .protocol import MAX_OPEN_STREAMS
-from .replay import Replay, Window
+from .replay import Begin, Replay, Window
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -99,6 +100,7 @@ class Feed:
 
     __slots__ = (
         "_audiences",
+        "_begins",
         "_counters",
         "_end",
         "_end_watchers",
@@ -112,7 +114,6 @@ class Feed:
         "_streams",
         "_window",
         "channel",
-        "confirmed",
         "state",
         "topics",
         "upstream",
@@ -132,7 +133,7 @@ class Feed:
         self.channel = channel
         self.upstream = upstream
         self.topics: dict[str, None] = {}
-        self.confirmed: set[str] = set()
+        self._begins: dict[str, Begin] = {}
         self.state: State = upstream.state
         self._counters = counters
         self._on_idle = on_idle
@@ -148,9 +149,16 @@ class Feed:
         self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
 
+    @property
+    def confirmed(self) -> Set[str]:
+        """The topics that Inngest was proved to deliver."""
+        return self._begins.keys()
+
     def confirm(self, topics: Iterable[str]) -> None:
         """Take note that Inngest is proved to deliver these topics."""
-        self.confirmed.update(topics)
+        begin = Begin(time.monotonic(), 0 if self._window is None else self._window.count)
+        for topic in topics:
+            self._begins.setdefault(topic, begin)
         self._cover()
 
     def _cover(self) -> None:
@@ -192,9 +200,13 @@ class Feed:
         audience = self._audiences.get(perspective)
         if audience is None:
             audience = self._audiences[perspective] = _Audience(perspective)
-        if after and not self._resume(audience, consumer, after):
+        if not after:
+            if events:
+                consumer.start_id = self._kept().start(perspective.topics)
+        elif not self._resume(audience, consumer, after):
             if self._store is None:
-                consumer.push_gap(Message.gap(self.channel, "expired"))
+                here = self._kept().start(perspective.topics)
+                consumer.push_gap(Message.gap(self.channel, "expired", event_id=here))
             else:
                 consumer.catch_up = lambda: self._catch_up(perspective, consumer, after)
         audience.consumers.append(consumer)
@@ -271,7 +283,7 @@ class Feed:
             self._follow_stream(envelope, envelope.stream_id)
         window = self._window
         if window is None:
-            window = self._window = Window(self._replay)
+            window = self._kept()
         window.add(envelope)
         for audience in tuple(self._audiences.values()):
             event_id = window.position(envelope, audience.perspective.topics) if audience.events else None
@@ -283,6 +295,12 @@ class Feed:
                 for perspective, watcher in list(self._error_watchers):
                     if perspective == audience.perspective:
                         watcher(message)
+
+    def _kept(self) -> Window:
+        """What the channel remembers: from the first message or event stream on, since many channels have neither."""
+        if self._window is None:
+            self._window = Window(self._replay, self._begins)
+        return self._window
 
     def _follow_stream(self, envelope: Envelope, stream_id: str) -> None:
         if envelope.kind == "datastream-start":
@@ -309,6 +327,9 @@ class Feed:
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Tell everybody that something may have been missed."""
+        now = time.monotonic()
+        for topic, begin in self._begins.items():
+            self._begins[topic] = Begin(now, begin.place)
         if self._window is not None:
             self._window.add_gap(reason)
         if reason == "reconnect":

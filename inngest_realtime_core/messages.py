@@ -92,10 +92,12 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     _event: bytes | None = None
 
     @classmethod
-    def gap(cls, channel: str, reason: GapReason, missed: int | None = None) -> Message[Gap]:
+    def gap(
+        cls, channel: str, reason: GapReason, missed: int | None = None, *, event_id: str | None = None
+    ) -> Message[Gap]:
         """Make the message that says: something may have been missed on this channel."""
         gap = Gap(reason, missed)
-        return cast("Message[Gap]", cls(Envelope("gap", msgspec.Raw(_encode(gap)), channel), None, gap))
+        return cast("Message[Gap]", cls(Envelope("gap", msgspec.Raw(_encode(gap)), channel), None, gap, event_id))
 
     @property
     def kind(self) -> Kind:

@@ -35,9 +35,15 @@ _BATCH: Final = 64  # messages taken from the buffer at once
 _WRITE: Final = 64 * 1024  # bytes of waiting events that leave in one write
 
 
-def greeting() -> bytes:
-    """The first bytes of a stream: they tell how soon to reconnect, and that the stream is open."""
-    return b"retry: %d\n: open\n\n" % _RETRY
+def greeting(event_id: str | None = None) -> bytes:
+    """The first bytes of a stream: they tell how soon to reconnect, and that the stream is open.
+
+    Args:
+        event_id: Where the stream begins: a client that is cut off before its first event resumes from there. An
+            `EventSource` takes note of it although no event comes with it.
+    """
+    at = b"" if event_id is None else b"id: %b\n" % event_id.encode()
+    return b"retry: %d\n%b: open\n\n" % (_RETRY, at)
 
 
 def farewell() -> bytes:
@@ -130,7 +136,7 @@ async def event_stream(
     loop = asyncio.get_running_loop()
     checked = loop.time()
     try:
-        yield greeting()
+        yield greeting(consumer.start_id)
         if consumer.catch_up is not None:
             await consumer.catch_up()
         pulse.sent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -127,7 +128,7 @@ def test_streams(realtime: Realtime, channel: str) -> None:
         messages = subscription.get_json_stream()
         encoded = subscription.get_encoded_stream()
         events = subscription.get_event_stream()
-        assert next(events) == b"retry: 1000\n: open\n\n"
+        assert re.fullmatch(rb"retry: 1000\nid: \S+\n: open\n\n", next(events))
         realtime.publish_sync((channel, "t"), {"x": 1})
         message = next(messages)
         assert message.data == {"x": 1}

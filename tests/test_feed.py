@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import weakref
 
 import pytest
 
@@ -13,6 +15,8 @@ from inngest_realtime_core import (
     Gap,
     MessageValidationError,
     Realtime,
+    Replay,
+    hub,
 )
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.protocol import MAX_OPEN_STREAMS
@@ -143,3 +147,17 @@ async def test_no_more_data_streams_are_kept_open_than_are_followed(server: DevS
             assert (first.ended, second.ended) == (True, False)
             with pytest.raises(DataStreamInterruptedError, match="others began"):
                 await soon(anext(aiter(first)))
+
+
+async def test_payloads_are_let_go_of_in_time(server: DevServer, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for clients that reconnect goes when it is too old, although nothing else comes."""
+    monkeypatch.setattr(hub, "_SWEEP", 0.05)
+    async with Realtime(api_base_url=server.url, replay=Replay(max_age=0.2)) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            await server.publish(channel, "t", "x" * 400_000)
+            message = await soon(anext(subscription))
+            held = weakref.ref(message)
+            envelope = message._envelope
+            del message
+            assert held() is None
+            await eventually(lambda: sys.getrefcount(envelope) == 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -10,10 +12,20 @@ from hypothesis import strategies as st
 
 from inngest_realtime_core import replay
 from inngest_realtime_core.envelope import Envelope
-from inngest_realtime_core.replay import Replay, Window
+from inngest_realtime_core.messages import GapReason
+from inngest_realtime_core.replay import Begin, Replay, Window
 from wire import chunk_frame, decoded, end_frame, message_of, start_frame
 
 TOPICS = ("t", "u")
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that windows go by: one number, to be changed."""
+    now = [100.0]
+    monkeypatch.setattr(replay.time, "monotonic", lambda: now[0])
+    return now
 
 
 def numbered(number: int, topic: str = "t", **extra: Any) -> Envelope:
@@ -76,12 +88,12 @@ def test_bounded_in_bytes() -> None:
     assert window.since(ids[0], TOPICS) is None
 
 
-def test_bounded_in_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(replay.time, "monotonic", lambda: now[0])
-    window = Window(Replay(max_age=60.0))
+def test_bounded_in_age(clock: list[float]) -> None:
+    window = Window(Replay())
     first, second = receive(window, message_of("x" * 500, number=1), message_of("y" * 500, number=2))
-    now[0] += 61
+    clock[0] += 59
+    assert len(window.since(first, TOPICS) or ()) == 1
+    clock[0] += 2
     assert window.since(first, TOPICS) is None
     # The last message of a topic is known for as long as no other came: nothing was missed.
     assert found(window.since(second, TOPICS)) == []
@@ -99,6 +111,140 @@ def test_a_gap_in_between_is_told() -> None:
     assert found(window.since(ids[0], TOPICS)) == [2, "reconnect", 3]
     assert found(window.since(ids[1], TOPICS)) == ["reconnect", 3]
     assert found(window.since(ids[2], TOPICS)) == []
+
+
+@pytest.mark.parametrize("reason", ["reconnect", "too-large"])
+def test_a_gap_that_is_let_go_of_takes_along_what_came_before_it(reason: GapReason, clock: list[float]) -> None:
+    """A client that stopped before it can't be told of it any more, so it may not find its place."""
+    window = Window(Replay(size=4))
+    empty = window.start(("t",))
+    (before,) = receive(window, numbered(1), topics=("t",))
+    window.add_gap(reason)
+    receive(window, numbered(2, "u"))
+    assert found(window.since(before, ("t",))) == [reason]
+    after = window.start(("t",))
+    receive(window, *(numbered(number, "u") for number in range(3, 7)))
+    assert [window.since(id, ("t",)) for id in (empty, before, after)] == [None, None, []]
+    by_age = Window(Replay())
+    (before,) = receive(by_age, numbered(1), topics=("t",))
+    by_age.add_gap(reason)
+    clock[0] += 61
+    assert by_age.since(before, ("t",)) is None
+
+
+def test_a_gap_before_the_newest_message_but_after_the_last_of_another_topic() -> None:
+    here, there = Window(Replay()), Window(Replay())
+    id = receive(here, numbered(1, "u"), numbered(2), numbered(4))[-1]
+    receive(there, numbered(1, "u"), numbered(2))
+    there.add_gap("reconnect")  # it swallowed a message 3 of the topic u
+    receive(there, numbered(4))
+    assert found(there.since(id, TOPICS)) == ["reconnect"]
+    assert found(there.since(id, ("t",))) == ["reconnect"], "the client may have had both topics all the same"
+
+
+def test_a_gap_is_told_once() -> None:
+    window = Window(Replay())
+    receive(window, numbered(1, "u"), numbered(2))
+    window.add_gap("reconnect")
+    ids = receive(window, numbered(3), numbered(4))
+    assert [found(window.since(id, TOPICS)) for id in ids] == [[4], []]
+
+
+def test_a_name_that_is_unknown_among_known_ones() -> None:
+    window = Window(Replay())
+    (id,) = receive(window, numbered(1), topics=("t",))
+    assert found(window.since(id, TOPICS)) == []
+    assert window.since(f"{id}.0123456789abcdef", TOPICS) is None
+
+
+def test_payloads_are_not_kept_for_identity_alone(clock: list[float]) -> None:
+    large = message_of("x" * 10_000, number=1)
+    held = sys.getrefcount(large)
+    window = Window(Replay())
+    window.add(large)
+    assert sys.getrefcount(large) > held
+    clock[0] += 61
+    window.prune()
+    assert sys.getrefcount(large) == held
+
+
+# -- the begin ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_has_had_nothing_yet() -> None:
+    window = Window(Replay())
+    first = window.start(TOPICS)
+    assert found(window.since(first, TOPICS)) == []
+    receive(window, numbered(1))
+    second = window.start(TOPICS)
+    receive(window, numbered(2, "u"))
+    third = window.start(TOPICS)
+    window.add_gap("reconnect")
+    fourth = window.start(TOPICS)
+    receive(window, numbered(3))
+    assert [found(window.since(id, TOPICS)) for id in (first, second, third, fourth)] == [
+        [1, 2, "reconnect", 3],
+        [2, "reconnect", 3],
+        ["reconnect", 3],
+        [3],
+    ]
+
+
+def test_a_begin_is_known_to_other_processes_by_what_came_before_it() -> None:
+    here, there = Window(Replay()), Window(Replay())
+    empty = here.start(TOPICS)
+    for window in (here, there):
+        receive(window, numbered(1), numbered(2, "u"))
+    later = here.start(TOPICS)
+    receive(there, numbered(3))
+    assert there.since(empty, TOPICS) is None
+    assert found(there.since(later, TOPICS)) == [3]
+
+
+@pytest.mark.parametrize("place", ["9", "-1", "", "x", "1.0", "9" * 5_000])
+def test_a_mark_that_this_window_never_made(place: str) -> None:
+    window = Window(Replay())
+    name, _, _ = window.start(TOPICS).partition("-")
+    assert window.since(f"{name}-{place}", TOPICS) is None
+
+
+# -- what is covered ---------------------------------------------------------------------------------------------------
+
+
+def test_a_topic_that_is_covered_only_since(clock: list[float]) -> None:
+    """Nobody here knows what came of the topic u before, and the client, which had nothing of it, may be owed it."""
+    here = Window(Replay())
+    first, second = receive(here, numbered(1 * SECOND), numbered(10 * SECOND))
+    begins = {"t": Begin(clock[0], 0)}
+    there = Window(Replay(), begins)
+    receive(there, numbered(1 * SECOND))
+    assert there.since(first, TOPICS) is None, "not covered at all"
+    clock[0] += 5
+    begins["u"] = Begin(clock[0], there.count)
+    assert there.since(first, TOPICS) is None, "covered only after the message"
+    clock[0] += 1.5
+    receive(there, numbered(10 * SECOND))
+    assert there.since(second, TOPICS) is None, "so shortly before that another process may not have had it yet"
+    clock[0] += 1
+    third = receive(here, numbered(11 * SECOND))[-1]
+    receive(there, numbered(11 * SECOND), numbered(12 * SECOND, "u"))
+    assert found(there.since(third, TOPICS)) == [12 * SECOND]
+
+
+def test_what_this_process_covers_it_knows_at_once(clock: list[float]) -> None:
+    begins = {"t": Begin(clock[0], 0), "u": Begin(clock[0], 0)}
+    window = Window(Replay(), begins)
+    empty = window.start(TOPICS)
+    (id,) = receive(window, numbered(1))
+    receive(window, numbered(2, "u"))
+    assert [found(window.since(known, TOPICS)) for known in (empty, id)] == [[1, 2], [2]]
+    # Of a topic that is asked for only now, nothing is known of what came before.
+    begins["v"] = Begin(clock[0], window.count)
+    assert window.since(empty, (*TOPICS, "v")) is None
+    assert found(window.since(window.start((*TOPICS, "v")), (*TOPICS, "v"))) == []
+
+
+# -- topics without an order between them ------------------------------------------------------------------------------
 
 
 def test_a_topic_that_the_client_had_nothing_of() -> None:
@@ -148,6 +294,14 @@ def test_what_another_process_may_have_received_later_is_not_guessed_at() -> Non
     receive(other, numbered(1, "u"), numbered(3), numbered(4, "u"))
     assert other.since(id, TOPICS) is None
     assert found(other.since(id, ("t",))) == []
+
+
+@pytest.mark.parametrize(("seconds", "known"), [(1.0, False), (1.9, False), (2.1, True)])
+def test_how_far_apart_two_topics_may_be_received(seconds: float, known: bool) -> None:
+    sender, other = Window(Replay()), Window(Replay())
+    (id,) = receive(sender, numbered(5 * SECOND))
+    receive(other, numbered(5 * SECOND - int(seconds * SECOND), "u"), numbered(5 * SECOND))
+    assert found(other.since(id, TOPICS)) == ([] if known else None)
 
 
 def test_run_messages_are_replayed_whatever_their_topic() -> None:
@@ -219,6 +373,58 @@ def test_the_same_process_serves_the_resume(
             assert missed == rest
         else:
             assert missed is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(["t", "u", "gap"]), max_size=16), st.sampled_from([("t",), TOPICS]), st.data())
+def test_the_same_process_serves_a_resume_from_anywhere(
+    entries: list[str], topics: tuple[str, ...], data: st.DataObject
+) -> None:
+    """From a begin as from an event, with gaps in between: exactly what came after, or it is said to be unknown."""
+    window = Window(Replay(size=data.draw(st.integers(1, 20))))
+    ids = [(0, window.start(topics))]
+    log: list[Any] = []
+    for number, entry in enumerate(entries):
+        if entry == "gap":
+            window.add_gap("reconnect")
+            log.append("reconnect")
+        else:
+            envelope = numbered(number, entry)
+            window.add(envelope)
+            log.append(number if entry in topics else None)
+            if entry in topics:
+                ids.append((len(log), window.position(envelope, topics)))
+        ids.append((len(log), window.start(topics)))
+    for place, id in ids:
+        missed = found(window.since(id, topics))
+        if missed is None:
+            assert len(window) < len(log) - place
+        else:
+            assert missed == [item for item in log[place:] if item is not None]
+
+
+@settings(max_examples=300, deadline=None)
+@given(interleavings(), st.data())
+def test_another_process_that_missed_something_says_so(
+    received: tuple[list[Envelope], list[Envelope]], data: st.DataObject
+) -> None:
+    here, there = received
+    begins: dict[str, Begin] = {}
+    sender, other = Window(Replay()), Window(Replay(size=data.draw(st.integers(1, 20))), begins)
+    ids = receive(sender, *here)
+    hole = data.draw(st.integers(0, len(there)))
+    end = data.draw(st.integers(hole, len(there)))
+    receive(other, *there[:hole])
+    other.add_gap("reconnect")
+    begins.update(dict.fromkeys(TOPICS, Begin(time.monotonic(), 0)))
+    receive(other, *there[end:])
+    for place, id in enumerate(ids):
+        missed = other.since(id, TOPICS)
+        if missed is None or "reconnect" in (item for item, _ in missed):
+            continue
+        replayed = [item for item, _ in missed if isinstance(item, Envelope)]
+        for topic in TOPICS:
+            assert by_topic(here[: place + 1], topic) + by_topic(replayed, topic) == by_topic(here, topic)
 
 
 @settings(max_examples=200, deadline=None)

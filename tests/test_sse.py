@@ -44,6 +44,7 @@ def test_headers_that_keep_proxies_from_holding_events_back() -> None:
 
 def test_the_first_and_the_last_bytes() -> None:
     assert greeting() == b"retry: 1000\n: open\n\n"
+    assert greeting("a.b") == b"retry: 1000\nid: a.b\n: open\n\n"
     farewells = {farewell() for _ in range(100)}
     assert len(farewells) > 50, "clients come back spread over a while"
     assert all(500 <= int(text.split(b"\n")[0].removeprefix(b"retry: ")) <= 3000 for text in farewells)
@@ -52,6 +53,14 @@ def test_the_first_and_the_last_bytes() -> None:
 async def test_the_first_bytes_leave_at_once() -> None:
     stream = event_stream(consumer(), heartbeat=10.0)
     assert await chunks(stream, 1) == [greeting()]
+    await stream.aclose()
+
+
+async def test_the_first_bytes_tell_where_the_stream_begins() -> None:
+    beginning = consumer()
+    beginning.start_id = "a.b"
+    stream = event_stream(beginning, heartbeat=10.0)
+    assert await chunks(stream, 1) == [greeting("a.b")]
     await stream.aclose()
 
 

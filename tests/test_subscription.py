@@ -16,13 +16,17 @@ import pytest
 from inngest_realtime_core import (
     AuthenticationError,
     DataStreamInterruptedError,
+    Gap,
     Message,
     Realtime,
+    Replay,
     ShuttingDownError,
+    Subscription,
     SubscriptionClosedError,
     TopicError,
 )
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.testing import parse_events
 from talk import Pipeline, Status, eventually, read_until, receive, soon
 
 # -- opening -----------------------------------------------------------------------------------------------------------
@@ -397,6 +401,110 @@ async def test_shutting_down_ends_streams_and_opens_no_new_ones(realtime: Realti
         assert len([chunk async for chunk in subscription.get_event_stream()]) == 2
         with pytest.raises(ShuttingDownError):
             await realtime.subscribe(channel=channel, topics=["t"])
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------
+
+
+def events_of(body: bytes) -> list[Any]:
+    """The data of each event; of gaps the reason."""
+    return [
+        event.json()["data"]["reason"] if event.event == "gap" else event.json()["data"] for event in parse_events(body)
+    ]
+
+
+def last_id(body: bytes) -> str:
+    """What an `EventSource` has as its last event id after these bytes."""
+    return [line[4:] for line in body.decode().split("\n") if line.startswith("id: ")][-1]
+
+
+async def cut_off(subscription: Subscription, count: int, after: str | None = None) -> tuple[list[Any], str]:
+    """Read an event stream up to so many events, as a client that is then cut off; what it had, and its last id."""
+    async with aclosing(subscription.get_event_stream(last_event_id=after)) as stream:
+        body = await soon(anext(stream))
+        while len(events_of(body)) < count:
+            body += await soon(anext(stream))
+    return events_of(body), last_id(body) if b"id: " in body else after or ""
+
+
+async def test_a_client_that_is_cut_off_before_its_first_event(
+    server: DevServer, realtime: Realtime, channel: str
+) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t", "u"]) as subscription:
+        _, id = await cut_off(subscription, 0)
+        await server.publish(channel, "t", 1)
+        assert await receive(subscription, 1) == [1]
+        assert (await cut_off(subscription, 1, id))[0] == [1]
+        # Cut off again before what it missed has come: the greeting of a stream that resumes moves nobody on.
+        assert await cut_off(subscription, 0, id) == ([], id)
+        _, id = await cut_off(subscription, 0)
+        server.drop_connections()
+        assert await receive(subscription, 1) == [Gap("reconnect")]
+        await server.publish(channel, "u", 2)
+        assert await receive(subscription, 1) == [2]
+        assert (await cut_off(subscription, 2, id))[0] == ["reconnect", 2]
+
+
+async def test_a_client_that_is_cut_off_after_a_gap_alone(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        seen, id = await cut_off(subscription, 1, "unknown")
+        assert seen == ["expired"]
+        await server.publish(channel, "t", 1)
+        assert await receive(subscription, 1) == [1]
+        assert (await cut_off(subscription, 1, id))[0] == [1]
+
+
+async def test_a_gap_of_which_nothing_is_known_any_more(server: DevServer, channel: str) -> None:
+    """A client is away, the connection to Inngest is lost meanwhile, and more comes than is kept."""
+    async with Realtime(api_base_url=server.url, replay=Replay(size=8)) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t", "u"]) as subscription:
+            await server.publish(channel, "t", "before")
+            assert await receive(subscription, 1) == ["before"]
+            async with realtime.subscribe(channel=channel, topics=["t"]) as page:
+                _, id = await cut_off(page, 0)
+            server.drop_connections()
+            assert await receive(subscription, 1) == [Gap("reconnect")]
+            async with realtime.subscribe(channel=channel, topics=["t"]) as page:
+                assert (await cut_off(page, 1, id))[0] == ["reconnect"]
+                for number in range(20):
+                    await server.publish(channel, "u", number)
+                assert await receive(subscription, 20) == list(range(20))
+                assert (await cut_off(page, 1, id))[0] == ["expired"]
+
+
+async def test_another_process_that_follows_a_topic_only_since(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url) as one, Realtime(api_base_url=server.url) as two:
+        async with (
+            two.subscribe(channel=channel, topics=["t"]) as witness,
+            one.subscribe(channel=channel, topics=["t", "u"]) as here,
+        ):
+            body = b""
+            async with aclosing(here.get_event_stream()) as stream:
+                await server.publish(channel, "t", 1)
+                while not events_of(body):
+                    body += await soon(anext(stream))
+            assert await receive(witness, 1) == [1]
+            await server.publish(channel, "u", "missed")
+            async with two.subscribe(channel=channel, topics=["t", "u"]) as there:
+                assert (await cut_off(there, 1, last_id(body)))[0] == ["expired"]
+
+
+async def test_what_resuming_counts(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, buffer_size=4) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            _, id = await cut_off(subscription, 0)
+            witness = subscription.get_json_stream()
+            for number in range(10):
+                await server.publish(channel, "t", number)
+                assert await receive(witness, 1) == [number]
+            before = realtime.stats()
+            assert (await cut_off(subscription, 5, id))[0] == ["overflow", 6, 7, 8, 9]
+            after = realtime.stats()
+            assert (before.received, before.delivered, before.dropped, before.gaps) == (10, 10, 0, 0)
+            assert (after.received, after.delivered, after.dropped, after.gaps) == (10, 14, 6, 1)
+            assert (await cut_off(subscription, 1, "unknown"))[0] == ["expired"]
+            assert realtime.stats().gaps == 2
+            await witness.aclose()
 
 
 # -- tokens of others --------------------------------------------------------------------------------------------------
