@@ -6,9 +6,11 @@ import asyncio
 import gc
 import json
 import logging
+import time
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from inngest_realtime_core import (
     Subscription,
     SubscriptionClosedError,
     TopicError,
+    replay,
 )
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.testing import parse_events
@@ -487,6 +490,29 @@ async def test_another_process_that_follows_a_topic_only_since(server: DevServer
             await server.publish(channel, "u", "missed")
             async with two.subscribe(channel=channel, topics=["t", "u"]) as there:
                 assert (await cut_off(there, 1, last_id(body)))[0] == ["expired"]
+
+
+async def test_another_process_that_had_a_gap_just_before(
+    server: DevServer, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of a topic that the client had nothing of may be in that gap, although its message came after it."""
+    monkeypatch.setattr(replay, "_SKEW", timedelta(seconds=1))
+    async with Realtime(api_base_url=server.url) as one, Realtime(api_base_url=server.url) as two:
+        async with (
+            one.subscribe(channel=channel, topics=["t", "u"]) as here,
+            two.subscribe(channel=channel, topics=["t", "u"]) as there,
+        ):
+            began = time.monotonic()
+            await eventually(lambda: time.monotonic() > began + 1.1)
+            server.drop_connections()
+            assert await receive(here, 1) == await receive(there, 1) == [Gap("reconnect")]
+            body = b""
+            async with aclosing(here.get_event_stream()) as stream:
+                await server.publish(channel, "t", 1)
+                while not events_of(body):
+                    body += await soon(anext(stream))
+            assert await receive(there, 1) == [1]
+            assert (await cut_off(there, 1, last_id(body)))[0] == ["expired"]
 
 
 async def test_what_resuming_counts(server: DevServer, channel: str) -> None:
