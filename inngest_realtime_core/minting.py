@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from .entries import Entry
-from .errors import RealtimeError
+from .errors import RealtimeError, UnreachableError
 from .settings import Settings
 from .tasks import end_tasks
 from .tokens import mint, read_claims_unverified
@@ -101,8 +101,13 @@ class Minting:
             raise failure.with_traceback(None)
         if known is None or failure is not None or known[1].cancelled():
             task = self._loop.create_task(self._mint(entries), name="inngest-realtime token")
+            task.add_done_callback(_look_at_failure)
             known = self._tokens[wanted] = (now, task)
-        return await asyncio.shield(known[1])
+        # Not awaited itself: one who leaves would take the token from the others.
+        await asyncio.wait([known[1]])
+        if known[1].cancelled():
+            raise UnreachableError("The request to Inngest was ended by this process.", url=self._settings.url("token"))
+        return known[1].result()
 
     async def _mint(self, entries: Sequence[Entry]) -> str:
         async with self.http(self._settings) as http:
@@ -146,6 +151,12 @@ class Minting:
             await client.http.aclose()
         if self._closing:
             await asyncio.wait(self._closing)
+
+
+def _look_at_failure(task: asyncio.Task[str]) -> None:
+    # Everybody who asked may have left; asyncio logs failures that nobody looks at.
+    if not task.cancelled():
+        task.exception()
 
 
 @functools.cache
