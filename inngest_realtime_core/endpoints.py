@@ -186,6 +186,7 @@ class Endpoints:
             Refusal: Nothing was opened.
         """
         await self._authorize(selection, request)
+        self.realtime.heed_signals()
         try:
             return await self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
         except RealtimeError as error:
@@ -230,6 +231,8 @@ class Endpoints:
     ) -> AsyncGenerator[bytes, None]:
         self._take_slot()
         try:
+            # Before it is subscribed, which may take a while: a signal that comes meanwhile is to be heard, too.
+            self.realtime.heed_signals()
             pending = self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
             events = (await pending).get_event_stream(
                 heartbeat=self._heartbeat(selection),
@@ -249,6 +252,7 @@ class Endpoints:
     ) -> Generator[bytes, None, None]:
         self._take_slot()
         try:
+            self.realtime.heed_signals()
             subscription = self.realtime.subscribe_sync(channel=selection.channel, topics=selection.topics)
             events = subscription.get_event_stream(
                 heartbeat=self._heartbeat(selection),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
+import anyio
 import msgspec
 
 from .backoff import Circuit
@@ -23,6 +24,8 @@ from .settings import Settings
 from .upstream import Upstream
 
 __all__ = ["Hub", "HubOptions", "Source"]
+
+T = TypeVar("T")
 
 _CHANNELS_PER_SOCKET: Final = 1_000
 _SOLITARY: Final = 16_000  # characters of a token for one channel; a larger one gets a socket of its own
@@ -96,6 +99,7 @@ class Hub:
         self._leaving: dict[tuple[str, Source], asyncio.Future[None]] = {}
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._openings: set[anyio.CancelScope] = set()
         self._store: RedisStore | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -167,9 +171,7 @@ class Hub:
 
     def _check_open(self) -> None:
         if self.shutting_down:
-            raise ShuttingDownError(
-                "The process is shutting down, so no new subscription is opened. Try again shortly."
-            )
+            raise _shutting_down()
 
     def _new_feed(self, channel: str, source: Source, topics: Sequence[str]) -> Feed:
         upstream = self._place(channel, source, topics)
@@ -302,9 +304,25 @@ class Hub:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
+    async def until_shutdown(self, opening: Awaitable[T]) -> T:
+        """Await what opens a stream, which may take as long as Inngest takes to answer.
+
+        Raises:
+            ShuttingDownError: The streams were ended meanwhile.
+        """
+        with anyio.CancelScope() as scope:
+            self._openings.add(scope)
+            try:
+                return await opening
+            finally:
+                self._openings.discard(scope)
+        raise _shutting_down()
+
     def end_streams(self) -> None:
         """End every reader and open no new ones: the process is about to stop."""
         self.shutting_down = True
+        for opening in list(self._openings):
+            opening.cancel()
         for feed in list(self._feeds.values()):
             feed.end()
 
@@ -333,3 +351,10 @@ class Hub:
         if store is not None:
             await store.close()
         await self.minting.close()
+
+
+def _shutting_down() -> ShuttingDownError:
+    return ShuttingDownError(
+        "The process is shutting down, so no new subscription is opened. Try again shortly. Where the process goes on "
+        "after all, in a notebook that was interrupted for example, make a new Realtime."
+    )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 import weakref
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
@@ -102,10 +101,7 @@ class Realtime:
             replay=replay if replay is not None else Replay(),
             liveness=Liveness(ping_interval, ping_timeout),
         )
-        self._counters = Counters()
-        self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        self._processes: dict[int, _Process] = {}
         self._shutting_down = False
 
     def __repr__(self) -> str:
@@ -183,7 +179,7 @@ class Realtime:
             if on_state is not None:
                 tell_state(on_state, "connecting")
             try:
-                feed = await hub.open(resolved.name, perspective.topics, source)
+                feed = await hub.until_shutdown(hub.open(resolved.name, perspective.topics, source))
             except BaseException:
                 if on_state is not None:
                     tell_state(on_state, "closed")
@@ -340,9 +336,9 @@ class Realtime:
 
     def stats(self) -> Stats:
         """Numbers for a health page or a metric. Callable from any thread."""
-        with self._lock:
-            hubs = list(self._hubs.values())
-        counters = self._counters
+        process = self._process()
+        hubs = process.hubs()
+        counters = process.counters
         return Stats(
             sockets=sum(hub.sockets for hub in hubs),
             subscriptions=sum(hub.subscriptions for hub in hubs),
@@ -361,16 +357,25 @@ class Realtime:
     def begin_shutdown(self) -> None:
         """End all streams and open no new ones. For hosts that tell of a shutdown; callable from any thread.
 
-        Under uvicorn and other servers that take SIGTERM on the main thread it is called for you.
+        Under uvicorn and other servers that take SIGTERM on the main thread it is called for you. There is no way back:
+        a process that outlives the signal (an interrupted notebook) makes a new `Realtime`.
         """
         self._shutting_down = True
-        for hub in list(self._hubs.values()):
+        for hub in self._process().hubs():
             with contextlib.suppress(RuntimeError):
                 hub.loop.call_soon_threadsafe(hub.end_streams)
 
+    def heed_signals(self) -> None:
+        """See to it that SIGTERM, SIGINT and SIGQUIT begin the shutdown, before they do what they did so far.
+
+        The endpoints call it before they subscribe, `realtime_lifespan` at the start, and every stream when it begins.
+        Safe to call repeatedly, from any thread.
+        """
+        end_streams_on_signals(self)
+
     async def close(self) -> None:
         """End all that runs on this event loop. Returns when no task and no socket of it is left."""
-        hub = self._hubs.pop(asyncio.get_running_loop(), None)
+        hub = self._process().hub_of.pop(asyncio.get_running_loop(), None)
         if hub is not None:
             await hub.close()
 
@@ -386,26 +391,52 @@ class Realtime:
     ) -> None:
         await self.close()
 
+    def _process(self) -> _Process:
+        # After a fork the loops, sockets and timers of the parent are kept, and never touched: they are not ours.
+        process = self._processes.get(os.getpid())
+        return process if process is not None else self._processes.setdefault(os.getpid(), _Process())
+
     def _hub(self) -> Hub:
         loop = asyncio.get_running_loop()
-        hub = self._hubs.get(loop)
+        process = self._process()
+        hub = process.hub_of.get(loop)
         if hub is None:
-            with self._lock:
-                if self._pid != os.getpid():
-                    # After a fork: the loops, sockets and timers of the parent are not ours to touch.
-                    self._hubs = weakref.WeakKeyDictionary()
-                    self._pid = os.getpid()
-                for left in [other for other in self._hubs if other.is_closed()]:
-                    # Its `asyncio.run()` is over: what ran there has ended with it.
-                    del self._hubs[left]
-                hub = self._hubs[loop] = Hub(
-                    self.settings, self._options, self._counters, on_stream=self._stream_begins
-                )
-            hub.shutting_down = self._shutting_down
+            process.forget_closed_loops()
+            hub = process.hub_of[loop] = Hub(
+                self.settings, self._options, process.counters, on_stream=self.heed_signals
+            )
+        hub.shutting_down = self._shutting_down
         return hub
 
-    def _stream_begins(self) -> None:
-        end_streams_on_signals(self)
+
+class _Process:
+    """What one process has of a `Realtime`.
+
+    There is no lock: a signal handler could not take it, and one that another thread holds during a fork is never
+    released in the child. Each event loop sets its own key only; whoever looks at all of them copies the references.
+    """
+
+    __slots__ = ("counters", "hub_of")
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.hub_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+    def hubs(self) -> list[Hub]:
+        return [hub for _, hub in self._loops()]
+
+    def forget_closed_loops(self) -> None:
+        # Their `asyncio.run()` is over: what ran there has ended with it.
+        for loop, _ in self._loops():
+            if loop.is_closed():
+                self.hub_of.pop(loop, None)
+
+    def _loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, Hub]]:
+        for reference in self.hub_of.keyrefs():
+            loop = reference()
+            hub = None if loop is None else self.hub_of.get(loop)
+            if loop is not None and hub is not None:
+                yield loop, hub
 
 
 def _target(

@@ -124,6 +124,63 @@ realtime.close_sync()
     assert script(ignore + code, inngest) == "[0, 0, 0, 0] still here\n"
 
 
+def test_a_fork_may_come_while_other_threads_are_at_it(inngest: DevServer) -> None:
+    code = """
+import os, signal, sys, threading
+from inngest_realtime_core import Realtime
+
+realtime = Realtime()
+realtime.publish_sync(("c", "t"), 1)
+stop = threading.Event()
+
+def look():
+    while not stop.is_set():
+        realtime.stats()
+
+sys.setswitchinterval(1e-5)
+threads = [threading.Thread(target=look) for _ in range(3)]
+for thread in threads:
+    thread.start()
+codes = set()
+for _ in range(40):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)  # kills a child that hangs
+        realtime.publish_sync(("c", "t"), 1)
+        os._exit(0)
+    codes.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    if codes != {0}:
+        break
+stop.set()
+print(codes)
+"""
+    ignore = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    assert script(ignore + code, inngest) == "{0}\n"
+
+
+def test_the_child_of_a_fork_counts_from_nothing(inngest: DevServer) -> None:
+    code = """
+import os
+from inngest_realtime_core import Realtime
+
+realtime = Realtime()
+with realtime.subscribe_sync(channel="c", topics=["t"]) as subscription:
+    realtime.publish_sync(("c", "t"), 1)
+    subscription.receive(5)
+    pid = os.fork()
+    if pid == 0:
+        stats = realtime.stats()
+        print(stats.sockets, stats.subscriptions, stats.channels, stats.received, stats.delivered, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    stats = realtime.stats()
+    print(stats.sockets, stats.subscriptions, stats.channels, stats.received, stats.delivered)
+realtime.close_sync()
+"""
+    ignore = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    assert script(ignore + code, inngest) == "0 0 0 0 0\n1 1 1 1 1\n"
+
+
 def test_greenlets_wait_without_holding_each_other_up(inngest: DevServer) -> None:
     code = """
 from gevent import monkey; monkey.patch_all()

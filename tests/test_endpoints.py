@@ -286,20 +286,41 @@ async def test_a_recheck_ends_the_stream(realtime: Realtime, parameters: Any, en
     await until_free(realtime)
 
 
+@pytest.mark.parametrize("ending", [False, None, PermissionError("revoked")], ids=repr)
 @pytest.mark.parametrize("authorize_async", [False, True])
-def test_a_recheck_ends_a_sync_stream(sync_realtime: Realtime, parameters: Any, authorize_async: bool) -> None:
-    verdicts = iter([True, True, False])
+def test_a_recheck_ends_a_sync_stream(
+    sync_realtime: Realtime, parameters: Any, authorize_async: bool, ending: Any
+) -> None:
+    verdicts = iter([True, True, ending])
 
-    async def later(request: object, channel: Pipeline) -> bool:
-        return next(verdicts)
+    def now(request: object, channel: Pipeline) -> Any:
+        verdict = next(verdicts)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
 
-    def now(request: object, channel: Pipeline) -> bool:
-        return next(verdicts)
+    async def later(request: object, channel: Pipeline) -> Any:
+        return now(request, channel)
 
     authorize = later if authorize_async else now
     stream = opened_sync(endpoints_for(sync_realtime, authorize, reauthorize_every=0.05), parameters)
     for _ in stream.body:
         pass
+    assert next(verdicts, "asked thrice") == "asked thrice"
+
+
+def test_a_sync_stream_is_rechecked_although_it_is_never_silent(
+    sync_realtime: Realtime, inngest: DevServer, parameters: Any
+) -> None:
+    verdicts = iter([True, True, False])
+    endpoints = endpoints_for(sync_realtime, lambda request, channel: next(verdicts), reauthorize_every=0.05)
+    stream = opened_sync(endpoints, parameters)
+    until = time.monotonic() + 5
+    for number, _ in enumerate(stream.body, 1):
+        assert time.monotonic() < until
+        inngest.publish_sync(f"pipeline:{parameters[0][1]}", "status", number)
+        while sync_realtime.stats().received < number:  # so the stream finds something whenever it looks
+            assert time.monotonic() < until
     assert next(verdicts, "asked thrice") == "asked thrice"
 
 

@@ -16,12 +16,15 @@ from inngest_realtime_core import (
     Channel,
     ConfigurationError,
     Gap,
+    Message,
     PublishError,
     Realtime,
+    ShuttingDownError,
     topic,
 )
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.tokens import read_claims_unverified
+from raw_server import raw_server
 from talk import eventually, fresh, receive, soon
 
 KEY = "signkey-prod-0123456789abcdef"
@@ -219,3 +222,63 @@ async def test_shutting_down_from_another_thread(realtime: Realtime, channel: st
         assert await soon(reader) == []
     # What streams nothing goes on: a request in flight may still have something to publish.
     await realtime.publish((channel, "t"), 1)
+
+
+async def test_shutting_down_reaches_every_event_loop(realtime: Realtime, channel: str) -> None:
+    begun = threading.Barrier(4)
+    received: list[Any] = []
+
+    async def read() -> None:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            await asyncio.to_thread(begun.wait, 5)
+            received.append(await receive_all(subscription))
+        await realtime.close()
+
+    threads = [threading.Thread(target=asyncio.run, args=[read()], daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    await asyncio.to_thread(begun.wait, 5)
+    realtime.begin_shutdown()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 5)
+    assert received == [[], [], []]
+
+
+async def test_an_event_loop_that_is_new_after_the_shutdown_began_opens_nothing(
+    realtime: Realtime, channel: str
+) -> None:
+    realtime.begin_shutdown()
+    with pytest.raises(ShuttingDownError, match="new Realtime"):
+        await asyncio.to_thread(realtime.subscribe_sync, channel=channel, topics=["t"])
+
+
+async def test_shutting_down_ends_what_is_being_opened() -> None:
+    with raw_server(lambda connection: connection.recv(1)) as silent:
+        async with Realtime(api_base_url=silent.url) as realtime:
+            opening = asyncio.create_task(realtime.subscribe(channel="c", topics=["t"]).__aenter__())
+            await eventually(lambda: bool(silent.requests))
+            realtime.begin_shutdown()
+            with pytest.raises(ShuttingDownError):
+                await soon(opening)
+            assert realtime.stats().channels == 0
+
+
+async def test_closing_waits_for_callbacks(server: DevServer, channel: str) -> None:
+    begun = asyncio.Event()
+    ended = False
+
+    async def on_message(message: Message[Any]) -> None:
+        nonlocal ended
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)  # an ending of its own, to a database for example
+            ended = True
+
+    realtime = Realtime(api_base_url=server.url)
+    await realtime.subscribe(channel=channel, topics=["t"], on_message=on_message)
+    await realtime.publish((channel, "t"), 1)
+    await soon(begun.wait())
+    await soon(realtime.close())
+    assert ended

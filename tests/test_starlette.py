@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -239,3 +240,15 @@ async def test_a_stream_that_fails_tells_the_server(realtime: Realtime, scope: d
     with pytest.raises(LookupError):
         await RealtimeStreamingResponse(failing())(scope, peer.receive, peer.send)
     assert [message.get("body") for message in peer.sent] == [None, b": first\n\n"]
+
+
+async def test_a_lifespan_hears_signals_before_any_route_has_streamed(realtime: Realtime) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        async with realtime_lifespan(realtime)(None):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert realtime.is_shutting_down

@@ -12,6 +12,8 @@ import pytest
 from conformance.client import Client
 from conformance.servers import ServerCase, running
 from inngest_realtime_core.devserver import DevServer
+from raw_server import raw_server
+from talk import eventually
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -37,3 +39,15 @@ async def test_a_server_stops_in_time(
             assert server.process.returncode in (0, -number)
         assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
         assert "Traceback" not in server.log
+
+
+async def test_a_server_stops_although_inngest_leaves_its_first_stream_waiting(case: ServerCase, run_id: str) -> None:
+    with raw_server(lambda connection: connection.recv(1)) as silent, running(case, silent.url) as server:
+        async with Client(server.url) as client:
+            answer = asyncio.create_task(client.get("pipeline/stream", runId=run_id))
+            await eventually(lambda: bool(silent.requests))
+            took = await asyncio.to_thread(server.stop)
+            refused = await answer
+        assert took < case.stops_within
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        assert server.process.returncode in (0, -signal.SIGTERM)
