@@ -2,8 +2,8 @@
 
 uvicorn, for one, waits for open responses on SIGTERM, and runs the application's lifespan shutdown only after them: a
 stream that ends there ends too late. So a signal handler is put before the server's own: it ends the streams and then
-calls the one it found. It is put in place when the first stream begins, by the main thread, as Python demands: where
-streams are served by other threads, the main thread is asked to do it. Nothing of the server is changed.
+calls the one it found. It is put in place before the first stream is opened, by the main thread, as Python demands:
+where streams are served by other threads, the main thread is asked to do it. Nothing of the server is changed.
 
 A signal may come before that is done, and a server may exit without one. Python then waits for the threads of pools,
 and those that serve streams would never end: so streams end at the exit of the interpreter, too.
@@ -19,7 +19,9 @@ import threading
 import weakref
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
+
+from .stop_event import watch_stop_event
 
 __all__ = ["end_streams_on_signals"]
 
@@ -31,16 +33,32 @@ class _Stoppable(Protocol):
     def begin_shutdown(self) -> None: ...
 
 
+# Not a `WeakSet`: that cannot be gone through while it changes, and a signal may come at any moment.
+_Stoppables: TypeAlias = "weakref.WeakKeyDictionary[_Stoppable, None]"
+
+
+def _stop(stoppables: _Stoppables) -> None:
+    for reference in stoppables.keyrefs():
+        stoppable = reference()
+        if stoppable is not None:
+            stoppable.begin_shutdown()
+
+
 class _Handler:
     """What stands before the handler that a signal had."""
 
     def __init__(self, previous: Callable[[int, FrameType | None], Any] | int | None) -> None:
         self.previous = previous
-        self.stoppables: weakref.WeakSet[_Stoppable] = weakref.WeakSet()
+        self.stoppables: _Stoppables = weakref.WeakKeyDictionary()
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
-        for stoppable in list(self.stoppables):
-            stoppable.begin_shutdown()
+        try:
+            _stop(self.stoppables)
+        finally:
+            # Whatever fails above: a signal that the server never hears of would leave it running.
+            self._pass_on(signum, frame)
+
+    def _pass_on(self, signum: int, frame: FrameType | None) -> None:
         previous = self.previous
         if callable(previous):
             previous(signum, frame)
@@ -60,6 +78,7 @@ def end_streams_on_signals(stoppable: _Stoppable) -> bool:
         CPython) the host calls `begin_shutdown()` itself.
     """
     _end_at_exit(stoppable)
+    watch_stop_event(functools.partial(_stop, _at_exit))
     if all(_is_arranged(stoppable, signum) for signum in _SIGNALS):
         return True
     try:
@@ -70,13 +89,13 @@ def end_streams_on_signals(stoppable: _Stoppable) -> bool:
     return True
 
 
-_at_exit: weakref.WeakSet[_Stoppable] = weakref.WeakSet()
+_at_exit: _Stoppables = weakref.WeakKeyDictionary()
 
 
 def _end_at_exit(stoppable: _Stoppable) -> None:
     if stoppable in _at_exit:
         return
-    _at_exit.add(stoppable)
+    _at_exit[stoppable] = None
     # What `atexit` holds runs only after the threads. This runs before; it is where `concurrent.futures` hooks in, too.
     register: Callable[..., None] | None = getattr(threading, "_register_atexit", None)
     if register is not None:
@@ -101,10 +120,10 @@ def _arrange(stoppable: _Stoppable) -> None:
     for signum in _SIGNALS:
         current = signal.getsignal(signum)
         if isinstance(current, _Handler):
-            current.stoppables.add(stoppable)
+            current.stoppables[stoppable] = None
         elif _is_ours_to_chain(signum, current):
             handler = _Handler(current)
-            handler.stoppables.add(stoppable)
+            handler.stoppables[stoppable] = None
             signal.signal(signum, handler)
 
 

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
+import pytest
+
+from inngest_realtime_core import Realtime, ShuttingDownError
 from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.shutdown import end_streams_on_signals
 
 # As a threaded worker of gunicorn: its signal handler raises SystemExit on the main thread, and Python then waits for
 # the threads of the pool. A signal may come before the main thread was asked to put our handler before that one.
@@ -44,3 +53,77 @@ def test_streams_in_pools_of_threads_do_not_keep_a_process_that_exits() -> None:
         )
     assert (done.returncode, done.stdout, done.stderr) == (3, "ended\nended\n", "")
     assert time.monotonic() - began < 10
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """What a server's own handler of SIGTERM hears."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    yield heard
+    signal.signal(signal.SIGTERM, before)
+
+
+class Failing:
+    def begin_shutdown(self) -> None:
+        raise RuntimeError("something that nobody thought of")
+
+
+def test_a_server_hears_of_a_signal_although_ending_the_streams_fails(heard: list[int]) -> None:
+    failing = Failing()
+    assert end_streams_on_signals(failing)
+    with pytest.raises(RuntimeError, match="nobody thought of"):
+        signal.raise_signal(signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+
+
+async def test_a_handler_that_a_server_has_put_since_is_found(
+    heard: list[int], realtime: Realtime, channel: str
+) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        first = subscription.get_event_stream()
+        # As a worker of gunicorn does after the fork, when the application has streamed in the parent.
+        signal.signal(signal.SIGTERM, lambda number, frame: heard.append(-number))
+        second = subscription.get_event_stream()
+        signal.raise_signal(signal.SIGTERM)
+        assert realtime.is_shutting_down
+        assert heard == [-signal.SIGTERM]
+        for stream in (first, second):
+            assert b"retry:" in [chunk async for chunk in stream][-1]
+
+
+def test_a_shutdown_begins_while_event_loops_come_and_go() -> None:
+    """Views that are asynchronous under WSGI have one for each request, and a signal comes at any moment."""
+    realtime = Realtime(api_base_url="http://127.0.0.1:9")
+    stop = threading.Event()
+
+    async def use() -> None:
+        with contextlib.suppress(ShuttingDownError):
+            await realtime.subscribe(channel="c", topics=["t"])
+
+    def serve() -> None:
+        while not stop.is_set():
+            asyncio.run(use())
+
+    realtime.begin_shutdown()
+    staying = [asyncio.new_event_loop() for _ in range(200)]
+    for loop in staying:
+        loop.run_until_complete(use())
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        ends = time.monotonic() + 2
+        while time.monotonic() < ends:
+            realtime.begin_shutdown()
+            for _ in range(20):
+                realtime.stats()  # goes through the same event loops, and costs less
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for loop in staying:
+            loop.close()
