@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from inngest_realtime_core.devserver import DevServer
@@ -39,6 +40,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             for name, value in values.items()
         )
         terminalreporter.write_line(f"{fault}: {shown}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hypothesis draws from a generator of its own."""
+    for item in items:
+        test = getattr(item, "obj", None)
+        if getattr(test, "is_hypothesis_test", False):
+            hypothesis.seed(_SEED)(test)
 
 
 @pytest.fixture(autouse=True)

@@ -93,6 +93,15 @@ def options() -> dict[str, Any]:
     }
 
 
+# Threads that a framework or a server keeps for requests to come: as many as had to work at the same time so far.
+_POOLS = ("AnyIO worker thread", "ThreadPoolExecutor-", "asyncio_")
+
+
 def stats(realtime: Realtime) -> dict[str, Any]:
-    """What this process holds at the moment."""
-    return {**dataclasses.asdict(realtime.stats()), "pid": os.getpid(), "threads": threading.active_count()}
+    """What this process holds at the moment; `pooled` are those of its `threads` that belong to a pool."""
+    return {
+        **dataclasses.asdict(realtime.stats()),
+        "pid": os.getpid(),
+        "threads": threading.active_count(),
+        "pooled": sum(thread.name.startswith(_POOLS) for thread in threading.enumerate()),
+    }
