@@ -7,7 +7,9 @@ Deliberate differences from Starlette's `StreamingResponse`:
   nobody pass, so that there a plain `StreamingResponse` is never freed.)
 - The body is closed when the response ends, not whenever the garbage collector finds it, and by a task outside the
   request's cancel scope, in which every `await` of a clean-up would be cancelled again.
-- A send that blocks for `send_timeout` ends the stream: a peer that stopped reading holds nothing for ever.
+- A send that blocks for `send_timeout` ends the stream: a peer that stopped reading holds no subscription for ever.
+  What it still holds is the connection, with the bytes that it was sent: ASGI has no way to abort it. uvicorn keeps it
+  until the peer reads on or is gone, also when it is to stop, unless it runs with `--timeout-graceful-shutdown`.
 
 `GZipMiddleware` leaves event streams alone since Starlette 0.46; older versions compress them, and hold them back.
 """
@@ -47,7 +49,7 @@ class RealtimeStreamingResponse(StreamingResponse):
         heartbeat: Seconds between heartbeats; only when `content` is a subscription.
         last_event_id: The request's `Last-Event-ID` header, to resume where the client left off; only when
             `content` is a subscription.
-        send_timeout: Seconds that one send may block before the stream is ended.
+        send_timeout: Seconds that one send may block before the stream is ended. The connection is the server's to end.
     """
 
     media_type = "text/event-stream"
