@@ -328,8 +328,8 @@ class Upstream:
             self._roster.fail(error, {channel for channel, _ in batch})
         else:
             self._roster.cover(entry for entry in ticket.entries if entry not in refused)
-            for entry, error in refused.items():
-                self._refuse(entry, error)
+            for entry, refusal in refused.items():
+                self._refuse(entry, refusal)
         self._roster.resolve()
 
     def _refuse(self, entry: Entry, error: RealtimeError) -> None:
