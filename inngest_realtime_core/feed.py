@@ -163,7 +163,11 @@ class Feed:
 
     def _cover(self) -> None:
         if self._store is not None:
-            self._store.begin(self.channel, self.confirmed)
+            self._store.begin(self.channel, self.confirmed, self._proving)
+
+    def _proving(self) -> bool:
+        """Whether all comes that Inngest delivers: not while it is lost, or one connection replaces another."""
+        return self.upstream.state == "open" and self.upstream.sockets == 1
 
     def forget(self) -> None:
         """Take note that the channel has been left."""
@@ -332,8 +336,7 @@ class Feed:
             self._begins[topic] = Begin(now, begin.place)
         if self._window is not None:
             self._window.add_gap(reason)
-        if reason == "reconnect":
-            self._cover()
+        self._cover()
         message = Message.gap(self.channel, reason, missed)
         for audience in list(self._audiences.values()):
             for consumer in list(audience.consumers):

@@ -177,7 +177,7 @@ class Hub:
         upstream = self._place(channel, source, topics)
         replay = self.options.replay
         if self._store is None and not isinstance(replay, Replay):
-            self._store = replay.open()
+            self._store = replay.open(self.options.liveness)
         feed = Feed(
             channel,
             upstream,

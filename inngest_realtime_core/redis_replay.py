@@ -1,11 +1,8 @@
 """A replay window that all worker processes share, on Redis Streams. Needs the extra `redis`.
 
 Each worker that subscribes to a channel records what it receives; a message is kept once, whoever recorded it first.
-Whether nothing was missed between two moments is not a matter of trust: each worker notes from when until when it was
-subscribed, and a client that resumes gets its messages only when these spans leave no hole, else a gap.
-
-Per channel, four keys under `<prefix>{<channel>}:`, which expire on their own: `stream` (the messages), `ids` (what is
-in it already), `last` (the last message of each topic) and `cover` (who was subscribed from when until when).
+Whether nothing was missed between two moments is not a matter of trust: each worker notes for which time it vouches
+(see `redis_cover`), and a client that resumes gets its messages only when these spans leave no hole, else a gap.
 """
 
 from __future__ import annotations
@@ -16,15 +13,19 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, cast
 
-import msgspec
+import anyio
 
+from .connection import Liveness
 from .envelope import Envelope
 from .errors import ConfigurationError
 from .messages import GapReason
+from .redis_cover import STALL, Coverage, Span, reach
+from .redis_format import RECORD, freeze, keys_of, remembered, spans, thaw
 from .replay import Replay, Window
+from .tasks import end_tasks
 
 __all__ = ["RedisReplay"]
 
@@ -32,26 +33,10 @@ logger = logging.getLogger("inngest_realtime.replay")
 
 _QUEUE: Final = 10_000  # messages that wait to be recorded; beyond it the recording has a hole
 _REFRESH: Final = 2.0  # seconds between two notes that a worker is still subscribed
-_SLACK: Final = 1_000  # milliseconds that a worker must have been subscribed before a message to vouch for what follows
 _COMPLAINT: Final = 30.0  # seconds between two log lines about the same trouble
-_TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
-
-_RECORD = """
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local worker, begin, size, ttl, topics = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-if begin == '' then begin = tostring(ms) end
-for i = 6, 5 + topics do redis.call('HSET', KEYS[4], worker .. '|' .. ARGV[i], begin .. '|' .. ms) end
-for i = 6 + topics, #ARGV, 4 do
-  if redis.call('ZADD', KEYS[2], 'NX', ms, ARGV[i]) == 1 then
-    redis.call('XADD', KEYS[1], 'MAXLEN', size, '*', 'i', ARGV[i], 'e', ARGV[i + 3])
-    redis.call('HSET', KEYS[3], ARGV[i + 1], ARGV[i] .. '|' .. ARGV[i + 2])
-  end
-end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ms - ttl)
-for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], ttl * 2) end
-return begin
-"""
+_TIMEOUT: Final = 2.0  # seconds that Redis may take: for an answer, for a resume in all, and for what waits at the end
+_REST: Final = 2.0  # seconds after a failure in which no resume asks Redis
+_GRACE: Final = 10_000  # milliseconds that keys and spans outlive the messages, so that live workers keep theirs
 
 
 class RedisReplay:
@@ -77,56 +62,60 @@ class RedisReplay:
     def __repr__(self) -> str:
         return f"<RedisReplay prefix={self._prefix!r}>"
 
-    def open(self) -> RedisStore:
-        """Connect on the running event loop."""
-        return RedisStore(self._url, self._prefix, self.local)
+    def open(self, liveness: Liveness) -> RedisStore:
+        """Connect on the running event loop.
 
-
-class _Coverage:
-    """One channel that this worker is subscribed to."""
-
-    __slots__ = ("begin", "refreshed", "topics", "waiting")
-
-    def __init__(self, topics: tuple[str, ...]) -> None:
-        self.topics = topics
-        self.begin = ""  # milliseconds of Redis' clock; empty until Redis has been told
-        self.refreshed = 0.0
-        self.waiting: list[Envelope] = []
+        Args:
+            liveness: How the connections to Inngest are kept alive: it says for how long a dead one goes unnoticed.
+        """
+        return RedisStore(self._url, self._prefix, self.local, liveness)
 
 
 class RedisStore:
     """The connection of one event loop to Redis."""
 
-    def __init__(self, url: str, prefix: str, limits: Replay) -> None:
+    def __init__(self, url: str, prefix: str, limits: Replay, liveness: Liveness) -> None:
         from redis.asyncio import Redis as Client
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
         # Its commands are typed for both of its faces at once, sync and async.
-        self._redis: Any = cast("Any", Client).from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
-        self._record = self._redis.register_script(_RECORD)
+        self._redis: Any = cast("Any", Client).from_url(
+            url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
+        )
+        self._record = self._redis.register_script(RECORD)
         self._prefix = prefix
         self._limits = limits
+        # A ping and its pong, a pause, and a ping without one; a busy process notices later.
+        self._unnoticed = liveness.ping_interval + 2 * liveness.ping_timeout + STALL / 1000
         self._worker = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        self._channels: dict[str, _Coverage] = {}
+        self._channels: dict[str, Coverage] = {}
+        self._left: list[tuple[str, Coverage]] = []  # what waited when a channel was left
         self._waiting = 0
         self._closed = False
         self._wake = asyncio.Event()
-        self._writing = asyncio.Lock()
-        self._executing: set[asyncio.Future[Any]] = set()
-        self._complained = 0.0
+        self._flushes: list[asyncio.Future[bool]] = []
+        self._executing: set[asyncio.Task[Any]] = set()
+        self._clock = float("-inf")  # milliseconds that Redis' clock is ahead of the monotonic one, at least
+        self._resting = 0.0  # until when no resume asks Redis, by the monotonic clock
+        self._complained = float("-inf")
         self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime redis")
 
     # -- recording ------------------------------------------------------------------------------------------------
 
-    def begin(self, channel: str, topics: Iterable[str]) -> None:
+    def begin(self, channel: str, topics: Iterable[str], proving: Callable[[], bool]) -> None:
         """Note that this worker is subscribed to these topics from now on; again after something may have been missed.
 
         What waits to be recorded is recorded all the same.
+
+        Args:
+            proving: Whether there is one connection to Inngest, alive as far as is known.
         """
-        fresh = _Coverage(tuple(topics))
+        coverage = Coverage(tuple(topics), proving, self._limits.size)
         known = self._channels.get(channel)
         if known is not None:
-            fresh.waiting = known.waiting
-        self._channels[channel] = fresh
+            coverage.carry(known)
+        self._channels[channel] = coverage
         self._wake.set()
 
     def add(self, envelope: Envelope) -> None:
@@ -136,89 +125,133 @@ class RedisStore:
             return
         if self._waiting >= _QUEUE:
             self._complain("it takes messages more slowly than they come")
-            self.end(envelope.channel)
-            self.begin(envelope.channel, coverage.topics)
+            self._waiting -= len(coverage.waiting)
+            coverage.waiting = []
+            self.begin(envelope.channel, coverage.topics, coverage.proving)
             return
         coverage.waiting.append(envelope)
+        coverage.heard = time.monotonic()
         self._waiting += 1
         self._wake.set()
 
     def end(self, channel: str) -> None:
-        """Note that this worker is no longer subscribed."""
+        """Note that this worker is no longer subscribed. What waits to be recorded is recorded all the same."""
         coverage = self._channels.pop(channel, None)
-        if coverage is not None:
-            self._waiting -= len(coverage.waiting)
+        if coverage is not None and coverage.waiting:
+            coverage.topics = ()  # which notes no span
+            self._left.append((channel, coverage))
+            self._wake.set()
 
     async def close(self) -> None:
-        """Record what waits, and disconnect."""
+        """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
         self._closed = True
         self._wake.set()
         try:
-            # Not cancelled: it writes what waits, and each answer of Redis has a timeout.
-            await self._task
-            if self._executing:
-                await asyncio.wait(self._executing)
+            if not self._is_resting:
+                await asyncio.wait([self._task, *self._executing], timeout=_TIMEOUT)
         finally:
+            await end_tasks([self._task])
+            await end_tasks(self._executing)
             await self._redis.aclose()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._closed:
+        while not self._closed or (self._waiting and not self._is_resting):
             timer = loop.call_later(_REFRESH, self._wake.set)
             try:
                 await self._wake.wait()
             finally:
                 timer.cancel()
-            self._wake.clear()
-            await self._write()
+            # Once closed there is nothing more to wait for, but what has come while it wrote.
+            if not self._closed:
+                self._wake.clear()
+            flushes, self._flushes = self._flushes, []
+            written = await self._write_due()
+            for flush in flushes:
+                if not flush.done():
+                    flush.set_result(written)
 
-    async def _write(self) -> None:
-        # One at a time: who returns from here knows that all that came before is recorded.
-        async with self._writing:
-            await self._write_due()
+    @property
+    def _is_resting(self) -> bool:
+        return time.monotonic() < self._resting
 
-    async def _write_due(self) -> None:
+    async def _flush(self) -> bool:
+        """Return whether all that came before is recorded, once that has been tried."""
+        flush: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._flushes.append(flush)
+        self._wake.set()
+        return await flush
+
+    async def _write_due(self) -> bool:
         now = time.monotonic()
-        due = [
+        left, self._left = self._left, []
+        due = left + [
             (channel, coverage)
             for channel, coverage in self._channels.items()
             if coverage.waiting or now - coverage.refreshed >= _REFRESH
         ]
         for start in range(0, len(due), 100):
-            await self._write_some(due[start : start + 100], now)
+            if not await self._write_some(due[start : start + 100]):
+                # The rest keeps waiting: each try costs the time of an answer that does not come.
+                self._left += [(channel, coverage) for channel, coverage in left if coverage.waiting]
+                return False
+        self._resting = 0.0
+        return True
 
-    async def _write_some(self, due: Sequence[tuple[str, _Coverage]], now: float) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for channel, coverage in due:
-            waiting, coverage.waiting = coverage.waiting, []
-            self._waiting -= len(waiting)
-            ttl = int(self._limits.max_age * 1000)
-            arguments: list[Any] = [self._worker, coverage.begin, self._limits.size, ttl]
-            arguments += [len(coverage.topics), *coverage.topics]
-            for envelope in waiting:
-                arguments += [envelope.identity, envelope.topic, envelope.created_at or "", _freeze(envelope)]
-            await self._record(keys=self._keys(channel), args=arguments, client=pipeline)
+    async def _write_some(self, due: Sequence[tuple[str, Coverage]]) -> bool:
+        # Not what has begun anew meanwhile: it must not go on as if nothing had been missed.
+        due = [(channel, coverage) for channel, coverage in due if not coverage.over]
         try:
-            begins = await self._execute(pipeline)
+            answers = await self._execute(await self._recording(due))
         except Exception as error:
             # Whatever keeps Redis from answering: subscriptions go on, and resuming clients get a gap.
-            self._complain(type(error).__name__)
+            self._failed(error)
             for channel, coverage in due:
+                coverage.noted = ""
                 if self._channels.get(channel) is coverage:
-                    self.begin(channel, coverage.topics)
-                    self._channels[channel].refreshed = now
-            return
-        for (_, coverage), begin in zip(due, begins, strict=True):
-            coverage.begin = begin.decode() if isinstance(begin, bytes) else str(begin)
+                    self.begin(channel, coverage.topics, coverage.proving)
+                    self._channels[channel].refreshed = time.monotonic()
+            return False
+        now = time.monotonic()
+        for (_, coverage), span in zip(due, answers, strict=True):
+            coverage.noted = span.decode() if isinstance(span, bytes) else str(span)
             coverage.refreshed = now
+            if coverage.noted:
+                self._clock = Span.parse(coverage.noted).noted - now * 1000
+        return True
+
+    async def _recording(self, due: Iterable[tuple[str, Coverage]]) -> Any:
+        pipeline = self._redis.pipeline(transaction=False)
+        for channel, coverage in due:
+            waiting = coverage.take()
+            self._waiting -= len(waiting)
+            arguments: list[Any] = [self._worker, coverage.noted, self._proved(coverage)]
+            arguments += [self._limits.size, int(self._limits.max_age * 1000), _GRACE, STALL]
+            arguments += [len(coverage.topics), *coverage.topics]
+            for envelope in waiting:
+                arguments += [envelope.identity, envelope.topic, envelope.created_at or "", freeze(envelope)]
+            await self._record(keys=keys_of(self._prefix, channel), args=arguments, client=pipeline)
+        return pipeline
+
+    def _proved(self, coverage: Coverage) -> int | str:
+        """Up to when Inngest is proved to have delivered, by Redis' clock; 0 when not known, empty when not now."""
+        if not coverage.proving():
+            return ""
+        proved = max(coverage.heard, time.monotonic() - self._unnoticed)
+        return max(0, int(self._clock + proved * 1000)) if self._clock > float("-inf") else 0
 
     async def _execute(self, pipeline: Any) -> Any:
         # In a task of its own, because redis swallows a cancellation now and then (132 of 300 tried), and with it the
         # end of whoever waits.
-        task = asyncio.ensure_future(pipeline.execute())
+        task = asyncio.get_running_loop().create_task(pipeline.execute(), name="inngest-realtime redis command")
         self._executing.add(task)
         task.add_done_callback(self._executing.discard)
-        return await asyncio.shield(task)
+        with anyio.fail_after(_TIMEOUT):
+            return await asyncio.shield(task)
+
+    def _failed(self, error: Exception) -> None:
+        self._resting = time.monotonic() + _REST
+        self._complain(type(error).__name__)
 
     def _complain(self, trouble: str) -> None:
         now = time.monotonic()
@@ -226,82 +259,66 @@ class RedisStore:
             self._complained = now
             logger.warning("Redis does not keep what clients may have to catch up on: %s.", trouble)
 
-    def _keys(self, channel: str) -> list[str]:
-        # The braces keep the keys of a channel on one node of a cluster.
-        base = f"{self._prefix}{{{channel}}}:"
-        return [base + "stream", base + "ids", base + "last", base + "cover"]
-
     # -- resuming -------------------------------------------------------------------------------------------------
 
     async def since(
         self, channel: str, event_id: str, topics: Collection[str]
     ) -> list[tuple[Envelope | GapReason, str]] | None:
-        """What came after an `id:`; None when something may have been missed, or Redis does not answer."""
-        stream, _, last, cover = self._keys(channel)
+        """What came after an `id:`; None when something may have been missed, or Redis does not answer within 2 s."""
+        if self._is_resting or self._closed:
+            return None
         try:
-            await self._write()
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.xrange(stream)
-            pipeline.hgetall(last)
-            pipeline.hgetall(cover)
-            pipeline.time()
-            entries, lasts, covers, (seconds, micros) = await self._execute(pipeline)
+            with anyio.fail_after(_TIMEOUT):
+                return await self._since(channel, event_id, topics)
         except Exception as error:
-            self._complain(type(error).__name__)
+            self._failed(error)
+            return None
+
+    async def _since(
+        self, channel: str, event_id: str, topics: Collection[str]
+    ) -> list[tuple[Envelope | GapReason, str]] | None:
+        stream, _, latest, cover = keys_of(self._prefix, channel)
+        if not await self._flush():
+            return None
+        coverage = self._channels.get(channel)
+        if coverage is None or not coverage.noted:
+            return None
+        known = Span.parse(coverage.noted)
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.xrange(stream)
+        pipeline.hgetall(latest)
+        pipeline.hgetall(cover)
+        pipeline.time()
+        entries, lasts, covers, (seconds, micros) = await self._execute(pipeline)
+        if self._channels.get(channel) is not coverage:
             return None
         now = seconds * 1000 + micros // 1000
-        written: dict[str, int] = {}
-        window = Window(self._limits)
-        recent: list[Envelope] = []
+        recent: dict[str, tuple[int, bytes]] = {}
         for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", entries):
             at = int(entry_id.partition(b"-")[0])
-            if now - at > self._limits.max_age * 1000:
-                continue
-            written[fields[b"i"].decode()] = at
-            recent.append(_thaw(fields[b"e"]))
-        window.restore(recent, _remembered(channel, lasts))
-        missed = window.since(event_id, topics)
-        newest = written.get(event_id.partition(".")[0])
-        if missed is None or newest is None:
+            if now - at <= self._limits.max_age * 1000:
+                recent.setdefault(fields[b"i"].decode(), (at, fields[b"e"]))
+        newest = recent.get(event_id.partition(".")[0])
+        if newest is None:
             return None
-        covered = all(_covered(covers, topic, newest, now, self._worker) for topic in topics)
-        return missed if covered else None
-
-
-def _freeze(envelope: Envelope) -> bytes:
-    if envelope.stream is not None:
-        envelope = msgspec.structs.replace(envelope, stream=None)
-    return msgspec.json.encode(envelope)
-
-
-def _thaw(text: bytes) -> Envelope:
-    return msgspec.json.decode(text, type=Envelope)
-
-
-def _remembered(channel: str, lasts: Mapping[bytes, bytes]) -> dict[str, Envelope]:
-    """The last message of each topic, as far as it can be recognised again."""
-    result: dict[str, Envelope] = {}
-    for topic, value in lasts.items():
-        identity, _, created_at = value.decode().partition("|")
-        name = topic.decode()
-        result[name] = Envelope(
-            "data", channel=channel, topic=name, created_at=created_at or None, known_identity=identity
+        noted = spans(covers)
+        for topic in topics:
+            # Of its own span a worker knows that it goes on, if it is the one that it believes to have.
+            own = noted.get(topic, {}).get(self._worker)
+            if own is None or own.begin != known.begin or own.noted < known.noted:
+                return None
+        reached = min(reach(noted[topic].values(), newest[0]) for topic in topics)
+        if reached < known.begin:
+            return None
+        received = set(coverage.received)
+        # What is not proved and was not received here is still to come here, or a gap.
+        uncertain = {identity for identity, (at, _) in recent.items() if at > reached} - received
+        if uncertain and len(coverage.received) == coverage.received.maxlen:
+            # Or it was received so long ago that nobody remembers.
+            return None
+        window = Window(self._limits)
+        window.restore(
+            [thaw(text) for identity, (_, text) in recent.items() if identity not in uncertain],
+            {topic: last for topic, last in remembered(channel, lasts).items() if last.identity not in uncertain},
         )
-    return result
-
-
-def _covered(covers: Mapping[bytes, bytes], topic: str, since: int, now: int, worker: str) -> bool:
-    """Whether some worker was subscribed to a topic at every moment from a message on, up to now."""
-    spans: list[tuple[int, int]] = []
-    for field, value in covers.items():
-        name, _, covered = field.decode().partition("|")
-        if covered != topic:
-            continue
-        begin, _, alive = value.decode().partition("|")
-        # This worker is subscribed as it asks; another may have died since it last said so.
-        spans.append((int(begin), now if name == worker else int(alive)))
-    reached = since - _SLACK
-    for start, end in sorted(spans):
-        if start <= reached:
-            reached = max(reached, end)
-    return reached >= now
+        return window.since(event_id, topics)
