@@ -40,7 +40,7 @@ _GRACE: Final = 10_000  # milliseconds that keys and spans outlive the messages,
 
 
 class RedisReplay:
-    """What web clients missed, kept in Redis: they resume on any worker, and after a restart.
+    """What web clients missed, kept in Redis: they resume on any worker, also after the restart of another.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as the `redis` package takes it.
@@ -156,20 +156,17 @@ class RedisStore:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._closed or (self._waiting and not self._is_resting):
+        while not self._closed:
             timer = loop.call_later(_REFRESH, self._wake.set)
             try:
                 await self._wake.wait()
             finally:
                 timer.cancel()
-            # Once closed there is nothing more to wait for, but what has come while it wrote.
-            if not self._closed:
-                self._wake.clear()
-            flushes, self._flushes = self._flushes, []
-            written = await self._write_due()
-            for flush in flushes:
-                if not flush.done():
-                    flush.set_result(written)
+            self._wake.clear()
+            await self._write()
+        if self._waiting and not self._is_resting:
+            # What came while it wrote.
+            await self._write()
 
     @property
     def _is_resting(self) -> bool:
@@ -181,6 +178,13 @@ class RedisStore:
         self._flushes.append(flush)
         self._wake.set()
         return await flush
+
+    async def _write(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        written = await self._write_due()
+        for flush in flushes:
+            if not flush.done():
+                flush.set_result(written)
 
     async def _write_due(self) -> bool:
         now = time.monotonic()
@@ -245,9 +249,15 @@ class RedisStore:
         # end of whoever waits.
         task = asyncio.get_running_loop().create_task(pipeline.execute(), name="inngest-realtime redis command")
         self._executing.add(task)
-        task.add_done_callback(self._executing.discard)
+        task.add_done_callback(self._executed)
         with anyio.fail_after(_TIMEOUT):
             return await asyncio.shield(task)
+
+    def _executed(self, task: asyncio.Task[Any]) -> None:
+        self._executing.discard(task)
+        if not task.cancelled():
+            # Nobody may be waiting any more; asyncio would log it as never retrieved.
+            task.exception()
 
     def _failed(self, error: Exception) -> None:
         self._resting = time.monotonic() + _REST

@@ -318,6 +318,11 @@ async def test_a_restart_with_nobody_listening_is_a_gap(
 ) -> None:
     async with worker(server, redis_url) as before:
         seen = await first_event(server, before, channel, notes)
+        # Long enough that what the client has is proved, and only what came after the restart is not.
+        came = notes.now
+        await notes.until(lambda notes: notes.now > came + SLACK + 100)
+        await server.publish(channel, "t", 1)
+        await notes.until(lambda notes: notes.messages == 2)
     await server.publish(channel, "t", "lost")
     await resumes_with_a_gap(server, redis_url, channel, notes, seen, others=0)
 
@@ -410,6 +415,20 @@ async def test_a_message_right_after_a_span_began_is_not_vouched_for(
         await resumes_with_a_gap(server, redis_url, channel, notes, seen, others=1)
 
 
+async def test_a_process_that_was_stopped_for_a_while_begins_anew(
+    server: DevServer, redis_url: str, channel: str, notes: Notes, brisk: None
+) -> None:
+    async with (
+        Realtime(api_base_url=server.url, replay=RedisReplay(redis_url)) as realtime,
+        listening(realtime, channel),
+    ):
+        await notes.vouching(spans=1)
+        (before,) = notes.spans
+        # Meanwhile a connection can die without being noticed for longer than is reckoned with.
+        time.sleep(1.5)  # noqa: ASYNC251
+        await notes.until(lambda notes: notes.spans[0].begin >= before.begin + 1_500)
+
+
 async def test_what_is_too_old_is_a_gap(server: DevServer, redis_url: str, channel: str, notes: Notes) -> None:
     async with worker(server, redis_url, max_age=1.5) as first, worker(server, redis_url, max_age=1.5) as second:
         seen = await first_event(server, first, channel, notes)
@@ -444,6 +463,8 @@ async def test_after_a_failed_write_vouching_begins_anew(
         with refusing_writes(notes):
             await server.publish(channel, "t", "not recorded")
             await until(lambda: "Redis does not keep" in caplog.text)
+        failed = notes.now
+        await notes.until(lambda notes: notes.spans[0].noted > failed)
         await resumes_with_a_gap(server, redis_url, channel, notes, seen, others=1)
 
 
@@ -456,6 +477,25 @@ async def test_a_worker_does_not_trust_a_span_that_it_had_before(
         await server.publish(channel, "t", "lost")
         with refusing_writes(notes):
             async with resuming(realtime, channel, seen) as stream:
+                assert payloads(await events(stream, 1))[0].startswith(GAP)
+
+
+async def test_a_failover_that_lost_the_last_writes_is_a_gap(
+    server: DevServer, redis_url: str, channel: str, notes: Notes
+) -> None:
+    async with worker(server, redis_url) as first, worker(server, redis_url) as second:
+        seen = await first_event(server, first, channel, notes)
+        async with listening(second, channel):
+            await notes.vouching(spans=2)
+            await server.publish(channel, "t", 1)
+            await notes.proved(2)
+            kept = {name: notes.redis.dump(name) for name in notes.names.values()}
+            ends = [span.end for span in notes.spans]
+            await server.publish(channel, "t", 2)
+            await notes.until(lambda notes: all(span.end > max(ends) for span in notes.spans))
+            for name, dump in kept.items():
+                notes.redis.restore(name, 60_000, dump, replace=True)
+            async with resuming(second, channel, seen) as stream:
                 assert payloads(await events(stream, 1))[0].startswith(GAP)
 
 
@@ -492,7 +532,8 @@ async def test_a_redis_that_hangs_costs_each_client_the_same_little_time(server:
                     assert payloads(await events(stream, 1))[0].startswith(GAP)
                 return time.monotonic() - began
 
-            assert max(await asyncio.gather(*map(client, range(8)))) < 3.5
+            took = await asyncio.gather(*map(client, range(8)), return_exceptions=True)
+            assert all(isinstance(seconds, float) and seconds < 3.5 for seconds in took), took
             # And then it is not asked for a while.
             assert await client(8) < 1
             began = time.monotonic()
