@@ -88,7 +88,7 @@ def test_nothing_is_imported_from_a_floor_above() -> None:
         {"http", "signing", "answers", "claims", "tokens", "chunks", "publishing"},
         {"protocol", "switchover", "entries"},
         {"backoff", "pace", "connection", "dialer", "roster", "succession", "upstream"},
-        {"consumer", "replay", "redis_replay", "feed", "minting", "hub"},
+        {"consumer", "replay", "redis_cover", "redis_format", "redis_replay", "feed", "minting", "hub"},
         {"sse", "readers", "subscription"},
         {"threads", "blocking", "blocking_subscription", "shutdown", "stats", "realtime", "functions"},
         {"grants", "refusals", "selection", "responses", "endpoints", "wsgi"},
