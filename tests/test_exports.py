@@ -90,7 +90,7 @@ def test_nothing_is_imported_from_a_floor_above() -> None:
         {"backoff", "pace", "connection", "dialer", "roster", "succession", "upstream"},
         {"consumer", "replay", "redis_cover", "redis_format", "redis_replay", "feed", "minting", "hub"},
         {"sse", "readers", "subscription"},
-        {"threads", "blocking", "blocking_subscription", "shutdown", "stats", "realtime", "functions"},
+        {"threads", "blocking", "blocking_subscription", "shutdown", "stop_event", "stats", "realtime", "functions"},
         {"grants", "refusals", "selection", "responses", "endpoints", "wsgi"},
         {"__init__", "__main__", "cli", "testing"},
     ]
