@@ -1,17 +1,21 @@
-"""Which channels ride on an upstream: who is there, who joins, who leaves, and what Inngest is proved to deliver."""
+"""Which channels ride on an upstream: who is there, who joins, who leaves, what is delivered, and who gets it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from typing import Literal, Protocol
 
 from .entries import Entry
 from .envelope import Envelope
-from .errors import RealtimeError
+from .errors import FrameTooLargeError, RealtimeError
 from .messages import GapReason
+from .protocol import MAX_SERVER_FRAME
 
-__all__ = ["Join", "Member", "Roster", "State"]
+__all__ = ["Join", "Member", "Roster", "State", "tell_state"]
+
+logger = logging.getLogger("inngest_realtime.upstream")
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
 
@@ -227,6 +231,51 @@ class Roster:
             member = self.members.get(channel)
             if member is not None:
                 yield member
+
+    # -- what comes -----------------------------------------------------------------------------------------------
+
+    def route(self, envelope: Envelope) -> None:
+        """Give a message to its channel."""
+        member = self.members.get(envelope.channel)
+        if member is not None:
+            try:
+                member.receive(envelope)
+            except Exception:
+                # The mistake is one message's: what comes with it and after it is delivered all the same.
+                logger.exception("A message of channel %r could not be delivered.", envelope.channel)
+        else:
+            logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
+
+    def oversized(self, size: int, envelope: Envelope | None) -> None:
+        """Tell whom it may concern that a frame of so many bytes was left out."""
+        channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
+        error = FrameTooLargeError(
+            f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
+            "Publish a reference to large data instead of the data itself.",
+            size=size,
+            channel=channel,
+            topic=topic,
+        )
+        logger.error("%s Channel %r, topic %r.", error, channel, topic)
+        members = list(self.members.values()) if channel is None else [self.members.get(channel)]
+        for member in members:
+            if member is not None:
+                member.report(error)
+                member.gap("too-large", None if channel is None else 1)
+
+    def tell_state(self, state: State) -> None:
+        """Tell everybody of a new state of the connection."""
+        for member in list(self.members.values()):
+            tell_state(member, state)
+
+
+def tell_state(member: Member, state: State) -> None:
+    """Tell one channel of a state."""
+    try:
+        member.state_changed(state)
+    except Exception:
+        # An application's callback; the connection is not to suffer from it.
+        logger.exception("A callback failed on the state %r.", state)
 
 
 def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:

@@ -18,10 +18,9 @@ from .connection import Connection, Liveness
 from .dialer import Dialer, Mint, Ticket
 from .entries import Entry, frame_batches
 from .envelope import Envelope
-from .errors import AuthenticationError, FrameTooLargeError, InngestError, RealtimeError, UnreachableError
+from .errors import AuthenticationError, InngestError, RealtimeError, UnreachableError
 from .pace import Pace
-from .protocol import MAX_SERVER_FRAME
-from .roster import Join, Member, Roster, State
+from .roster import Join, Member, Roster, State, tell_state
 from .succession import Succession
 from .tasks import INSISTENCE, end_tasks
 
@@ -160,7 +159,7 @@ class Upstream:
             self._roster.fail(failure or _closed())
             members, self._roster.members = self._roster.members, {}
             for member in members.values():
-                _tell_state(member, "closed")
+                tell_state(member, "closed")
                 if failure is not None:
                     member.fail(failure)
             try:
@@ -237,8 +236,8 @@ class Upstream:
         if reconnecting:
             self._tell_gap(self._roster.owed())
         for envelope in held:
-            self._route(envelope)
-        connection.deliver = self._route
+            self._roster.route(envelope)
+        connection.deliver = self._roster.route
         self._connection = connection
         self._set_state("open")
         self._roster.resolve()
@@ -273,7 +272,7 @@ class Upstream:
         """Open a connection that is proved to be subscribed to all topics of all members."""
         entries = self._roster.entries()
         connection, refused = await self._dialer.dial(
-            entries, deliver, on_change=self._wake.set, on_oversized=self._oversized
+            entries, deliver, on_change=self._wake.set, on_oversized=self._roster.oversized
         )
         self._roster.renew(entry for entry in entries if entry not in refused)
         for entry, error in refused.items():
@@ -342,7 +341,7 @@ class Upstream:
             return
         del self._roster.members[channel]
         if member.confirmed:
-            _tell_state(member, "closed")
+            tell_state(member, "closed")
             member.fail(error)
 
     async def _unsubscribe(self, connection: Connection) -> None:
@@ -371,7 +370,7 @@ class Upstream:
         if old.lost:
             return
         recent = (envelope for member in self._roster.members.values() for envelope in member.recent(_LAG))
-        succession = Succession(old, self._route, recent, self._echo)
+        succession = Succession(old, self._roster.route, recent, self._echo)
         held: list[Envelope] = []
         covered = self._roster.covered
         try:
@@ -416,7 +415,7 @@ class Upstream:
             return remaining
         self._echo = None
         if self._connection is not None:
-            self._connection.deliver = self._route
+            self._connection.deliver = self._roster.route
         return None
 
     async def _retire_now(self) -> None:
@@ -432,42 +431,12 @@ class Upstream:
         self._echo = retiring
         await retiring.finish()
 
-    # -- messages -------------------------------------------------------------------------------------------------
-
-    def _route(self, envelope: Envelope) -> None:
-        member = self._roster.members.get(envelope.channel)
-        if member is not None:
-            try:
-                member.receive(envelope)
-            except Exception:
-                # The mistake is one message's: what comes with it and after it is delivered all the same.
-                logger.exception("A message of channel %r could not be delivered.", envelope.channel)
-        else:
-            logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
-
-    def _oversized(self, size: int, envelope: Envelope | None) -> None:
-        channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
-        error = FrameTooLargeError(
-            f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
-            "Publish a reference to large data instead of the data itself.",
-            size=size,
-            channel=channel,
-            topic=topic,
-        )
-        logger.error("%s Channel %r, topic %r.", error, channel, topic)
-        members = list(self._roster.members.values()) if channel is None else [self._roster.members.get(channel)]
-        for member in members:
-            if member is not None:
-                member.report(error)
-                member.gap("too-large", None if channel is None else 1)
-
     # -- small things ---------------------------------------------------------------------------------------------
 
     def _set_state(self, state: State) -> None:
         if state != self.state:
             self.state = state
-            for member in list(self._roster.members.values()):
-                _tell_state(member, state)
+            self._roster.tell_state(state)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not on when nobody is left to wait for, and not long when somebody waits to join."""
@@ -504,14 +473,6 @@ class Upstream:
         finally:
             if connection is not None:
                 await connection.close()
-
-
-def _tell_state(member: Member, state: State) -> None:
-    try:
-        member.state_changed(state)
-    except Exception:
-        # An application's callback; the connection is not to suffer from it.
-        logger.exception("A callback failed on the state %r.", state)
 
 
 def _closed() -> UnreachableError:
