@@ -136,7 +136,7 @@ async def test_refused_after_a_long_life(
     tried = server.stats().token_requests - requests
     note(f"{name}, after a long life", reported_s=seconds, token_requests=tried)
     assert isinstance(witness.error, AuthenticationError)
-    assert states == ["reconnecting", "closed"]
+    assert states == ["connecting", "open", "reconnecting", "closed"]
     assert tried <= 2
     assert proxy.seen["connect"] - connects <= 2
     assert realtime.stats().sockets == 0

@@ -61,12 +61,12 @@ async def test_break(
     await until(lambda: witness.last("t") == 29)
 
     detect = next(at for state, at in states if state == "reconnecting") - began
-    recover = next(at for state, at in states if state == "open") - began
+    recover = next(at for state, at in reversed(states) if state == "open") - began
     verdict = witness.judge({"t": 30})
     note(fault, detect_s=detect, recover_s=recover, **vars(verdict))
     assert detect <= detected_within + 0.25
     assert (verdict.repeated, verdict.disordered, verdict.unannounced) == (0, 0, 0)
     assert witness.gaps == ["reconnect"]
-    assert [state for state, _ in states] == ["reconnecting", "open"]
+    assert [state for state, _ in states] == ["connecting", "open", "reconnecting", "open"]
     assert realtime.stats().reconnects == 1
     await witness.stop()
