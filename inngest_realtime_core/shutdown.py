@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from types import FrameType
@@ -173,5 +174,26 @@ def _wake_main_thread() -> None:
     """
     winch = getattr(signal, "SIGWINCH", None)
     main = threading.main_thread().ident
-    if winch is not None and main is not None and callable(signal.getsignal(winch)):
+    if winch is None or main is None:
+        return
+    if callable(signal.getsignal(winch)):
         signal.pthread_kill(main, winch)
+    elif signal.getsignal(winch) == signal.SIG_DFL:
+        _interrupt(main, winch)
+
+
+def _interrupt(thread: int, signum: int) -> None:
+    """Interrupt a thread's wait with a signal that nobody handles. Only the main thread may set a handler in Python."""
+    import faulthandler
+
+    with open(os.devnull, "w") as nowhere:
+        # This one may be set by any thread. Chained, or else the wait would be restarted rather than interrupted.
+        faulthandler.register(signum, file=nowhere, all_threads=False, chain=True)
+        try:
+            signal.pthread_kill(thread, signum)
+            for _ in range(100):
+                if not _asked:
+                    break
+                time.sleep(0.001)
+        finally:
+            faulthandler.unregister(signum)

@@ -55,6 +55,48 @@ def test_streams_in_pools_of_threads_do_not_keep_a_process_that_exits() -> None:
     assert time.monotonic() - began < 10
 
 
+WAITING = """
+import signal
+import threading
+from inngest_realtime_core import Realtime
+
+stopped = threading.Event()
+signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+realtime = Realtime()
+
+def serve():
+    with realtime.subscribe_sync(channel="c", topics=["t"]) as subscription:
+        for chunk in subscription.get_event_stream(heartbeat=1):
+            print(chunk.decode().strip().splitlines()[-1], flush=True)
+
+serving = threading.Thread(target=serve)
+serving.start()
+stopped.wait()
+serving.join()
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython runs pending calls")
+def test_a_main_thread_that_only_waits_hears_of_a_signal() -> None:
+    """As that of a granian worker that serves WSGI: it runs nothing until the signal comes."""
+    with DevServer().in_thread() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", WAITING],
+            env={**os.environ, "INNGEST_DEV": server.url},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == ": open\n"
+                process.terminate()
+                assert process.stdout.readline() == ": closing\n"
+                assert process.wait(10) == 0
+            finally:
+                process.kill()
+
+
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
     """What a server's own handler of SIGTERM hears."""
