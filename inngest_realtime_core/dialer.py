@@ -155,7 +155,7 @@ class Dialer:
         suspects = _halves(entries)
         for _ in range(_SIFTINGS):
             if not suspects:
-                return good, refused
+                break
             some = suspects.pop()
             try:
                 await self._mint(some)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .roster import State
     from .upstream import Upstream
 
-__all__ = ["Counters", "Feed", "Perspective"]
+__all__ = ["Feed", "Perspective"]
 
 logger = logging.getLogger("inngest_realtime.feed")
 

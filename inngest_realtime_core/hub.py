@@ -12,10 +12,11 @@ import msgspec
 
 from .backoff import Circuit
 from .connection import Liveness
+from .consumer import Counters
 from .dialer import Mint
 from .entries import MAX_URL_TOKEN, Entry, token_size, weight
 from .errors import ShuttingDownError
-from .feed import Counters, Feed
+from .feed import Feed
 from .minting import MintedToken, Minting
 from .pace import Pace
 from .redis_replay import RedisReplay, RedisStore

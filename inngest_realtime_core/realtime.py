@@ -16,8 +16,9 @@ from . import publishing
 from .blocking import run_blocking
 from .channels import Channel, adapter_for, resolve_channel, resolve_topics
 from .connection import Liveness
+from .consumer import Counters
 from .errors import ConfigurationError
-from .feed import Counters, Perspective
+from .feed import Perspective
 from .hub import Hub, HubOptions, Source
 from .readers import Readers
 from .redis_replay import RedisReplay

@@ -9,20 +9,14 @@ from typing import Any
 
 import pytest
 
-from chaos.ledger import until
 from chaos.proxy import Proxy
 from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import AuthenticationError, RealtimeError, TopicError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.subscription import Subscription
+from talk import eventually, receive
 
 PROMPTLY = 2.0  # seconds; what these tests guard against took 7 to 20
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[DevServer]:
-    async with DevServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -42,7 +36,7 @@ async def _open(realtime: Realtime, channel: str, *topics: str) -> Subscription:
 
 
 async def _next(subscription: Subscription) -> object:
-    return (await asyncio.wait_for(subscription.__anext__(), 5)).data
+    return (await receive(subscription, 1))[0]
 
 
 async def _hang(proxy: Proxy, opening: Coroutine[Any, Any, Subscription]) -> asyncio.Task[Subscription]:
@@ -51,7 +45,7 @@ async def _hang(proxy: Proxy, opening: Coroutine[Any, Any, Subscription]) -> asy
     proxy.reset("token")
     before = proxy.seen["token"]
     joining = asyncio.create_task(opening)
-    await until(lambda: proxy.seen["token"] > before, timeout=5)
+    await eventually(lambda: proxy.seen["token"] > before, timeout=5)
     return joining
 
 
@@ -61,7 +55,7 @@ async def test_who_leaves_and_who_joins_while_a_successor_is_missing(server: Dev
     leaving = await _open(realtime, "leaves")
     tokens = server.stats().token_requests
     await server.begin_closing(20, accept_new=False)
-    await until(lambda: server.stats().token_requests > tokens + 1, timeout=5)
+    await eventually(lambda: server.stats().token_requests > tokens + 1, timeout=5)
     began = time.monotonic()
     await leaving.close()
     joined = await _open(realtime, "joins")
@@ -89,10 +83,10 @@ async def test_a_lost_connection_is_noticed_while_another_waits_for_a_token(prox
     await realtime.subscribe(channel="stays", topics=["t"], on_state=states.append).__aenter__()
     joining = await _hang(proxy, _open(realtime, "joins"))
     proxy.reset()
-    await until(lambda: states[-1] == "reconnecting", timeout=PROMPTLY)
+    await eventually(lambda: states[-1] == "reconnecting", timeout=PROMPTLY)
     del proxy.answers["token"]
     proxy.reset("token")
-    await until(lambda: states[-1] == "open", timeout=10)
+    await eventually(lambda: states[-1] == "open", timeout=10)
     await joining
 
 
@@ -107,7 +101,7 @@ async def test_who_joins_does_not_queue_behind_who_leaves(proxy: Proxy, realtime
             await asyncio.sleep(0.02)
 
     departures = asyncio.ensure_future(leave())
-    await until(lambda: len(leaving) > 5, timeout=5)
+    await eventually(lambda: len(leaving) > 5, timeout=5)
     began = time.monotonic()
     await _open(realtime, "joins")
     assert time.monotonic() - began < PROMPTLY
@@ -181,5 +175,5 @@ async def test_five_topics_a_channel_are_had_back_with_a_token_for_each_socket(
     sockets, tokens = realtime.stats().sockets, server.stats().token_requests
     assert sockets in (2, 3)
     server.drop_connections()
-    await until(lambda: realtime.stats().reconnects == sockets, timeout=20)
+    await eventually(lambda: realtime.stats().reconnects == sockets, timeout=20)
     assert server.stats().token_requests == tokens + sockets

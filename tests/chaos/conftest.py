@@ -76,12 +76,6 @@ def channel() -> str:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[DevServer]:
-    async with DevServer() as server:
-        yield server
-
-
-@pytest.fixture
 async def proxy(server: DevServer) -> AsyncIterator[Proxy]:
     async with Proxy(server.port) as proxy:
         yield proxy
