@@ -62,7 +62,7 @@ class Parameter:
         if isinstance(self._annotation, str):
             try:
                 self._annotation = _evaluate(self._annotation, self._owner, {})
-            except Exception as error:
+            except Exception as error:  # evaluating an application's annotation may raise anything
                 raise ConfigurationError(
                     f"{self._owner.__qualname__}.{self.name}: the annotation {self._annotation!r} cannot be resolved "
                     f"({error}). Import or define its names in the module of the class, outside `if TYPE_CHECKING`."

@@ -281,6 +281,7 @@ class RedisStore:
             with anyio.fail_after(_TIMEOUT):
                 return await self._since(channel, event_id, topics)
         except Exception as error:
+            # A client that is told of a gap fetches what it needs; one whose stream fails does not.
             self._failed(error)
             return None
 

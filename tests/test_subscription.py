@@ -475,17 +475,23 @@ async def test_a_gap_of_which_nothing_is_known_any_more(server: DevServer, chann
                 assert (await cut_off(page, 1, id))[0] == ["expired"]
 
 
+async def published_and_read(server: DevServer, channel: str, subscription: Subscription) -> bytes:
+    """What a client has of a stream when it is cut off after its first message."""
+    body = b""
+    async with aclosing(subscription.get_event_stream()) as stream:
+        await server.publish(channel, "t", 1)
+        while not events_of(body):
+            body += await soon(anext(stream))
+    return body
+
+
 async def test_another_process_that_follows_a_topic_only_since(server: DevServer, channel: str) -> None:
     async with Realtime(api_base_url=server.url) as one, Realtime(api_base_url=server.url) as two:
         async with (
             two.subscribe(channel=channel, topics=["t"]) as witness,
             one.subscribe(channel=channel, topics=["t", "u"]) as here,
         ):
-            body = b""
-            async with aclosing(here.get_event_stream()) as stream:
-                await server.publish(channel, "t", 1)
-                while not events_of(body):
-                    body += await soon(anext(stream))
+            body = await published_and_read(server, channel, here)
             assert await receive(witness, 1) == [1]
             await server.publish(channel, "u", "missed")
             async with two.subscribe(channel=channel, topics=["t", "u"]) as there:
@@ -506,11 +512,7 @@ async def test_another_process_that_had_a_gap_just_before(
             await eventually(lambda: time.monotonic() > began + 1.1)
             server.drop_connections()
             assert await receive(here, 1) == await receive(there, 1) == [Gap("reconnect")]
-            body = b""
-            async with aclosing(here.get_event_stream()) as stream:
-                await server.publish(channel, "t", 1)
-                while not events_of(body):
-                    body += await soon(anext(stream))
+            body = await published_and_read(server, channel, here)
             assert await receive(there, 1) == [1]
             assert (await cut_off(there, 1, last_id(body)))[0] == ["expired"]
 
