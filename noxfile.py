@@ -75,10 +75,11 @@ for version in PYTHONS:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format."""
-    session.install(*group("lint"))
+    """Check style, format, and that imports point down the floors."""
+    session.install("-e", ".[all]", *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-cache")
 
 
 @nox.session
@@ -123,7 +124,7 @@ def matrix(session: nox.Session) -> None:
         session.run("uv", "venv", "-q", "--clear", "--python", str(installed_python(python)), str(directory))
         try:
             session.run("uv", "pip", "install", "-q", "--python", str(interpreter), *requirements)
-            versions = session.run("uv", "pip", "freeze", "--python", str(interpreter), silent=True)
+            versions = session.run("uv", "pip", "encode_envelope", "--python", str(interpreter), silent=True)
             pytest = [str(interpreter), "-m", "pytest", "-q", *arguments]
             outcome = session.run(*pytest, silent=True, external=True, success_codes=range(256))
             result = str(outcome).strip().splitlines()[-1].strip("= ")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 __all__ = ["Inngest"]
 

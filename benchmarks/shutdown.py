@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .report import Figure
 
@@ -75,7 +75,7 @@ def _stop(command: str, path: str, inngest: str) -> tuple[str, int]:
             except subprocess.TimeoutExpired:
                 return f"still running after {_PATIENCE:.0f} s", 0
             took = time.monotonic() - began
-            return f"{took:.2f} s", sum(b"retry:" in _rest(client) for client in clients)
+            return f"{took:.2f} s", sum(b"retry:" in _wait(client) for client in clients)
     finally:
         # Workers too: they are a group of their own.
         with contextlib.suppress(ProcessLookupError):
@@ -108,7 +108,7 @@ def _connection(port: int, process: subprocess.Popen[bytes]) -> socket.socket:
             time.sleep(0.05)
 
 
-def _rest(client: socket.socket) -> bytes:
+def _wait(client: socket.socket) -> bytes:
     received = b""
     with contextlib.suppress(OSError):
         client.settimeout(1.0)

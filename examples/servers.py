@@ -20,7 +20,7 @@ def inngest() -> Generator[str, None, None]:
     if named is not None:
         yield f"the one that {named} names"
         return
-    from inngest_realtime_core.devserver import DevServer
+    from inngest_realtime_devserver.server import DevServer
 
     with DevServer().in_thread() as server:
         # The applications read it, exactly as they would for a real server.

@@ -6,10 +6,13 @@ The adapters for web frameworks are packages of their own: `inngest_realtime_sta
 
 from __future__ import annotations
 
-from .blocking_subscription import BlockingSubscription
-from .channels import Channel, Parameter
-from .claims import TokenClaims, TopicClaim
-from .datastream import DataStream
+from ._api.claims import TokenClaims, TopicClaim
+from ._api.tokens import ClientSubscriptionToken
+from ._replay.log import Replay
+from ._upstream.registry import State
+from .channels.channel import Channel, Topic, TopicRef, topic
+from .channels.parameter import Parameter
+from .endpoints.grants import Grant, allow_anyone
 from .errors import (
     AuthenticationError,
     ChannelError,
@@ -27,27 +30,17 @@ from .errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
-from .functions import (
-    get_client_subscription_token,
-    get_client_subscription_token_sync,
-    subscribe,
-    subscribe_sync,
-)
-from .grants import Grant, allow_anyone
-from .messages import Gap, GapReason, Kind, Message
+from .functions import get_client_subscription_token, get_client_subscription_token_sync, subscribe, subscribe_sync
+from .messages.data_stream import DataStream
+from .messages.message import Gap, GapReason, Kind, Message
 from .realtime import Realtime
-from .redis_replay import RedisReplay
-from .replay import Replay
-from .roster import State
 from .settings import Settings
 from .stats import Stats
-from .subscription import PendingSubscription, Subscription
-from .tokens import ClientSubscriptionToken
-from .topics import Topic, TopicRef, topic
+from .subscriptions.subscription import PendingSubscription, Subscription
+from .subscriptions.sync import SyncSubscription
 
 __all__ = [
     "AuthenticationError",
-    "BlockingSubscription",
     "Channel",
     "ChannelError",
     "ClientSubscriptionToken",
@@ -68,7 +61,6 @@ __all__ = [
     "PublishError",
     "Realtime",
     "RealtimeError",
-    "RedisReplay",
     "Replay",
     "Settings",
     "ShuttingDownError",
@@ -76,6 +68,7 @@ __all__ = [
     "Stats",
     "Subscription",
     "SubscriptionClosedError",
+    "SyncSubscription",
     "TokenClaims",
     "Topic",
     "TopicClaim",

@@ -6,13 +6,14 @@ shares connections by making one `Realtime` and using its methods.
 
 from __future__ import annotations
 
-from .blocking import run_blocking
-from .blocking_subscription import BlockingSubscription
-from .channels import Channel
+from ._api.tokens import ClientSubscriptionToken
+from ._concurrency.background import run_sync
+from .channels.channel import Channel
 from .realtime import Realtime, Topics
 from .settings import HasSettings, InngestApp
-from .subscription import OnError, OnMessage, OnState, PendingSubscription
-from .tokens import ClientSubscriptionToken
+from .subscriptions.callbacks import OnError, OnMessage, OnState
+from .subscriptions.subscription import PendingSubscription
+from .subscriptions.sync import SyncSubscription
 
 __all__ = [
     "get_client_subscription_token",
@@ -46,7 +47,7 @@ def get_client_subscription_token_sync(
     app: InngestApp | HasSettings | None = None, *, channel: Channel | str, topics: Topics | None = None
 ) -> ClientSubscriptionToken:
     """`get_client_subscription_token` for threads. It blocks."""
-    return run_blocking(lambda: get_client_subscription_token(app, channel=channel, topics=topics))
+    return run_sync(lambda: get_client_subscription_token(app, channel=channel, topics=topics))
 
 
 def subscribe(
@@ -97,9 +98,9 @@ def subscribe_sync(
     on_message: OnMessage | None = None,
     on_error: OnError | None = None,
     on_state: OnState | None = None,
-) -> BlockingSubscription:
+) -> SyncSubscription:
     """`subscribe` for threads: returns the open subscription; iterate it with `for`."""
-    return BlockingSubscription.open(
+    return SyncSubscription.open(
         subscribe(
             app=app,
             channel=channel,

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import weakref
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import httpx
 
-from . import publishing
-from .blocking import run_blocking
-from .channels import Channel, adapter_for, resolve_channel, resolve_topics
-from .connection import Liveness
-from .consumer import Counters
+from ._api import publishing
+from ._api.tokens import ClientSubscriptionToken
+from ._concurrency.background import run_sync
+from ._hub.hub import Hub, HubOptions, Source
+from ._hub.processes import ProcessRegistry
+from ._hub.readers import Readers
+from ._hub.views import SubscriptionSpec
+from ._replay.log import Replay, SharedReplay
+from ._shutdown.signals import end_streams_on_signals
+from ._upstream.liveness import Liveness
+from .channels.channel import Channel, Topic, TopicRef
+from .channels.resolve import adapter_for, resolve_channel, resolve_topics
 from .errors import ConfigurationError
-from .feed import Perspective
-from .hub import Hub, HubOptions, Source
-from .readers import Readers
-from .redis_replay import RedisReplay
-from .replay import Replay
 from .settings import HasSettings, InngestApp, Settings
-from .shutdown import end_streams_on_signals
 from .stats import Stats
-from .subscription import OnError, OnMessage, OnState, PendingSubscription, Subscription, tell_state
-from .tokens import ClientSubscriptionToken
-from .topics import Topic, TopicRef
+from .subscriptions.callbacks import OnError, OnMessage, OnState, tell_state
+from .subscriptions.subscription import PendingSubscription, Subscription
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-    from .blocking_subscription import BlockingSubscription
+    from .subscriptions.sync import SyncSubscription
 
 __all__ = ["Realtime"]
 
@@ -57,7 +53,7 @@ class Realtime:
         linger: Seconds that a channel is kept after its last reader left, so that a page reload loses nothing.
         multiplex: Whether many channels ride on one WebSocket.
         replay: What is kept of each channel for web clients that reconnect: `Replay(size=256, max_age=60.0)` in this
-            process, or a `RedisReplay` for all processes together.
+            process, or an `inngest_realtime_redis.RedisReplay` for all processes together.
 
     Raises:
         ConfigurationError: An argument, the app or the environment is wrong.
@@ -77,7 +73,7 @@ class Realtime:
         buffer_size: int = 1024,
         linger: float = 30.0,
         multiplex: bool = True,
-        replay: Replay | RedisReplay | None = None,
+        replay: Replay | SharedReplay | None = None,
     ) -> None:
         for name, value, least in (
             ("ping_interval", ping_interval, 0.001),
@@ -102,7 +98,7 @@ class Realtime:
             replay=replay if replay is not None else Replay(),
             liveness=Liveness(ping_interval, ping_timeout),
         )
-        self._processes: dict[int, _Process] = {}
+        self._registry = ProcessRegistry(self.settings, self._options, on_stream=self.install_signal_handlers)
         self._shutting_down = False
 
     def __repr__(self) -> str:
@@ -127,14 +123,14 @@ class Realtime:
         """
         name = resolve_channel(channel).name
         wanted = resolve_topics(channel, topics)
-        token = await self._hub().minting.shared([(name, topic) for topic in wanted])
+        token = await self._registry.resources().api.tokens.shared([(name, topic) for topic in wanted])
         return ClientSubscriptionToken(token, self.settings.client_api_base_url)
 
     def get_client_subscription_token_sync(
         self, *, channel: Channel | str, topics: Topics | None = None
     ) -> ClientSubscriptionToken:
         """`get_client_subscription_token` for threads. It blocks."""
-        return run_blocking(lambda: self.get_client_subscription_token(channel=channel, topics=topics))
+        return run_sync(lambda: self.get_client_subscription_token(channel=channel, topics=topics))
 
     # -- subscribing ----------------------------------------------------------------------------------------------
 
@@ -172,7 +168,7 @@ class Realtime:
             ShuttingDownError: The process is shutting down.
         """
         resolved = resolve_channel(channel)
-        perspective = Perspective(resolved.declaration, resolve_topics(channel, topics), validate)
+        spec = SubscriptionSpec(resolved.declaration, resolve_topics(channel, topics), validate)
         source = Source(api_base_url, key)
 
         async def open_readers() -> Readers:
@@ -180,12 +176,12 @@ class Realtime:
             if on_state is not None:
                 tell_state(on_state, "connecting")
             try:
-                feed = await hub.until_shutdown(hub.open(resolved.name, perspective.topics, source))
+                feed = await hub.until_shutdown(hub.open(resolved.name, spec.topics, source))
             except BaseException:
                 if on_state is not None:
                     tell_state(on_state, "closed")
                 raise
-            return Readers(hub, feed, perspective, gaps=gaps)
+            return Readers(hub, feed, spec, gaps=gaps)
 
         def finish(subscription: Subscription) -> None:
             if on_state is not None:
@@ -210,12 +206,12 @@ class Realtime:
         on_message: OnMessage | None = None,
         on_error: OnError | None = None,
         on_state: OnState | None = None,
-    ) -> BlockingSubscription:
+    ) -> SyncSubscription:
         """`subscribe` for threads: returns the open subscription; iterate it with `for`.
 
         Callbacks run on the background event loop that all blocking calls of a process share.
         """
-        from .blocking_subscription import BlockingSubscription
+        from .subscriptions.sync import SyncSubscription
 
         pending = self.subscribe(
             channel=channel,
@@ -228,7 +224,7 @@ class Realtime:
             on_error=on_error,
             on_state=on_state,
         )
-        return BlockingSubscription.open(pending)
+        return SyncSubscription.open(pending)
 
     # -- publishing -----------------------------------------------------------------------------------------------
 
@@ -267,7 +263,7 @@ class Realtime:
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         channel, name, adapter = _target(topic)
-        async with self._hub().minting.http(self.settings) as http:
+        async with self._registry.resources().api.http() as http:
             await publishing.publish(
                 http, self.settings, channel, name, data, adapter=adapter, run_id=run_id, metadata=metadata
             )
@@ -294,7 +290,7 @@ class Realtime:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """`publish` for threads. It blocks."""
-        run_blocking(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata))
+        run_sync(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata))
 
     async def publish_stream(
         self,
@@ -315,7 +311,7 @@ class Realtime:
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         channel, name, _ = _target(topic)
-        async with self._hub().minting.http(self.settings) as http:
+        async with self._registry.resources().api.http() as http:
             await publishing.publish_stream(
                 http, self.settings, channel, name, chunks, run_id=run_id, metadata=metadata
             )
@@ -337,7 +333,7 @@ class Realtime:
 
     def stats(self) -> Stats:
         """Numbers for a health page or a metric. Callable from any thread."""
-        process = self._process()
+        process = self._registry.process()
         hubs = process.hubs()
         counters = process.counters
         return Stats(
@@ -362,11 +358,9 @@ class Realtime:
         a process that outlives the signal (an interrupted notebook) makes a new `Realtime`.
         """
         self._shutting_down = True
-        for hub in self._process().hubs():
-            with contextlib.suppress(RuntimeError):
-                hub.loop.call_soon_threadsafe(hub.end_streams)
+        self._registry.end_streams()
 
-    def heed_signals(self) -> None:
+    def install_signal_handlers(self) -> None:
         """See to it that SIGTERM, SIGINT and SIGQUIT begin the shutdown, before they do what they did so far.
 
         The endpoints call it before they subscribe, `realtime_lifespan` at the start, and every stream when it begins.
@@ -376,13 +370,11 @@ class Realtime:
 
     async def close(self) -> None:
         """End all that runs on this event loop. Returns when no task and no socket of it is left."""
-        hub = self._process().hub_of.pop(asyncio.get_running_loop(), None)
-        if hub is not None:
-            await hub.close()
+        await self._registry.close()
 
     def close_sync(self) -> None:
         """End all that runs on the background event loop. It blocks."""
-        run_blocking(self.close)
+        run_sync(self.close)
 
     async def __aenter__(self) -> Realtime:
         return self
@@ -392,52 +384,10 @@ class Realtime:
     ) -> None:
         await self.close()
 
-    def _process(self) -> _Process:
-        # After a fork the loops, sockets and timers of the parent are kept, and never touched: they are not ours.
-        process = self._processes.get(os.getpid())
-        return process if process is not None else self._processes.setdefault(os.getpid(), _Process())
-
     def _hub(self) -> Hub:
-        loop = asyncio.get_running_loop()
-        process = self._process()
-        hub = process.hub_of.get(loop)
-        if hub is None:
-            process.forget_closed_loops()
-            hub = process.hub_of[loop] = Hub(
-                self.settings, self._options, process.counters, on_stream=self.heed_signals
-            )
+        hub = self._registry.hub()
         hub.shutting_down = self._shutting_down
         return hub
-
-
-class _Process:
-    """What one process has of a `Realtime`.
-
-    There is no lock: a signal handler could not take it, and one that another thread holds during a fork is never
-    released in the child. Each event loop sets its own key only; whoever looks at all of them copies the references.
-    """
-
-    __slots__ = ("counters", "hub_of")
-
-    def __init__(self) -> None:
-        self.counters = Counters()
-        self.hub_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
-
-    def hubs(self) -> list[Hub]:
-        return [hub for _, hub in self._loops()]
-
-    def forget_closed_loops(self) -> None:
-        # Their `asyncio.run()` is over: what ran there has ended with it.
-        for loop, _ in self._loops():
-            if loop.is_closed():
-                self.hub_of.pop(loop, None)
-
-    def _loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, Hub]]:
-        for reference in self.hub_of.keyrefs():
-            loop = reference()
-            hub = None if loop is None else self.hub_of.get(loop)
-            if loop is not None and hub is not None:
-                yield loop, hub
 
 
 def _target(

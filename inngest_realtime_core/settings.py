@@ -62,7 +62,7 @@ class Settings:
     @classmethod
     def resolve(
         cls,
-        app: InngestApp | HasSettings | None = None,
+        app: InngestApp | HasSettings | Settings | None = None,
         *,
         api_base_url: str | None = None,
         client_api_base_url: str | None = None,
@@ -79,7 +79,7 @@ class Settings:
         the variables of Railway, Render and Vercel. With an `app`, the environment is not looked at: the app did that.
 
         Args:
-            app: An `inngest.Inngest`, or anything with `.settings`, such as a `Realtime`.
+            app: An `inngest.Inngest`, other `Settings`, or anything with `.settings`, such as a `Realtime`.
             environ: Read instead of `os.environ`.
 
         Raises:
@@ -104,6 +104,14 @@ class Settings:
             env=_header_value(env or base.env),
         )
 
+    def at(self, api_base_url: str) -> Settings:
+        """The same settings for another address of Inngest.
+
+        Raises:
+            ConfigurationError: It is not a plain http(s) URL.
+        """
+        return Settings.resolve(self, api_base_url=api_base_url)
+
     @property
     def websocket_url(self) -> str:
         """The address of the WebSocket, `ws(s)://.../v1/realtime/connect`, without the token."""
@@ -126,10 +134,10 @@ class Settings:
             )
 
 
-def _base(app: InngestApp | HasSettings | None, environ: Mapping[str, str]) -> Settings:
+def _base(app: InngestApp | HasSettings | Settings | None, environ: Mapping[str, str]) -> Settings:
     if app is None:
         return _from_environ(environ)
-    settings: Any = getattr(app, "settings", None)
+    settings: Any = app if isinstance(app, Settings) else getattr(app, "settings", None)
     if isinstance(settings, Settings):
         return settings
     if not isinstance(app, InngestApp):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Stats"]
+__all__ = ["Counters", "Stats"]
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,17 @@ class Stats:
     dropped: int
     gaps: int
     reconnects: int
+
+
+class Counters:
+    """What has happened so far, as `Stats` says it. Read from any thread."""
+
+    # Not a struct: those are slow to assign to, and this is counted for every message.
+    __slots__ = ("delivered", "dropped", "gaps", "received", "reconnects")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.delivered = 0
+        self.dropped = 0
+        self.gaps = 0
+        self.reconnects = 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 from talk import Pipeline, fresh
 
 # Times vary with the machine, and a failure is printed with what reproduces it.

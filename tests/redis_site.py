@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from inngest_realtime_core import Channel, Grant, Realtime, RedisReplay, allow_anyone, topic
+from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_redis import RedisReplay
 from inngest_realtime_starlette import realtime_routes
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from inngest_realtime_core import backoff
-from inngest_realtime_core.backoff import Backoff, Circuit
+from inngest_realtime_core._upstream.backoff import Backoff
+from inngest_realtime_core._upstream.circuit import Circuit
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,8 @@ async def test_the_circuit_lets_all_through_while_all_is_well() -> None:
 
 
 async def test_an_open_circuit_spaces_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert backoff.Circuit._SPACING[0] == 1.0  # seconds: one attempt a second at most
-    monkeypatch.setattr(backoff.Circuit, "_SPACING", (0.05, 0.1))
+    assert Circuit._SPACING[0] == 1.0  # seconds: one attempt a second at most
+    monkeypatch.setattr(Circuit, "_SPACING", (0.05, 0.1))
     circuit = Circuit(threshold=2)
     circuit.failed()
     circuit.failed()

@@ -18,7 +18,7 @@ from inngest_realtime_core import (
     SubscriptionClosedError,
     topic,
 )
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 from talk import eventually, receive, soon
 
 

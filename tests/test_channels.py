@@ -14,18 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from inngest_realtime_core.channels import (
-    Channel,
-    Topic,
-    TopicRef,
-    adapter_for,
-    resolve_channel,
-    resolve_topics,
-    topic,
-)
-from inngest_realtime_core.envelope import Envelope
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel, Topic, TopicRef
+from inngest_realtime_core.channels.resolve import adapter_for, resolve_channel, resolve_topics
 from inngest_realtime_core.errors import ChannelError, ConfigurationError, TopicError
-from inngest_realtime_core.messages import Message
+from inngest_realtime_core.messages.envelope import Envelope
+from inngest_realtime_core.messages.message import Message
 
 if TYPE_CHECKING:
     from decimal import Decimal as NotDefinedYet

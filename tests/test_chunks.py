@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_realtime_core.chunks import MAX_PIECE, MAX_PIECES, Pace, Splitter
+from inngest_realtime_core._api.chunks import MAX_PIECE, MAX_PIECES, Splitter, Throttle
 from inngest_realtime_core.errors import PublishError
 
 # Surrogates excluded; many characters of two, three and four bytes.
@@ -79,7 +79,7 @@ def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[st
 
     Times are whole milliseconds. The third of each part says whether the server reads right after it was sent.
     """
-    splitter, pace, now = Splitter(), Pace(settle=10), 0.0
+    splitter, pace, now = Splitter(), Throttle(settle=10), 0.0
     waiting: list[tuple[float, bytes]] = []
     reads: list[bytes] = []
 
@@ -108,12 +108,12 @@ def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[st
 
 
 def test_plain_ascii_never_waits() -> None:
-    pace = Pace(settle=0.01)
+    pace = Throttle(settle=0.01)
     assert [pace.delay(b"x" * MAX_PIECE, now=0.0) for _ in range(100)] == [0.0] * 100
 
 
 def test_other_text_waits_when_more_than_one_read_would_be_waiting() -> None:
-    pace = Pace(settle=0.01)
+    pace = Throttle(settle=0.01)
     piece = "é".encode() * 256
     assert pace.delay(piece, now=1.0) == 0.0
     assert pace.delay(piece, now=1.0) == 0.0
@@ -121,5 +121,5 @@ def test_other_text_waits_when_more_than_one_read_would_be_waiting() -> None:
 
 
 def test_slow_text_never_waits() -> None:
-    pace = Pace(settle=0.01)
+    pace = Throttle(settle=0.01)
     assert [pace.delay("é".encode() * 512, now=number * 0.02) for number in range(10)] == [0.0] * 10

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from inngest_realtime_core import ClientSubscriptionToken, Realtime
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 from talk import DEADLINE, receive
 
-COMMAND = [sys.executable, "-m", "inngest_realtime_core"]
+COMMAND = [sys.executable, "-m", "inngest_realtime_cli"]
 START = 20.0  # seconds for a process to start and end on a busy machine
 KEY = "signkey-test-" + "ab" * 32
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
@@ -200,7 +200,7 @@ def test_help_names_the_commands_and_warns_of_the_token() -> None:
 
 
 def test_devserver_has_the_options_of_the_module() -> None:
-    module = [sys.executable, "-m", "inngest_realtime_core.devserver", "--help"]
+    module = [sys.executable, "-m", "inngest_realtime_devserver", "--help"]
     wanted = subprocess.run(module, capture_output=True, text=True, timeout=START, check=True).stdout
     shown = run("devserver", "--help").stdout
     assert "usage: inngest-realtime devserver" in shown
@@ -223,7 +223,7 @@ async def test_devserver_serves_until_ctrl_c(start: Start) -> None:
 def test_devserver_names_the_extra_that_is_missing(package: str) -> None:
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
-        "from inngest_realtime_core.cli import main; sys.exit(main(['devserver', '--port', '0']))"
+        "from inngest_realtime_cli import main; sys.exit(main(['devserver', '--port', '0']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -231,6 +231,6 @@ def test_devserver_names_the_extra_that_is_missing(package: str) -> None:
 
 
 def test_the_core_does_not_import_the_command() -> None:
-    code = "import sys, inngest_realtime_core; print('inngest_realtime_core.cli' in sys.modules)"
+    code = "import sys, inngest_realtime_core; print('inngest_realtime_cli' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START, check=True)
     assert done.stdout == "False\n"

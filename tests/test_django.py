@@ -14,7 +14,7 @@ import pytest
 
 from conformance.client import Client, EventStream
 from conformance.servers import TESTS, RunningServer, ServerCase, gunicorn, running, uvicorn
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 MANAGE = [sys.executable, "-m", "django_project.manage"]
 
@@ -148,7 +148,7 @@ async def test_open_streams_hold_no_database_connection(client: Client, server: 
     await client.until_stats(lambda stats: stats["subscriptions"] == 0)
 
 
-@pytest.mark.parametrize("grant", ["rechecked", "async-rechecked"])
+@pytest.mark.parametrize("grant", ["reauthorized", "async-reauthorized"])
 async def test_a_recheck_gives_its_connection_back(
     client: Client, inngest: DevServer, grant: str, server: RunningServer
 ) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.endpoints import Endpoints
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.answers import Answer, StreamAnswer, SyncStreamAnswer
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.grants import Grant, allow_anyone
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.responses import Answer, StreamAnswer, SyncStreamAnswer
+from inngest_realtime_devserver.server import DevServer
 
 
 class Pipeline(Channel, name="pipeline:{run_id}"):

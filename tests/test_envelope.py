@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_realtime_core.envelope import milliseconds, parse_timestamp, sortable
+from inngest_realtime_core.messages.timestamps import milliseconds, parse_timestamp, sortable
 from wire import chunk_frame, decoded, frame, message_of, start_frame, time_of
 
 UTC = timezone.utc

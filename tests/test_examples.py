@@ -20,7 +20,7 @@ import jwt
 import pytest
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -15,12 +15,13 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 
 from conformance.client import Client
 from conformance.serving import serving
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.grants import Grant, allow_anyone
-from inngest_realtime_core.messages import Message
+from inngest_realtime_core.messages.message import Message
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_fastapi import (
     ClientSubscriptionToken,
     RealtimeStreamingResponse,

@@ -16,10 +16,10 @@ from inngest_realtime_core import (
     MessageValidationError,
     Realtime,
     Replay,
-    hub,
 )
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.protocol import MAX_OPEN_STREAMS
+from inngest_realtime_core._hub import hub
+from inngest_realtime_core._upstream.protocol import MAX_OPEN_STREAMS
+from inngest_realtime_devserver.server import DevServer
 from talk import Pipeline, Status, eventually, read_until, receive, soon
 from wire import start_frame
 

@@ -22,10 +22,11 @@ from conformance.client import Client, EventStream
 from conformance.servers import ServerCase, gunicorn
 from conformance.servers import running as server_process
 from conformance.serving import serving
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_flask import (
     ClientSubscriptionToken,
     Grant,

@@ -20,7 +20,7 @@ from inngest_realtime_core import (
     subscribe_sync,
     topic,
 )
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh, receive
 
 App = inngest.Inngest | Realtime | None

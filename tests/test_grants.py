@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core.channels import Channel, topic
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone, camel_case, kebab_case
 from inngest_realtime_core.errors import ChannelError, ConfigurationError, TopicError
-from inngest_realtime_core.grants import Grant, allow_anyone, camel_case, kebab_case
 
 
 class ChatThread(Channel, name="chat:{org_id}:{number}"):

@@ -18,7 +18,7 @@ from inngest_realtime_core import (
     UnexpectedResponseError,
     UnreachableError,
 )
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh, receive, soon
 
 # -- nothing is lost between subscribing and publishing ---------------------------------------------------------------

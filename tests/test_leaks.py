@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.upstream import Upstream
+from inngest_realtime_core._upstream.upstream import Upstream
+from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh, receive, soon
 
 
@@ -114,8 +114,8 @@ async def test_threads_leave_one_background_loop(server: DevServer) -> None:
 SCRIPT = """
 import asyncio, gc
 from inngest_realtime_core import Realtime, subscribe, subscribe_sync
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.upstream import Upstream
+from inngest_realtime_devserver import DevServer
+from inngest_realtime_core._upstream.upstream import Upstream
 
 async def main():
     async with DevServer() as server:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from inngest_realtime_core.messages import Gap, Message
+from inngest_realtime_core.messages.message import Gap, Message
 from wire import ENV, chunk_frame, decoded, end_frame, frame, message_of, recorded, start_frame
 
 PIPELINE = ',"kind":"data","envId":"' + ENV + '"}'

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from chaos.proxy import Proxy
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import AuthenticationError, RealtimeError, TopicError
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.subscription import Subscription
+from inngest_realtime_core.subscriptions.subscription import Subscription
+from inngest_realtime_devserver.server import DevServer
 from talk import eventually, receive
 
 PROMPTLY = 2.0  # seconds; what these tests guard against took 7 to 20

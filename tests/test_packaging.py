@@ -13,10 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
     "inngest_realtime_core",
-    "inngest_realtime_starlette",
-    "inngest_realtime_fastapi",
-    "inngest_realtime_django",
-    "inngest_realtime_flask",
+    *sorted(path.parent.name for path in (ROOT / "integrations").glob("*/__init__.py")),
 )
 EXTRAS = {"starlette", "fastapi", "django", "flask", "redis", "devserver", "cli", "all"}
 
@@ -87,7 +84,7 @@ def test_the_metadata(wheel: Path) -> None:
 def test_the_wheel_installs_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (points,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
-        assert "[console_scripts]\ninngest-realtime = inngest_realtime_core.cli:main" in archive.read(points).decode()
+        assert "[console_scripts]\ninngest-realtime = inngest_realtime_cli:main" in archive.read(points).decode()
 
 
 def test_the_wheel_puts_the_packages_at_top_level(wheel: Path, tmp_path: Path) -> None:

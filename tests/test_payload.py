@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
+from inngest_realtime_core._api.payload import MAX_PAYLOAD, encode_metadata, encode_payload
 from inngest_realtime_core.errors import PublishError
-from inngest_realtime_core.payload import MAX_PAYLOAD, encode_metadata, encode_payload
 
 TEXT = st.text(st.characters(codec="utf-8"))
 JSON = st.recursive(

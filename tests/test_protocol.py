@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_realtime_core.envelope import Envelope
-from inngest_realtime_core.protocol import CLOSING, Decoder, subscribe_frame, unsubscribe_frame
+from inngest_realtime_core._upstream.protocol import CLOSING, Decoder, subscribe_frame, unsubscribe_frame
+from inngest_realtime_core.messages.envelope import Envelope
 from wire import ENV, chunk_frame, decoded, end_frame, frame, recorded, start_frame
 
 CHANNEL = "pipeline:abc123"

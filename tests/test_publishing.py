@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 
-from inngest_realtime_core import publishing
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core._api import publishing
+from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.tokens import mint
 from inngest_realtime_core.errors import (
     AuthenticationError,
     ChannelError,
@@ -35,8 +36,7 @@ from inngest_realtime_core.errors import (
     UnreachableError,
 )
 from inngest_realtime_core.settings import Settings
-from inngest_realtime_core.signing import hash_signing_key
-from inngest_realtime_core.tokens import mint
+from inngest_realtime_devserver.server import DevServer
 from raw_server import http_answer, raw_server
 
 KEY = "signkey-prod-0123456789abcdef"
@@ -466,7 +466,7 @@ class TestTheSourceIsNotWasted:
 
 
 async def test_a_slow_source_may_take_longer_than_a_call(monkeypatch: pytest.MonkeyPatch, channel: str) -> None:
-    monkeypatch.setattr("inngest_realtime_core.http.TIMEOUT", 0.2)
+    monkeypatch.setattr("inngest_realtime_core._api.http.TIMEOUT", 0.2)
 
     def source() -> Iterator[str]:
         yield "one"

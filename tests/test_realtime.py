@@ -22,8 +22,8 @@ from inngest_realtime_core import (
     ShuttingDownError,
     topic,
 )
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.tokens import read_claims_unverified
+from inngest_realtime_core._api.claims import read_claims_unverified
+from inngest_realtime_devserver.server import DevServer
 from raw_server import raw_server
 from talk import eventually, fresh, receive, soon
 

@@ -22,12 +22,14 @@ import redis
 
 from chaos.proxy import Proxy
 from conformance.servers import TESTS, ServerCase, running, uvicorn
-from inngest_realtime_core import ConfigurationError, Realtime, RedisReplay, redis_replay
-from inngest_realtime_core.consumer import Consumer
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.messages import Message
-from inngest_realtime_core.protocol import MAX_SERVER_FRAME
-from inngest_realtime_core.redis_cover import SLACK, Span
+from inngest_realtime_core import ConfigurationError, Realtime
+from inngest_realtime_core._hub.buffer import Consumer
+from inngest_realtime_core._upstream.protocol import MAX_SERVER_FRAME
+from inngest_realtime_core.messages.message import Message
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_redis import RedisReplay
+from inngest_realtime_redis import replay as redis_replay
+from inngest_realtime_redis.coverage import SLACK, Span
 from talk import fresh
 from wire import frame, message_of
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import Message, Realtime, Subscription
-from inngest_realtime_core.connection import Connection
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.hub import Source
-from inngest_realtime_core.signing import hash_signing_key
-from inngest_realtime_core.tokens import mint
+from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.tokens import mint
+from inngest_realtime_core._hub.hub import Source
+from inngest_realtime_core._upstream.connection import Connection
+from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh, receive, soon
 
 KEY = "signkey-prod-0123456789abcdef0123456789abcdef"
@@ -81,7 +81,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
         ledger.secrets.add(token)
         return token
 
-    monkeypatch.setattr("inngest_realtime_core.minting.mint", remember)
+    monkeypatch.setattr("inngest_realtime_core._api.token_cache.mint", remember)
     yield ledger
     root.removeHandler(ledger)
 

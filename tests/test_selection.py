@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.grants import Grant, allow_anyone
-from inngest_realtime_core.refusals import Refusal
-from inngest_realtime_core.selection import resume_point, select
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.errors import EndpointError
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
+from inngest_realtime_core.endpoints.selection import resume_point, select
 
 
 class Thread(Channel, name="chat:{org_id}:{number}"):
@@ -79,7 +80,7 @@ def test_topics_are_repeated_or_comma_separated(topics: list[str], expected: tup
 def test_refusals_name_the_parameter(
     parameters: list[tuple[str, str]], body: bytes, status: int, code: str, parameter: str | None
 ) -> None:
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(EndpointError) as caught:
         select(GRANT, parameters, body)
     assert (caught.value.status, caught.value.code, caught.value.parameter) == (status, code, parameter)
 
@@ -96,7 +97,7 @@ def test_the_same_value_in_both_spellings_is_one() -> None:
 def test_a_plain_name_needs_no_parameters() -> None:
     grant = Grant("news", ["headline"], authorize=allow_anyone)
     assert select(grant, []).channel == "news"
-    with pytest.raises(Refusal, match="these are: topics"):
+    with pytest.raises(EndpointError, match="these are: topics"):
         select(grant, [("runId", "1")])
 
 

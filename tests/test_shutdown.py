@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from inngest_realtime_core import Realtime, ShuttingDownError
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.shutdown import end_streams_on_signals
+from inngest_realtime_core._shutdown.signals import end_streams_on_signals
+from inngest_realtime_devserver.server import DevServer
 
 # As a threaded worker of gunicorn: its signal handler raises SystemExit on the main thread, and Python then waits for
 # the threads of the pool. A signal may come before the main thread was asked to put our handler before that one.

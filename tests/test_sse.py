@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core.consumer import Consumer
+from inngest_realtime_core._hub.buffer import Consumer
 from inngest_realtime_core.errors import AuthenticationError
-from inngest_realtime_core.messages import Message
-from inngest_realtime_core.sse import (
+from inngest_realtime_core.messages.message import Message
+from inngest_realtime_core.subscriptions.sse import (
     EVENT_STREAM_HEADERS,
     HEARTBEAT,
     MEDIA_TYPE,
+    close_event,
     encoded_stream,
     event_stream,
-    farewell,
-    greeting,
+    preamble,
 )
 from talk import soon
 from wire import message_of
@@ -43,16 +43,16 @@ def test_headers_that_keep_proxies_from_holding_events_back() -> None:
 
 
 def test_the_first_and_the_last_bytes() -> None:
-    assert greeting() == b"retry: 1000\n: open\n\n"
-    assert greeting("a.b") == b"retry: 1000\nid: a.b\n: open\n\n"
-    farewells = {farewell() for _ in range(100)}
+    assert preamble() == b"retry: 1000\n: open\n\n"
+    assert preamble("a.b") == b"retry: 1000\nid: a.b\n: open\n\n"
+    farewells = {close_event() for _ in range(100)}
     assert len(farewells) > 50, "clients come back spread over a while"
     assert all(500 <= int(text.split(b"\n")[0].removeprefix(b"retry: ")) <= 3000 for text in farewells)
 
 
 async def test_the_first_bytes_leave_at_once() -> None:
     stream = event_stream(consumer(), heartbeat=10.0)
-    assert await chunks(stream, 1) == [greeting()]
+    assert await chunks(stream, 1) == [preamble()]
     await stream.aclose()
 
 
@@ -60,7 +60,7 @@ async def test_the_first_bytes_tell_where_the_stream_begins() -> None:
     beginning = consumer()
     beginning.start_id = "a.b"
     stream = event_stream(beginning, heartbeat=10.0)
-    assert await chunks(stream, 1) == [greeting("a.b")]
+    assert await chunks(stream, 1) == [preamble("a.b")]
     await stream.aclose()
 
 
@@ -140,7 +140,7 @@ async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytes
     refused = consumer(1)
     refused.end(AuthenticationError("Inngest refused.", url=""))
     parts = [part async for part in event_stream(refused, heartbeat=10.0)]
-    assert parts == [greeting(), numbered(0, "id0").to_event()]
+    assert parts == [preamble(), numbered(0, "id0").to_event()]
     assert "its subscription has: Inngest refused." in caplog.text
 
 
@@ -161,11 +161,11 @@ async def test_permission_is_asked_for_again_and_again() -> None:
     answers = [True, True, False]
     asked: list[bool] = []
 
-    async def recheck() -> bool:
+    async def reauthorize() -> bool:
         asked.append(answers[len(asked)])
         return asked[-1]
 
-    stream = event_stream(consumer(), heartbeat=10.0, recheck=recheck, recheck_every=0.01)
+    stream = event_stream(consumer(), heartbeat=10.0, reauthorize=reauthorize, reauthorize_every=0.01)
 
     async def read() -> list[bytes]:
         return [part async for part in stream]
@@ -179,11 +179,11 @@ async def test_permission_is_asked_for_while_messages_come() -> None:
     busy = consumer()
     asked: list[int] = []
 
-    async def recheck() -> bool:
+    async def reauthorize() -> bool:
         asked.append(1)
         return False
 
-    stream = event_stream(busy, heartbeat=10.0, recheck=recheck, recheck_every=0.02)
+    stream = event_stream(busy, heartbeat=10.0, reauthorize=reauthorize, reauthorize_every=0.02)
 
     async def publish() -> None:
         while not asked:

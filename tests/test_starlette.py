@@ -20,16 +20,12 @@ from starlette.routing import Mount, Route
 
 from conformance.client import Client
 from conformance.serving import serving
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.grants import Grant
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_starlette import (
-    RealtimeStreamingResponse,
-    allow_anyone,
-    realtime_lifespan,
-    realtime_routes,
-)
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_starlette import RealtimeStreamingResponse, allow_anyone, realtime_lifespan, realtime_routes
 
 
 class Pipeline(Channel, name="pipeline:{run_id}"):

@@ -26,10 +26,10 @@ from inngest_realtime_core import (
     Subscription,
     SubscriptionClosedError,
     TopicError,
-    replay,
 )
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.testing import parse_events
+from inngest_realtime_core._replay import window as replay
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_devserver.testing import parse_events
 from talk import Pipeline, Status, eventually, read_until, receive, soon
 
 # -- opening -----------------------------------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ async def test_a_client_that_is_cut_off_before_its_first_event(
         await server.publish(channel, "t", 1)
         assert await receive(subscription, 1) == [1]
         assert (await cut_off(subscription, 1, id))[0] == [1]
-        # Cut off again before what it missed has come: the greeting of a stream that resumes moves nobody on.
+        # Cut off again before what it missed has come: the preamble of a stream that resumes moves nobody on.
         assert await cut_off(subscription, 0, id) == ([], id)
         _, id = await cut_off(subscription, 0)
         server.drop_connections()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.testing import Event, parse_events, receive, receive_sync
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_devserver.testing import Event, parse_events, receive, receive_sync
 
 SUITE = """
 import inngest
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.testing import parse_events, receive, receive_sync
+from inngest_realtime_devserver.testing import parse_events, receive, receive_sync
 
 def test_sync(inngest_realtime_env):
     realtime = Realtime()
@@ -44,7 +44,7 @@ def test_the_inngest_package_finds_it(inngest_realtime_env):
 
 
 def test_as_a_plugin(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["inngest_realtime_core.testing"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["inngest_realtime_devserver.testing"]\n')
     (tmp_path / "test_application.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
     command += ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]

@@ -17,8 +17,17 @@ import jwt
 import pytest
 from inngest.experimental import realtime as official
 
-from inngest_realtime_core import http as seam
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core._api import http as seam
+from inngest_realtime_core._api.claims import TopicClaim, read_claims_unverified
+from inngest_realtime_core._api.http import HttpRequest, HttpResponse
+from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.tokens import (
+    ClientSubscriptionToken,
+    build_token_request,
+    mint,
+    mint_sync,
+    read_token_response,
+)
 from inngest_realtime_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -26,18 +35,8 @@ from inngest_realtime_core.errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
-from inngest_realtime_core.http import HttpRequest, HttpResponse
 from inngest_realtime_core.settings import Settings
-from inngest_realtime_core.signing import hash_signing_key
-from inngest_realtime_core.tokens import (
-    ClientSubscriptionToken,
-    TopicClaim,
-    build_token_request,
-    mint,
-    mint_sync,
-    read_claims_unverified,
-    read_token_response,
-)
+from inngest_realtime_devserver.server import DevServer
 from raw_server import http_answer, raw_server
 
 KEY = "signkey-prod-0123456789abcdef"

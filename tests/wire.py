@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from inngest_realtime_core.envelope import Envelope
-from inngest_realtime_core.protocol import Decoder
+from inngest_realtime_core._upstream.protocol import Decoder
+from inngest_realtime_core.messages.envelope import Envelope
 
 RECORDINGS = Path(__file__).parent / "frames"
 ENV = "00000000-0000-4000-b000-000000000000"

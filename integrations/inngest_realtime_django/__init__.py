@@ -5,7 +5,7 @@ Django 4.2 or newer, under ASGI and WSGI. Importing this needs no settings.
 
 from __future__ import annotations
 
-from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 
 from .responses import RealtimeStreamingResponse
 

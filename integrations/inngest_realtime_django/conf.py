@@ -23,11 +23,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from inngest_realtime_core.endpoints import Endpoints
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.grants import Grant
+from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
 from inngest_realtime_core.errors import RealtimeError
-from inngest_realtime_core.grants import Grant
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.wsgi import MAX_STREAMS
 
 from .threads import Released, run_coroutine, run_in_thread
 
@@ -157,8 +157,8 @@ def _endpoints(*, asgi: bool) -> Endpoints:
             max_streams=max_streams,
             run_in_thread=run_in_thread,
             run_coroutine=run_coroutine,
-            around_recheck=Released,
-            around_recheck_sync=Released,
+            around_reauthorize=Released,
+            around_reauthorize_sync=Released,
         )
     except RealtimeError as error:
         raise _Wrong("E007", " is not accepted.", str(error)) from error

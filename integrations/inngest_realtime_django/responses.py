@@ -12,11 +12,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from inngest_realtime_core.blocking_subscription import BlockingSubscription
+from inngest_realtime_core.endpoints.answers import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints.wsgi import asgi_departure, watched
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.responses import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
-from inngest_realtime_core.subscription import PendingSubscription, Subscription
-from inngest_realtime_core.wsgi import asgi_departure, watched
+from inngest_realtime_core.subscriptions.subscription import PendingSubscription, Subscription
+from inngest_realtime_core.subscriptions.sync import SyncSubscription
 
 from .threads import release_connections, release_thread
 
@@ -57,7 +57,7 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     def __init__(
         self,
         request: HttpRequest,
-        stream: PendingSubscription | Subscription | BlockingSubscription | _Body,
+        stream: PendingSubscription | Subscription | SyncSubscription | _Body,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         *,
@@ -65,8 +65,8 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     ) -> None:
         asgi = is_asgi(request)
         if isinstance(stream, PendingSubscription):
-            stream = _opened(stream) if asgi else BlockingSubscription.open(stream)
-        if isinstance(stream, Subscription | BlockingSubscription):
+            stream = _opened(stream) if asgi else SyncSubscription.open(stream)
+        if isinstance(stream, Subscription | SyncSubscription):
             _check_face(asgi, isinstance(stream, Subscription))
             stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=request.headers.get("Last-Event-ID"))
         _check_face(asgi, isinstance(stream, AsyncGenerator))

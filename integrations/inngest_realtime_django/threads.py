@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.db import connections
 
-from inngest_realtime_core import blocking as core
-from inngest_realtime_core.threads import greenlets
+from inngest_realtime_core._concurrency import background as core
+from inngest_realtime_core._concurrency.threads import greenlets
 
 __all__ = ["Released", "release_connections", "release_thread", "run_coroutine", "run_in_thread"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from inngest_realtime_core.grants import Grant, allow_anyone
-from inngest_realtime_core.subscription import Subscription
-from inngest_realtime_core.tokens import ClientSubscriptionToken
+from inngest_realtime_core._api.tokens import ClientSubscriptionToken
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
+from inngest_realtime_core.subscriptions.subscription import Subscription
 from inngest_realtime_starlette.lifespan import realtime_lifespan
 
 from .dependencies import subscription_stream, subscription_token

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
-from inngest_realtime_core.endpoints import Endpoints
+from inngest_realtime_core._api.tokens import ClientSubscriptionToken
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.errors import EndpointError
+from inngest_realtime_core.endpoints.grants import Grant
+from inngest_realtime_core.endpoints.selection import Selection, select
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.grants import Grant
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.refusals import Refusal
-from inngest_realtime_core.selection import Selection, select
-from inngest_realtime_core.subscription import Subscription
-from inngest_realtime_core.tokens import ClientSubscriptionToken
+from inngest_realtime_core.subscriptions.subscription import Subscription
 
 __all__ = ["subscription_stream", "subscription_token"]
 
@@ -40,7 +40,7 @@ def subscription_token(realtime: Realtime, grant: Grant) -> Callable[[Request], 
     async def dependency(request: Request) -> ClientSubscriptionToken:
         try:
             return await endpoints.mint(_selection(grant, request), request)
-        except Refusal as refusal:
+        except EndpointError as refusal:
             raise _http_exception(refusal) from refusal
 
     return dependency
@@ -73,7 +73,7 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[Request],
     async def dependency(request: Request) -> Subscription:
         try:
             return await endpoints.subscribe(_selection(grant, request), request)
-        except Refusal as refusal:
+        except EndpointError as refusal:
             raise _http_exception(refusal) from refusal
 
     return dependency
@@ -84,5 +84,5 @@ def _selection(grant: Grant, request: Request) -> Selection:
     return select(grant, [*path, *request.query_params.multi_items()], ignore_unknown=True)
 
 
-def _http_exception(refusal: Refusal) -> HTTPException:
+def _http_exception(refusal: EndpointError) -> HTTPException:
     return HTTPException(refusal.status, detail=dict(refusal.detail), headers=dict(refusal.headers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.messages import Message
+from inngest_realtime_core.messages.message import Message
 from inngest_realtime_starlette.responses import RealtimeStreamingResponse
 
 if TYPE_CHECKING:

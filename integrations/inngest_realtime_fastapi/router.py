@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from inngest_realtime_core.endpoints import Endpoints
-from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.grants import Grant
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_starlette.routing import stream_response, token_response
 

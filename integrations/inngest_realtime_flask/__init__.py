@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from inngest_realtime_core.grants import Grant, allow_anyone
-from inngest_realtime_core.tokens import ClientSubscriptionToken
+from inngest_realtime_core._api.tokens import ClientSubscriptionToken
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 
 from .blueprint import realtime_blueprint
 from .extension import InngestRealtime

@@ -9,10 +9,10 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Request, Response, current_app, request
 from werkzeug.exceptions import MethodNotAllowed
 
-from inngest_realtime_core.endpoints import Endpoints
-from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.grants import Grant
+from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.wsgi import MAX_STREAMS
 
 from .responses import response_for
 
@@ -49,7 +49,7 @@ def realtime_blueprint(
         blueprint_options: Passed to `Blueprint`: `url_prefix`, `subdomain`, ...
     """
     endpoints = Endpoints(
-        realtime, grants, heartbeat=heartbeat, max_streams=max_streams, around_recheck_sync=in_new_context
+        realtime, grants, heartbeat=heartbeat, max_streams=max_streams, around_reauthorize_sync=in_new_context
     )
     blueprint = Blueprint(name, __name__, **blueprint_options)
 

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from flask import Flask, current_app
 
+from inngest_realtime_core.endpoints.grants import Grant
+from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.grants import Grant
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.wsgi import MAX_STREAMS
 
 from .blueprint import realtime_blueprint
 

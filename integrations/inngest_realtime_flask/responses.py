@@ -6,15 +6,15 @@ from collections.abc import Generator, Mapping
 
 from flask import Response, request
 
-from inngest_realtime_core.blocking_subscription import BlockingSubscription
-from inngest_realtime_core.responses import Answer, SyncStreamAnswer, stream_headers
-from inngest_realtime_core.wsgi import watched
+from inngest_realtime_core.endpoints.answers import Answer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints.wsgi import watched
+from inngest_realtime_core.subscriptions.sync import SyncSubscription
 
 __all__ = ["response_for", "sse_response"]
 
 
 def sse_response(
-    stream: BlockingSubscription | Generator[bytes, None, None],
+    stream: SyncSubscription | Generator[bytes, None, None],
     status: int = 200,
     headers: Mapping[str, str] | None = None,
     *,
@@ -40,7 +40,7 @@ def sse_response(
     Raises:
         SubscriptionClosedError: The subscription is closed.
     """
-    if isinstance(stream, BlockingSubscription):
+    if isinstance(stream, SyncSubscription):
         stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=request.headers.get("Last-Event-ID"))
     response = Response(watched(stream, request.environ), status, {**stream_headers(), **(headers or {})})
     # Werkzeug closes the body with the response; this, the body of a response that is dropped before it is sent.

@@ -8,13 +8,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from flask import abort, request
 
-from inngest_realtime_core.endpoints import Endpoints
-from inngest_realtime_core.grants import Grant
+from inngest_realtime_core._api.tokens import ClientSubscriptionToken
+from inngest_realtime_core.endpoints.answers import Answer
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.errors import EndpointError
+from inngest_realtime_core.endpoints.grants import Grant
+from inngest_realtime_core.endpoints.selection import select
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.refusals import Refusal
-from inngest_realtime_core.responses import Answer
-from inngest_realtime_core.selection import select
-from inngest_realtime_core.tokens import ClientSubscriptionToken
 
 from .blueprint import this_request
 from .responses import response_for
@@ -48,8 +48,8 @@ def subscription_token(
             try:
                 selection = select(grant, [*route, *request.args.items(multi=True)], ignore_unknown=True)
                 token = endpoints.mint_sync(selection, this_request())
-            except Refusal as refusal:
-                abort(response_for(Answer.refusing(refusal)))
+            except EndpointError as refusal:
+                abort(response_for(Answer.from_error(refusal)))
             return view(token, *args, **kwargs)
 
         return wrapper

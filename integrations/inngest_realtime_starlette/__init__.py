@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 
 from .lifespan import realtime_lifespan
 from .responses import RealtimeStreamingResponse

@@ -20,7 +20,7 @@ def realtime_lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncCon
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncGenerator[None, None]:
         # For routes that subscribe by themselves: a signal that comes meanwhile is to be heard.
-        realtime.heed_signals()
+        realtime.install_signal_handlers()
         async with realtime:
             yield
 

@@ -24,8 +24,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from inngest_realtime_core.responses import Answer, StreamAnswer, stream_headers
-from inngest_realtime_core.subscription import Subscription
+from inngest_realtime_core.endpoints.answers import Answer, StreamAnswer, stream_headers
+from inngest_realtime_core.subscriptions.subscription import Subscription
 
 __all__ = ["RealtimeStreamingResponse", "response_for"]
 

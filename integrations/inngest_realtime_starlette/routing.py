@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inngest_realtime_core.endpoints import Endpoints
-from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.grants import Grant
 from inngest_realtime_core.realtime import Realtime
 
 from .responses import response_for

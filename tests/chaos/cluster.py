@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .proxy import Proxy
 

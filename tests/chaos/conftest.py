@@ -12,8 +12,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 
 from .proxy import Proxy
 

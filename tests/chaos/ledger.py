@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inngest_realtime_core.subscription import Subscription
+from inngest_realtime_core.subscriptions.subscription import Subscription
 
 __all__ = ["Verdict", "Witness", "until"]
 
@@ -61,7 +61,7 @@ class Witness:
     """
 
     subscription: Subscription
-    pace: float = 0.0
+    throttle: float = 0.0
     events: list[tuple[str, int | str]] = field(default_factory=list[tuple[str, "int | str"]])
     times: list[float] = field(default_factory=list[float])
     streams: dict[str, str] = field(default_factory=dict[str, str])
@@ -85,8 +85,8 @@ class Witness:
                     self.streams[message.stream_id] = self.streams.get(message.stream_id, "") + message.data
                 elif message.kind == "datastream-end":
                     self.ended[message.stream_id] = self.ended.get(message.stream_id, 0) + 1
-                if self.pace:
-                    await asyncio.sleep(self.pace)
+                if self.throttle:
+                    await asyncio.sleep(self.throttle)
         except Exception as error:
             self.error = error
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 
 from .conftest import PING_INTERVAL, PING_TIMEOUT
 from .ledger import Witness, until

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 
 from .ledger import Witness, until
 from .proxy import Proxy

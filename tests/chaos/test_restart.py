@@ -14,9 +14,9 @@ from pydantic import AfterValidator
 
 from inngest_realtime_core import Channel
 from inngest_realtime_core import topic as declared
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import DataStreamInterruptedError
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 
 from .cluster import Cluster
 from .conftest import PING_INTERVAL, PING_TIMEOUT
@@ -250,7 +250,12 @@ async def test_abrupt(cluster: Cluster, realtime: Realtime, channel: str, note: 
     await _settle(cluster, realtime, witnesses)
     verdict = _judge(cluster, witnesses)
     published = sum(sum(counts.values()) for counts in cluster.published.values())
-    note("5 abrupt restarts under load", published=published, reconnects=realtime.stats().reconnects, **vars(verdict))
+    note(
+        "5 abrupt restarts under load",
+        published=published,
+        reconnects=realtime.stats().reconnects,
+        **vars(verdict),
+    )
     assert (verdict.repeated, verdict.disordered, verdict.unannounced) == (0, 0, 0)
     assert verdict.lost > 0
     assert realtime.stats().reconnects == 5

@@ -14,11 +14,10 @@ import pytest
 from starlette.applications import Starlette
 
 from conformance.serving import serving
-from inngest_realtime_core.channels import Channel
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.channels.channel import Channel, topic
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.topics import topic
+from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_starlette import realtime_lifespan, realtime_routes
 
 from .proxy import Proxy

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import InngestError
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
 
 from .ledger import Witness, until
 from .proxy import Proxy

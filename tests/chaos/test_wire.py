@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator
 
-from inngest_realtime_core.channels import Channel
-from inngest_realtime_core.connection import Connection, Liveness
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.envelope import Envelope
+from inngest_realtime_core._upstream.connection import Connection
+from inngest_realtime_core._upstream.liveness import Liveness
+from inngest_realtime_core._upstream.protocol import MAX_SERVER_FRAME, Decoder
+from inngest_realtime_core.channels.channel import Channel, topic
 from inngest_realtime_core.errors import FrameTooLargeError
-from inngest_realtime_core.protocol import MAX_SERVER_FRAME, Decoder
+from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.topics import topic
+from inngest_realtime_devserver.server import DevServer
 
 from .ledger import Witness, until
 from .proxy import Proxy
@@ -74,7 +74,7 @@ async def test_throttled(
 async def test_slow_reader(channel: str, server: DevServer, note: Callable[..., None]) -> None:
     """Who reads slowly loses the oldest, is told, and slows nobody: not the other reader, not the server."""
     async with Realtime(api_base_url=server.url, buffer_size=100, linger=0.0) as realtime:
-        slow = Witness(await realtime.subscribe(channel=channel, topics=["t"]), pace=0.01).start()
+        slow = Witness(await realtime.subscribe(channel=channel, topics=["t"]), throttle=0.01).start()
         fast = Witness(await realtime.subscribe(channel=channel, topics=["t"])).start()
         began = time.monotonic()
         for n in range(5_000):

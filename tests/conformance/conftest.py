@@ -8,7 +8,7 @@ import pytest
 
 from conformance.client import Client
 from conformance.servers import CASES, RunningServer, ServerCase, running
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 HEARTBEAT = "0.5"  # seconds: also what bounds the notice of a disconnect where nothing else does
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.grants import Grant, allow_anyone
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 from inngest_realtime_core.realtime import Realtime
 
 PREFIX = "/api/realtime"

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.client import PREFIX, TIMEOUT, Client
 from conformance.servers import RunningServer
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 pytestmark = pytest.mark.departures
 

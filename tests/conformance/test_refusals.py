@@ -10,7 +10,7 @@ import pytest
 
 from conformance.client import PREFIX, Client
 from conformance.servers import RunningServer, ServerCase, running
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 ROOM = "orgId=acme&number=1"
 MEMBER = {"x-user": "member"}

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.client import Client
 from conformance.servers import ServerCase, running
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 from raw_server import raw_server
 from talk import eventually
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from conformance.client import Client, EventStream
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 
 async def test_the_headers_of_a_stream(client: Client, run_id: str) -> None:
@@ -33,12 +33,12 @@ async def test_the_first_bytes_come_at_once(client: Client, run_id: str) -> None
 
 
 async def test_a_client_that_is_cut_off_before_its_first_event(client: Client, inngest: DevServer, run_id: str) -> None:
-    """It comes back with the id of the greeting, as EventSource does, and has missed nothing."""
+    """It comes back with the id of the preamble, as EventSource does, and has missed nothing."""
     async with client.stream("pipeline/stream", runId=run_id) as stream:
-        greeting = await stream.next_block()
-    assert greeting.id is not None
+        preamble = await stream.next_block()
+    assert preamble.id is not None
     await inngest.publish(f"pipeline:{run_id}", "tokens", "while it was away")
-    async with client.stream("pipeline/stream", runId=run_id, headers={"Last-Event-ID": greeting.id}) as stream:
+    async with client.stream("pipeline/stream", runId=run_id, headers={"Last-Event-ID": preamble.id}) as stream:
         event = await stream.next_event()
     assert event.data is not None
     assert json.loads(event.data)["data"] == "while it was away"

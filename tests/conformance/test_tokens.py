@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from conformance.client import Client
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_core._api.tokens import ClientSubscriptionToken
 from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.tokens import ClientSubscriptionToken
+from inngest_realtime_devserver.server import DevServer
 
 
 def granted(body: dict[str, str]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 DEADLINE = 5.0  # seconds for anything to happen
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, fresh
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from inngest_realtime_core.devserver.clock import Clock
+from inngest_realtime_devserver.clock import Clock
 
 
 def test_every_reading_is_later_than_the_one_before() -> None:

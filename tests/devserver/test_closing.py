@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, confirm, end_of, receive, receive_data
 

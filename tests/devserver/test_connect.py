@@ -10,7 +10,7 @@ import jwt
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .client import DEADLINE, Client, confirm, receive_data
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_realtime_core.devserver import frames
+from inngest_realtime_devserver import frames
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from inngest_realtime_core.devserver.identifiers import new_stream_id, new_ulid, parse_ulid
+from inngest_realtime_devserver.identifiers import new_stream_id, new_ulid, parse_ulid
 
 
 def test_new_ulids_are_valid_and_differ() -> None:

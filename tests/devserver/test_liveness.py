@@ -12,7 +12,7 @@ import wsproto
 from websockets.exceptions import ConnectionClosed
 from wsproto.events import AcceptConnection, Event, Ping, Request, TextMessage
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .client import DEADLINE, Client, confirm, end_of, receive_data
 

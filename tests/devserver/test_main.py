@@ -1,4 +1,4 @@
-"""`python -m inngest_realtime_core.devserver`."""
+"""`python -m inngest_realtime_devserver`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-COMMAND = [sys.executable, "-m", "inngest_realtime_core.devserver"]
+COMMAND = [sys.executable, "-m", "inngest_realtime_devserver"]
 
 
 @pytest.fixture

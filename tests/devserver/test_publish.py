@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, receive, receive_data
 

@@ -14,8 +14,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from inngest_realtime_core.devserver import DevServer
 from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, confirm, receive, receive_data
 

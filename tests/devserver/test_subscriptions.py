@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
+from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, confirm, end_of, fresh, receive, receive_data
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import jwt
 import pytest
 
-from inngest_realtime_core.devserver import DevServer
-from inngest_realtime_core.devserver.identifiers import parse_ulid
 from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_devserver.identifiers import parse_ulid
+from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, confirm, receive_data
 

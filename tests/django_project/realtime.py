@@ -7,8 +7,9 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 
-from inngest_realtime_core.channels import Channel, topic
-from inngest_realtime_core.grants import Grant
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.grants import Grant
 from inngest_realtime_core.realtime import Realtime
 
 __all__ = ["Inbox", "grants", "realtime"]
@@ -37,7 +38,7 @@ async def own_inbox_async(request: Any, channel: Inbox) -> bool:
 
 grants = [
     Grant(Inbox, authorize=own_inbox),
-    Grant(Inbox, authorize=own_inbox, name="rechecked", reauthorize_every=0.05),
-    Grant(Inbox, authorize=own_inbox_async, name="async-rechecked", reauthorize_every=0.05),
+    Grant(Inbox, authorize=own_inbox, name="reauthorized", reauthorize_every=0.05),
+    Grant(Inbox, authorize=own_inbox_async, name="async-reauthorized", reauthorize_every=0.05),
 ]
 realtime = Realtime()

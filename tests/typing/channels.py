@@ -9,18 +9,11 @@ from uuid import UUID
 from pydantic import BaseModel, TypeAdapter
 from typing_extensions import assert_type
 
-from inngest_realtime_core.channels import (
-    Channel,
-    Parameter,
-    ResolvedChannel,
-    Topic,
-    TopicRef,
-    adapter_for,
-    resolve_channel,
-    resolve_topics,
-    topic,
-)
-from inngest_realtime_core.messages import Message
+from inngest_realtime_core.channels import topic
+from inngest_realtime_core.channels.channel import Channel, Topic, TopicRef
+from inngest_realtime_core.channels.parameter import Parameter
+from inngest_realtime_core.channels.resolve import ResolvedChannel, adapter_for, resolve_channel, resolve_topics
+from inngest_realtime_core.messages.message import Message
 
 
 class Status(BaseModel):

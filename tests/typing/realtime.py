@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from typing_extensions import assert_type
 
 from inngest_realtime_core import (
-    BlockingSubscription,
     Channel,
     ClientSubscriptionToken,
     DataStream,
@@ -20,13 +19,14 @@ from inngest_realtime_core import (
     State,
     Stats,
     Subscription,
+    SyncSubscription,
     get_client_subscription_token,
     get_client_subscription_token_sync,
     subscribe,
     subscribe_sync,
     topic,
 )
-from inngest_realtime_core.testing import receive, receive_sync
+from inngest_realtime_devserver.testing import receive, receive_sync
 
 
 class Status(BaseModel):
@@ -92,13 +92,13 @@ async def callbacks(realtime: Realtime) -> None:
     )
 
 
-def blocking(realtime: Realtime, app: inngest.Inngest) -> None:
+def sync(realtime: Realtime, app: inngest.Inngest) -> None:
     channel = Pipeline(run_id="r")
     for message in realtime.subscribe_sync(channel=channel):
         if channel.status.matches(message):
             assert_type(message.data, Status)
     with subscribe_sync(app=app, channel=channel) as subscription:
-        assert_type(subscription, BlockingSubscription)
+        assert_type(subscription, SyncSubscription)
         assert_type(subscription.receive(timeout=1.0), Message[Any] | None)
         assert_type(subscription.get_json_stream(), Generator[Message[Any], None, None])
         assert_type(subscription.get_encoded_stream(), Generator[bytes, None, None])

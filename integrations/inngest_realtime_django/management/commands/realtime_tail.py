@@ -6,10 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inngest_realtime_core.channels import Channel
+from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core.endpoints.selection import select
 from inngest_realtime_core.errors import RealtimeError
-from inngest_realtime_core.selection import select
-from inngest_realtime_django import conf
+
+from ... import conf
 
 __all__ = ["Command"]
 

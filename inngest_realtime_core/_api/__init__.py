@@ -1,0 +1,3 @@
+"""HTTP calls to Inngest: tokens and publishing."""
+
+from __future__ import annotations

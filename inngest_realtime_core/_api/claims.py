@@ -1,0 +1,93 @@
+"""What a subscription token says about itself, read without its signing secret and therefore unverified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import jwt
+
+from ..errors import ConfigurationError
+
+__all__ = ["TokenClaims", "TopicClaim", "read_claims_unverified"]
+
+
+@dataclass(frozen=True)
+class TopicClaim:
+    """One topic that a token opens. Only those of kind `run` ever receive anything."""
+
+    channel: str
+    name: str
+    kind: str
+    env_id: str | None
+
+
+@dataclass(frozen=True)
+class TokenClaims:
+    """The claims of a subscription token. Nobody has verified them: fit for display and timing, not for decisions
+    about who may see what.
+
+    Attributes:
+        topics: What the token opens.
+        issued_at: When it was made, in UTC.
+        expires_at: Until when a connection can be opened with it, in UTC; one minute after `issued_at`.
+        env_id: The UUID of the Inngest environment.
+        account_id: The UUID of the Inngest account.
+        token_id: A ULID.
+    """
+
+    topics: tuple[TopicClaim, ...]
+    issued_at: datetime | None
+    expires_at: datetime | None
+    env_id: str | None
+    account_id: str | None
+    token_id: str | None
+
+
+def read_claims_unverified(key: str) -> TokenClaims:
+    """Read the claims of a subscription token. `ConfigurationError` when `key` is not one; it does not repeat it."""
+    try:
+        payload: dict[str, Any] = jwt.decode(
+            key,
+            # PyJWT checks types and times by default even without the signature. Nothing is verified here.
+            options={
+                "verify_signature": False,
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+                "verify_aud": False,
+                "verify_iss": False,
+                "verify_sub": False,
+                "verify_jti": False,
+            },
+        )
+        topics: list[dict[str, Any]] = payload.get("topics") or []
+        return TokenClaims(
+            topics=tuple(
+                TopicClaim(
+                    channel=str(topic.get("channel", "")),
+                    name=str(topic.get("name", "")),
+                    kind=str(topic.get("kind", "")),
+                    env_id=_text(topic.get("env_id")),
+                )
+                for topic in topics
+            ),
+            issued_at=_time(payload.get("iat")),
+            expires_at=_time(payload.get("exp")),
+            env_id=_text(payload.get("env")),
+            account_id=_text(payload.get("sub")),
+            token_id=_text(payload.get("jti")),
+        )
+    except (jwt.InvalidTokenError, AttributeError, TypeError, ValueError, OverflowError):
+        raise ConfigurationError(
+            "This key is not a subscription token. Pass the `key` that get_client_subscription_token() returned."
+        ) from None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _time(value: object) -> datetime | None:
+    return datetime.fromtimestamp(value, timezone.utc) if isinstance(value, (int, float)) else None

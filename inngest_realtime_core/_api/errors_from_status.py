@@ -1,0 +1,91 @@
+"""What an answer other than success means: the error to raise, and what to check."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from ..errors import AuthenticationError, InngestError, UnexpectedResponseError
+from .http import HttpRequest, HttpResponse
+
+__all__ = ["check_answer", "unexpected"]
+
+_CHECK_ADDRESS = "Check INNGEST_BASE_URL, INNGEST_API_BASE_URL or api_base_url."
+
+
+class _Error(msgspec.Struct):
+    error: str
+
+
+def check_answer(request: HttpRequest, response: HttpResponse, *, action: str) -> None:
+    """Return when the status is 2xx and the content is not a web page; otherwise raise the error that fits.
+
+    Args:
+        action: What was attempted, to begin the message with: "TokenCache a subscription token".
+
+    Raises:
+        AuthenticationError: 401 or 403.
+        UnexpectedResponseError: Anything else; its `status` tells 429 and 5xx, where trying again may help.
+    """
+    status = response.status
+    if status in (401, 403):
+        raise _refused(request, status, action)
+    if 200 <= status < 300:
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise unexpected(
+                request,
+                response,
+                action,
+                f"a web page came back. The path is wrong or this is not an Inngest server. {_CHECK_ADDRESS}",
+            )
+        return
+    raise unexpected(request, response, action, _meaning(response))
+
+
+def unexpected(request: HttpRequest, response: HttpResponse, action: str, meaning: str) -> UnexpectedResponseError:
+    """An error that says what was attempted, where, with which status, and what that means."""
+    return UnexpectedResponseError(
+        f"{action} failed: {request.endpoint} answered {response.status}: {meaning}",
+        url=request.endpoint,
+        status=response.status,
+    )
+
+
+def _refused(request: HttpRequest, status: int, action: str) -> InngestError:
+    if "authorization" in request.headers:
+        what = "Inngest refused the signing key. Check that INNGEST_SIGNING_KEY belongs to this server and environment"
+        what += ", and INNGEST_ENV when it is a branch environment."
+    else:
+        what = "it needs a signing key and none was sent. Set INNGEST_SIGNING_KEY or pass signing_key=."
+    return AuthenticationError(
+        f"{action} failed: {request.endpoint} answered {status}: {what}", url=request.endpoint, status=status
+    )
+
+
+def _meaning(response: HttpResponse) -> str:
+    status = response.status
+    if 300 <= status < 400:
+        return f"a redirect, which is not followed. {_CHECK_ADDRESS} Is it http for https?"
+    if status in (404, 405):
+        return f"there is no such endpoint. The path is wrong or this is not an Inngest server. {_CHECK_ADDRESS}"
+    if status == 429:
+        return f"too many requests. Try again {_later(response)}."
+    if status >= 500:
+        return f"the server has a problem. Try again {_later(response)}."
+    said = _said(response)
+    return f"the request was not accepted{f' ({said})' if said else ''}. Is this server's version of Inngest supported?"
+
+
+def _later(response: HttpResponse) -> str:
+    after = response.headers.get("retry-after", "")
+    return f"in {after} seconds" if re.fullmatch(r"\d{1,6}", after) else "later"
+
+
+def _said(response: HttpResponse) -> str:
+    """The reason in Inngest's own JSON errors. Any other text might repeat the request, so it is not shown."""
+    try:
+        reason = msgspec.json.decode(response.content, type=_Error).error
+    except msgspec.DecodeError:
+        return ""
+    return reason[:200] if reason.isprintable() else ""

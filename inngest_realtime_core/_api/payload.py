@@ -1,0 +1,123 @@
+"""What a message carries, turned into JSON: checked first, because Inngest takes anything and loses some of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, cast
+
+import msgspec
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from ..errors import PublishError
+
+__all__ = ["MAX_PAYLOAD", "encode_metadata", "encode_payload"]
+
+MAX_PAYLOAD = 524_288  # bytes; Inngest cuts off what is longer and answers 200
+
+
+def encode_payload(data: object, adapter: TypeAdapter[Any] | None = None) -> bytes:
+    """The JSON of `data` in UTF-8, at most 512 KiB.
+
+    With an `adapter`, data may be an instance of the topic's type or plain data that validates; without one, anything
+    that has a JSON form: plain values, dataclasses, pydantic models, msgspec structs, enums, dates, UUIDs.
+
+    Raises:
+        PublishError: The data does not fit the topic's type; holds NaN, an infinity, bytes, a lone surrogate, a key
+            that is not a string, or something without a JSON form; or is too large.
+    """
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        raise PublishError("data is bytes, which JSON cannot carry. Decode it to a str first.")
+    body = _encode(data if adapter is None else _validated(data, adapter), "data")
+    if len(body) > MAX_PAYLOAD:
+        raise PublishError(
+            f"data has {len(body):,} bytes as JSON, and Inngest cuts messages off at {MAX_PAYLOAD:,} (512 KiB). "
+            "Publish less, or a link to it, or use publish_stream() for text."
+        )
+    return body
+
+
+def encode_metadata(metadata: object) -> str:
+    """The JSON of a message's metadata. `PublishError` when it is not an object: Inngest would lose the message."""
+    if not isinstance(metadata, Mapping):
+        raise PublishError(f"metadata must be a mapping with string keys, not {type(metadata).__name__}.")
+    return _encode(cast("object", metadata), "metadata").decode()
+
+
+def _validated(data: object, adapter: TypeAdapter[Any]) -> object:
+    try:
+        # Not dump_json(): it writes NaN and infinities as null without a word.
+        return adapter.dump_python(adapter.validate_python(data), mode="json", by_alias=True, warnings="error")
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'data'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)[:5]
+        )
+        raise PublishError(f"data does not fit the topic's type: {problems}.") from error
+    except PydanticSerializationError as error:
+        raise PublishError(f"data cannot be serialised as the topic's type: {error}") from error
+
+
+def _encode(value: object, name: str) -> bytes:
+    try:
+        text = json.dumps(_plain(value, name), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except PublishError:
+        raise
+    except RecursionError:
+        raise PublishError(f"{name} is nested too deeply, or contains itself.") from None
+    except ValueError as error:
+        # An integer of more digits than Python converts.
+        raise PublishError(f"{name} cannot be written as JSON: {error}") from None
+    return text.encode()
+
+
+def _plain(value: Any, path: str) -> Any:
+    """Check `value` and reduce it to what `json.dumps` writes faithfully."""
+    if isinstance(value, Enum):
+        return _plain(value.value, path)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PublishError(f"{path} is {value}, which JSON cannot carry. Send None or a string instead.")
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key, path): _plain(item, f"{path}.{key}") for key, item in cast("Any", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(cast("list[Any]", value))]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise PublishError(f"{path} is bytes, which JSON cannot carry. Decode it to a str first.")
+    return _plain(_reduced(value, path), path)
+
+
+def _reduced(value: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    try:
+        if isinstance(value, msgspec.Struct):
+            return msgspec.to_builtins(value)
+        return to_jsonable_python(value, by_alias=True)
+    except (PydanticSerializationError, TypeError, ValueError):
+        raise PublishError(
+            f"{path} is of type {type(value).__name__}, without a JSON form. Convert it, or declare the topic's type."
+        ) from None
+
+
+def _key(key: object, path: str) -> str:
+    if not isinstance(key, str):
+        raise PublishError(f"{path} has the key {key!r}, and the keys of JSON objects are strings. Convert it to str.")
+    return _text(key, path)
+
+
+def _text(text: str, path: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PublishError(f"{path} contains a lone surrogate, which UTF-8 cannot carry.") from None
+    return text

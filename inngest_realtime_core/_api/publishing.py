@@ -1,0 +1,260 @@
+"""Publishing messages and data streams to a topic of a channel.
+
+Inngest accepts what it then truncates or loses (see `payload` and `chunks`), so everything is checked before it is
+sent. Protocol: `POST /v1/realtime/publish?channel=&topic=[&run_id=][&metadata=]`, answered by 200 without content.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import anyio
+import httpx
+from pydantic import TypeAdapter
+
+from ..channels.template import check_channel_name
+from ..channels.topic import check_topic_name
+from ..errors import PublishError
+from ..settings import Settings
+from .chunks import Splitter, Throttle
+from .errors_from_status import check_answer
+from .http import HttpRequest, send, send_sync
+from .payload import encode_metadata, encode_payload
+from .signing import base_headers, send_signed, send_signed_sync, sign
+from .tokens import build_token_request
+
+__all__ = ["build_publish_request", "publish", "publish_stream", "publish_stream_sync", "publish_sync"]
+
+_ACTION = "Publishing"
+_MAX_URL = 65_536  # characters; what httpx takes
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE | re.ASCII)
+
+
+def build_publish_request(
+    settings: Settings,
+    channel: str,
+    topic: str,
+    content: bytes | Iterable[bytes] | AsyncIterable[bytes],
+    *,
+    content_type: str = "application/json",
+    run_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> HttpRequest:
+    """The request that publishes `content`, not signed yet.
+
+    Raises:
+        ChannelError, TopicError: The name is empty or cannot be sent.
+        PublishError: `run_id` is not a ULID, `metadata` is not a JSON object, or the names and metadata are too long.
+    """
+    query = {"channel": check_channel_name(channel), "topic": check_topic_name(topic)}
+    if run_id is not None:
+        if not _ULID.fullmatch(run_id):
+            raise PublishError("run_id is not a ULID of 26 characters, so Inngest would drop it. Pass ctx.run_id.")
+        query["run_id"] = run_id
+    if metadata is not None:
+        query["metadata"] = encode_metadata(metadata)
+    url = f"{settings.url('publish')}?{urlencode(query, quote_via=quote)}"
+    if len(url) > _MAX_URL:
+        raise PublishError(
+            f"The names and the metadata make a URL of {len(url):,} characters; {_MAX_URL:,} can be sent. "
+            "Put what is long into the data."
+        )
+    return HttpRequest("POST", url, base_headers(settings, content_type), content)
+
+
+async def publish(
+    http: httpx.AsyncClient,
+    settings: Settings,
+    channel: str,
+    topic: str,
+    data: object,
+    *,
+    adapter: TypeAdapter[Any] | None = None,
+    run_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Publish one message.
+
+    Args:
+        adapter: The topic's type, which `data` has to fit; None sends any data that has a JSON form.
+        run_id: The ULID of the run to which the message belongs.
+        metadata: A JSON object sent along with the message.
+
+    Raises:
+        ChannelError, TopicError, PublishError: Refused before sending: see `encode_payload`, `build_publish_request`.
+        ConfigurationError: There is no signing key for Inngest's cloud, or it is malformed.
+        AuthenticationError: Inngest refused the signing key, and the fallback key if there is one.
+        UnreachableError: No answer within 10 seconds; the message may have been delivered all the same.
+        UnexpectedResponseError: Any other answer.
+    """
+    content = encode_payload(data, adapter)
+    request = build_publish_request(settings, channel, topic, content, run_id=run_id, metadata=metadata)
+    check_answer(*await send_signed(http, settings, request), action=_ACTION)
+
+
+def publish_sync(
+    http: httpx.Client,
+    settings: Settings,
+    channel: str,
+    topic: str,
+    data: object,
+    *,
+    adapter: TypeAdapter[Any] | None = None,
+    run_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """The same as `publish`, blocking."""
+    content = encode_payload(data, adapter)
+    request = build_publish_request(settings, channel, topic, content, run_id=run_id, metadata=metadata)
+    check_answer(*send_signed_sync(http, settings, request), action=_ACTION)
+
+
+async def publish_stream(
+    http: httpx.AsyncClient,
+    settings: Settings,
+    channel: str,
+    topic: str,
+    chunks: Iterable[str] | AsyncIterable[str],
+    *,
+    run_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Publish a text as a data stream while it comes into being.
+
+    Subscribers get the text in pieces of at most 1,024 bytes, between a start and an end. At most 1,000 pieces are
+    sent; from the 500th on, small parts of the text are joined. Before the first part is taken from `chunks`, a token
+    request finds out whether Inngest can be reached and which key it accepts: a text can be read only once.
+
+    Args:
+        chunks: Parts of the text. An iterable that is not asynchronous blocks the event loop while it produces one.
+            Generators are closed at the end, whatever happens.
+
+    Raises:
+        PublishError: The text is too long, or a part is not a str. Found out before anything is sent when `chunks` is
+            a list or tuple; else the stream ends there, and the message says how much was sent.
+        Exception: Whatever `chunks` raises; the stream ends there.
+        ChannelError, TopicError, ConfigurationError, AuthenticationError, UnreachableError, UnexpectedResponseError:
+            As `publish` does, the time limit being one for each read and write.
+    """
+    text = _Text(chunks)
+    try:
+        async with aclosing(text.async_pieces()) as pieces:
+            request = build_publish_request(
+                settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
+            )
+            probe, answer = await send_signed(http, settings, build_token_request(settings, []))
+            check_answer(probe, answer, action=_ACTION)
+            request = sign(request, _authorization(probe))
+            with text.failures():
+                response = await send(http, request, timeout=None)
+        check_answer(request, response, action=_ACTION)
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await cast("AsyncGenerator[str, None]", chunks).aclose()
+        elif isinstance(chunks, Generator):
+            cast("Generator[str]", chunks).close()
+
+
+def publish_stream_sync(
+    http: httpx.Client,
+    settings: Settings,
+    channel: str,
+    topic: str,
+    chunks: Iterable[str],
+    *,
+    run_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """The same as `publish_stream`, blocking and from an iterable that is not asynchronous."""
+    if isinstance(chunks, AsyncIterable):
+        raise PublishError("An asynchronous iterable needs publish_stream(); the sync form takes ordinary ones.")
+    text = _Text(chunks)
+    try:
+        with closing(text.pieces()) as pieces:
+            request = build_publish_request(
+                settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
+            )
+            probe, answer = send_signed_sync(http, settings, build_token_request(settings, []))
+            check_answer(probe, answer, action=_ACTION)
+            request = sign(request, _authorization(probe))
+            with text.failures():
+                response = send_sync(http, request, timeout=None)
+        check_answer(request, response, action=_ACTION)
+    finally:
+        if isinstance(chunks, Generator):
+            cast("Generator[str]", chunks).close()
+
+
+def _authorization(request: HttpRequest) -> Mapping[str, str]:
+    return {name: value for name, value in request.headers.items() if name == "authorization"}
+
+
+class _Text:
+    """The body of a stream's request, made from the parts of a text."""
+
+    def __init__(self, chunks: Iterable[str] | AsyncIterable[str]) -> None:
+        if isinstance(chunks, (str, bytes)):
+            raise PublishError("chunks must be an iterable of str. For one text use [text].")
+        if not (hasattr(chunks, "__iter__") or hasattr(chunks, "__aiter__")):
+            raise PublishError(f"chunks must be an iterable of str, not {type(chunks).__name__}.")
+        if isinstance(chunks, Sequence):
+            trial = Splitter()
+            for part in chunks:
+                trial.feed(part)
+            trial.finish()
+        self._chunks = chunks
+        self._splitter = Splitter()
+        self._pace = Throttle()
+        # The HTTP client cannot tell a failure of the source from one of its own: the source may well use httpx, too.
+        self._failure: Exception | None = None
+
+    async def async_pieces(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for part in _asynchronous(self._chunks):
+                for piece in self._splitter.feed(part):
+                    await anyio.sleep(self._pace.delay(piece, time.monotonic()))
+                    yield piece
+            for piece in self._splitter.finish():
+                await anyio.sleep(self._pace.delay(piece, time.monotonic()))
+                yield piece
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def pieces(self) -> Generator[bytes]:
+        try:
+            for part in cast("Iterable[str]", self._chunks):
+                for piece in self._splitter.feed(part):
+                    time.sleep(self._pace.delay(piece, time.monotonic()))
+                    yield piece
+            for piece in self._splitter.finish():
+                time.sleep(self._pace.delay(piece, time.monotonic()))
+                yield piece
+        except Exception as error:
+            self._failure = error
+            raise
+
+    @contextmanager
+    def failures(self) -> Generator[None]:
+        """Let what the source raised come out of the sending as it was."""
+        try:
+            yield
+        except Exception as error:
+            failure = self._failure or error
+        else:
+            return
+        raise failure
+
+
+async def _asynchronous(chunks: Iterable[str] | AsyncIterable[str]) -> AsyncGenerator[str, None]:
+    if isinstance(chunks, AsyncIterable):
+        async for part in chunks:
+            yield part
+    else:
+        for part in chunks:
+            yield part

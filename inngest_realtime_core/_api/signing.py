@@ -1,0 +1,85 @@
+"""Signing requests to Inngest with the digest of the signing key."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import httpx
+
+from ..errors import ConfigurationError
+from ..settings import Settings
+from .http import TIMEOUT, HttpRequest, HttpResponse, send, send_sync
+
+__all__ = ["authorizations", "base_headers", "hash_signing_key", "send_signed", "send_signed_sync", "sign"]
+
+_PREFIX = re.compile(r"signkey-\w+-")
+REFUSED = frozenset({401, 403})
+
+
+def hash_signing_key(key: str) -> str:
+    """The sha256 hex digest of the bytes of `<hex>` in `signkey-<env>-<hex>`, as the `inngest` package sends it."""
+    key = key.strip()
+    prefix = _PREFIX.match(key)
+    try:
+        secret = bytes.fromhex(key[prefix.end() :] if prefix else key)
+    except ValueError:
+        secret = b""
+    if not secret:
+        raise ConfigurationError(
+            "The signing key is not valid: expected signkey-<env>-<hexadecimal digits>. "
+            "Copy INNGEST_SIGNING_KEY (and INNGEST_SIGNING_KEY_FALLBACK) again from Inngest's settings."
+        )
+    return hashlib.sha256(secret).hexdigest()
+
+
+def authorizations(settings: Settings) -> Iterator[Mapping[str, str]]:
+    """The headers to try, in this order: those of the signing key (empty without one), then of the fallback key."""
+    settings.require_signing_key()
+    for index, key in enumerate((settings.signing_key, settings.signing_key_fallback)):
+        if key is not None:
+            yield {"authorization": f"Bearer {hash_signing_key(key)}"}
+        elif index == 0:
+            yield {}
+
+
+def base_headers(settings: Settings, content_type: str) -> dict[str, str]:
+    """The headers that every request has."""
+    headers = {"content-type": content_type, "user-agent": "inngest-realtime"}
+    if settings.env is not None:
+        headers["x-inngest-env"] = settings.env
+    return headers
+
+
+def sign(request: HttpRequest, authorization: Mapping[str, str]) -> HttpRequest:
+    """The same request with these headers added."""
+    return replace(request, headers={**request.headers, **authorization})
+
+
+async def send_signed(
+    http: httpx.AsyncClient, settings: Settings, request: HttpRequest, *, timeout: float = TIMEOUT
+) -> tuple[HttpRequest, HttpResponse]:
+    """Send with the signing key and, when that is refused, once more with the fallback key.
+
+    Returns the request that was sent last, with its response.
+    """
+    attempts = [sign(request, authorization) for authorization in authorizations(settings)]
+    for attempt in attempts[:-1]:
+        response = await send(http, attempt, timeout=timeout)
+        if response.status not in REFUSED:
+            return attempt, response
+    return attempts[-1], await send(http, attempts[-1], timeout=timeout)
+
+
+def send_signed_sync(
+    http: httpx.Client, settings: Settings, request: HttpRequest, *, timeout: float = TIMEOUT
+) -> tuple[HttpRequest, HttpResponse]:
+    """The same as `send_signed`, blocking."""
+    attempts = [sign(request, authorization) for authorization in authorizations(settings)]
+    for attempt in attempts[:-1]:
+        response = send_sync(http, attempt, timeout=timeout)
+        if response.status not in REFUSED:
+            return attempt, response
+    return attempts[-1], send_sync(http, attempts[-1], timeout=timeout)

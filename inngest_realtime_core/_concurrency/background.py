@@ -1,0 +1,131 @@
+"""The sync face: one event loop on one daemon thread per process, on which threads run what is asynchronous.
+
+It starts at the first call, and anew in a forked child (prefork servers import the application before they fork).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from ..errors import RealtimeError
+from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
+
+__all__ = ["run_coroutine", "run_sync"]
+
+T = TypeVar("T")
+
+
+class _Background:
+    """The loop of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inherited: list[asyncio.AbstractEventLoop] = []
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = self._loop = new_event_loop()
+
+                def main() -> None:
+                    asyncio.set_event_loop(loop)
+                    loop.run_forever()
+
+                start_daemon_thread(main, "inngest-realtime")
+            return self._loop
+
+    def forget(self) -> None:
+        """Begin anew in the child of a fork, where the parent's thread does not run and its lock may be held."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            # Kept, and never touched: closing it would take the parent's sockets out of the selector they share.
+            self._inherited.append(self._loop)
+            self._loop = None
+
+
+_background = _Background()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_background.forget)
+
+
+class _Call(Generic[T]):
+    """One call from a thread onto the loop."""
+
+    def __init__(self, make: Callable[[], Awaitable[T]]) -> None:
+        self._make = make
+        self._waiter = new_waiter()
+        self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self._result: list[T] = []
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="inngest-realtime blocking call")
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _work(self) -> None:
+        try:
+            self._result.append(await self._make())
+        except BaseException as error:
+            self._error = error
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            self._waiter.set_result(None)
+
+    def result(self) -> T:
+        self._waiter.wait()
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+
+def run_sync(make: Callable[[], Awaitable[T]]) -> T:
+    """Run what `make` returns on the background loop, and wait for it.
+
+    An interruption of the wait (Ctrl-C, a timeout of the host) cancels the call.
+
+    Raises:
+        RealtimeError: It was called on the background loop itself, which would wait for ever.
+    """
+    loop = _background.loop()
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is loop:
+        raise RealtimeError(
+            "A blocking call was made on the background event loop, from a callback for example, and would wait for "
+            "ever. Make the callback async and use the form without _sync."
+        )
+    call = _Call(make)
+    try:
+        loop.call_soon_threadsafe(call.start)
+        return call.result()
+    except BaseException:
+        loop.call_soon_threadsafe(call.cancel)
+        raise
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run an application's coroutine from a thread, on an event loop of its own, and wait for it.
+
+    Under gevent the greenlets of a thread cannot have event loops of their own, and one that has an event loop running
+    takes `asyncio.run()` from all others. There it runs on the background loop, in the caller's context.
+    """
+    if not greenlets():
+        return asyncio.run(coroutine)
+    context = contextvars.copy_context()
+
+    async def in_context() -> T:
+        return await context.run(asyncio.get_running_loop().create_task, coroutine)
+
+    return run_sync(in_context)

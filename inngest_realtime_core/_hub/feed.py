@@ -1,0 +1,330 @@
+"""One channel in this process: what comes from Inngest, shared by everybody here who subscribes to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Set
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .._replay.log import Replay, SharedLog
+from .._replay.window import Begin, Window
+from .._upstream.protocol import MAX_OPEN_STREAMS
+from ..errors import RealtimeError
+from ..messages.data_stream import DataStream
+from ..messages.envelope import Envelope
+from ..messages.message import GapReason, Message
+from ..stats import Counters
+from .buffer import Consumer
+from .views import ReaderGroup, SubscriptionSpec
+
+if TYPE_CHECKING:
+    from .._upstream.registry import State
+    from .._upstream.upstream import Upstream
+
+__all__ = ["Feed"]
+
+logger = logging.getLogger("inngest_realtime.feed")
+
+
+class Feed:
+    """A channel's messages, its readers, and what it remembers.
+
+    Args:
+        channel: The channel's name.
+        counters: Shared by all feeds of a hub.
+        replay: How much is kept for clients that reconnect.
+        store: Where it is kept for all processes as well.
+        on_idle: Called when the last reader has left.
+        on_failed: Called when nothing more will come.
+    """
+
+    __slots__ = (
+        "_begins",
+        "_counters",
+        "_end",
+        "_end_watchers",
+        "_error_watchers",
+        "_groups",
+        "_holds",
+        "_on_failed",
+        "_on_idle",
+        "_replay",
+        "_state_watchers",
+        "_store",
+        "_streams",
+        "_window",
+        "channel",
+        "state",
+        "topics",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        channel: str,
+        upstream: Upstream,
+        *,
+        counters: Counters,
+        replay: Replay,
+        store: SharedLog | None,
+        on_idle: Callable[[Feed], None],
+        on_failed: Callable[[Feed], None],
+    ) -> None:
+        self.channel = channel
+        self.upstream = upstream
+        self.topics: dict[str, None] = {}
+        self._begins: dict[str, Begin] = {}
+        self.state: State = upstream.state
+        self._counters = counters
+        self._on_idle = on_idle
+        self._on_failed = on_failed
+        self._groups: dict[SubscriptionSpec, ReaderGroup] = {}
+        self._streams: dict[str, DataStream] = {}
+        self._state_watchers: list[Callable[[State], None]] = []
+        self._error_watchers: list[tuple[SubscriptionSpec, Callable[[RealtimeError], None]]] = []
+        self._end_watchers: list[Callable[[RealtimeError], None]] = []
+        self._replay = replay
+        self._store = store
+        self._window: Window | None = None
+        self._end: tuple[RealtimeError | None] | None = None
+        self._holds = 0
+
+    @property
+    def confirmed(self) -> Set[str]:
+        """The topics that Inngest was proved to deliver."""
+        return self._begins.keys()
+
+    def confirm(self, topics: Iterable[str]) -> None:
+        """Take note that Inngest is proved to deliver these topics."""
+        begin = Begin(time.monotonic(), 0 if self._window is None else self._window.count)
+        for topic in topics:
+            self._begins.setdefault(topic, begin)
+        self._cover()
+
+    def _cover(self) -> None:
+        if self._store is not None:
+            self._store.begin(self.channel, self.confirmed, self._proving)
+
+    def _proving(self) -> bool:
+        """Whether all comes that Inngest delivers: not while it is lost, or one connection replaces another."""
+        return self.upstream.state == "open" and self.upstream.sockets == 1
+
+    def forget(self) -> None:
+        """Take note that the channel has been left."""
+        if self._store is not None:
+            self._store.end(self.channel)
+
+    # -- readers --------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """Keep the feed while someone is about to read it."""
+        self._holds += 1
+
+    def release(self) -> None:
+        self._holds -= 1
+        self._check_idle()
+
+    @property
+    def idle(self) -> bool:
+        return not self._groups and not self._holds
+
+    def _check_idle(self) -> None:
+        if self.idle:
+            self._on_idle(self)
+
+    def attach(
+        self, spec: SubscriptionSpec, consumer: Consumer, *, events: bool = False, after: str | None = None
+    ) -> None:
+        """Let a reader have what comes from now on.
+
+        Args:
+            events: Whether it sends events with an id.
+            after: The id of the last event it has had: what came since is given to it first, or a gap.
+        """
+        group = self._groups.get(spec)
+        if group is None:
+            group = self._groups[spec] = ReaderGroup(spec)
+        if not after:
+            if events:
+                consumer.start_id = self._kept().start(spec.topics)
+        elif not self._resume(group, consumer, after):
+            if self._store is None:
+                here = self._kept().start(spec.topics)
+                consumer.push_gap(Message.gap(self.channel, "expired", event_id=here))
+            else:
+                consumer.catch_up = lambda: self._catch_up(spec, consumer, after)
+        group.consumers.append(consumer)
+        group.events += events
+        if self._end is not None:
+            consumer.end(*self._end)
+
+    def detach(self, spec: SubscriptionSpec, consumer: Consumer, *, events: bool = False) -> None:
+        group = self._groups.get(spec)
+        if group is None or consumer not in group.consumers:
+            return
+        group.consumers.remove(consumer)
+        group.events -= events
+        if not group.consumers:
+            del self._groups[spec]
+            self._check_idle()
+
+    def _resume(self, group: ReaderGroup, consumer: Consumer, after: str) -> bool:
+        """Give a reader what it missed, if this process knows it all."""
+        missed = None if self._window is None else self._window.since(after, group.spec.topics)
+        if missed is None:
+            return False
+        for message in self._views(group, missed):
+            if message.kind == "gap":
+                consumer.push_gap(message)
+            else:
+                consumer.push(message)
+        return True
+
+    async def _catch_up(self, spec: SubscriptionSpec, consumer: Consumer, after: str) -> None:
+        """Give a reader what it missed, if all processes together know it; before what it has received since."""
+        missed = None if self._store is None else await self._store.since(self.channel, after, spec.topics)
+        if missed is None:
+            consumer.prepend([Message.gap(self.channel, "expired")])
+        else:
+            consumer.prepend(self._views(ReaderGroup(spec), missed))
+
+    def _views(self, group: ReaderGroup, missed: Iterable[tuple[Envelope | GapReason, str]]) -> Iterator[Message[Any]]:
+        for envelope, event_id in missed:
+            if isinstance(envelope, str):
+                yield Message.gap(self.channel, envelope)
+                continue
+            message = group.view(envelope, event_id)
+            if isinstance(message, Message):
+                yield message
+
+    def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
+        """Call `watcher` with each new state; returns what ends it."""
+        self._state_watchers.append(watcher)
+        return lambda: self._state_watchers.remove(watcher)
+
+    def watch_errors(self, spec: SubscriptionSpec, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
+        """Call `watcher` with what can't be delivered to readers of this spec; returns what ends it."""
+        entry = (spec, watcher)
+        self._error_watchers.append(entry)
+        return lambda: self._error_watchers.remove(entry)
+
+    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
+        """Call `watcher` with the error that ends every reader, if one does; returns what ends it."""
+        self._end_watchers.append(watcher)
+        return lambda: self._end_watchers.remove(watcher)
+
+    # -- what the upstream calls ----------------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope) -> None:
+        """Take a message from Inngest and give it to everybody."""
+        if envelope.topic not in self.topics and envelope.kind != "run":
+            logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
+            return
+        self._counters.received += 1
+        if self._store is not None:
+            self._store.add(envelope)
+        if envelope.stream_id is not None:
+            self._follow_stream(envelope, envelope.stream_id)
+        window = self._window
+        if window is None:
+            window = self._kept()
+        window.add(envelope)
+        for group in tuple(self._groups.values()):
+            event_id = window.position(envelope, group.spec.topics) if group.events else None
+            message = group.view(envelope, event_id)
+            if isinstance(message, Message):
+                for consumer in group.consumers:
+                    consumer.push(message)
+            elif message is not None:
+                for spec, watcher in list(self._error_watchers):
+                    if spec == group.spec:
+                        watcher(message)
+
+    def _kept(self) -> Window:
+        """What the channel remembers: from the first message or event stream on, since many channels have neither."""
+        if self._window is None:
+            self._window = Window(self._replay, self._begins)
+        return self._window
+
+    def _follow_stream(self, envelope: Envelope, stream_id: str) -> None:
+        if envelope.kind == "datastream-start":
+            envelope.stream = self._streams[stream_id] = DataStream(
+                stream_id, channel=envelope.channel, topic=envelope.topic
+            )
+            if len(self._streams) > MAX_OPEN_STREAMS:
+                # The decoder has given it up too: nothing more would come of it.
+                self._cut_off(next(iter(self._streams)), f"{MAX_OPEN_STREAMS} others began before its end")
+        elif envelope.kind == "datastream-end":
+            stream = self._streams.pop(stream_id, None)
+            if stream is not None:
+                stream.end()
+        elif (stream := self._streams.get(stream_id)) is not None:
+            stream.feed(msgspec.json.decode(envelope.data, type=str))
+
+    def recent(self, seconds: float) -> Iterable[Envelope]:
+        return () if self._window is None else self._window.recent(seconds)
+
+    def lost(self) -> None:
+        for stream_id in list(self._streams):
+            self.interrupted(stream_id)
+        self.gap("reconnect")
+
+    def gap(self, reason: GapReason, missed: int | None = None) -> None:
+        """Tell everybody that something may have been missed."""
+        now = time.monotonic()
+        for topic, begin in self._begins.items():
+            self._begins[topic] = Begin(now, begin.place)
+        if self._window is not None:
+            self._window.add_gap(reason)
+        self._cover()
+        message = Message.gap(self.channel, reason, missed)
+        for group in list(self._groups.values()):
+            for consumer in list(group.consumers):
+                consumer.push_gap(message)
+
+    def interrupted(self, stream_id: str) -> None:
+        self._cut_off(stream_id, "the connection to Inngest was lost")
+
+    def _cut_off(self, stream_id: str, why: str) -> None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None:
+            stream.end(why)
+
+    def report(self, error: RealtimeError) -> None:
+        """Tell everybody of a message that could not be delivered."""
+        for _, watcher in list(self._error_watchers):
+            watcher(error)
+
+    def fail(self, error: RealtimeError) -> None:
+        """End every reader: nothing more will come."""
+        for watcher in list(self._end_watchers):
+            watcher(error)
+        self.end(error)
+        self._on_failed(self)
+
+    def end(self, error: RealtimeError | None = None) -> None:
+        """End every reader, also those to come, with the error if there is one."""
+        self._end = (error,)
+        for stream in self._streams.values():
+            stream.end("the subscription was closed")
+        self._streams.clear()
+        for group in list(self._groups.values()):
+            for consumer in list(group.consumers):
+                consumer.end(error)
+
+    def state_changed(self, state: State) -> None:
+        self.state = state
+        for watcher in list(self._state_watchers):
+            try:
+                watcher(state)
+            except Exception:
+                # The mistake is the application's; the other watchers and the connection are not to suffer from it.
+                logger.exception("A callback of channel %r failed on the state %r.", self.channel, state)
+
+    def prune(self) -> None:
+        """Let go of what is too old to be replayed."""
+        if self._window is not None:
+            self._window.prune()

@@ -1,0 +1,126 @@
+"""What one process has of a `Realtime`: for each event loop its HTTP clients, its tokens and, once needed, its hub."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from collections.abc import Callable, Iterator
+
+from .._api.client import ApiClient
+from ..settings import Settings
+from ..stats import Counters
+from .hub import Hub, HubOptions
+
+__all__ = ["LoopResources", "Process", "ProcessRegistry"]
+
+
+class LoopResources:
+    """What a `Realtime` has on one event loop.
+
+    Attributes:
+        api: Makes calls to Inngest.
+        hub: The subscriptions; None until the first one.
+    """
+
+    __slots__ = ("api", "hub")
+
+    def __init__(self, api: ApiClient) -> None:
+        self.api = api
+        self.hub: Hub | None = None
+
+    async def close(self) -> None:
+        """End everything. Returns when no task and no socket is left."""
+        try:
+            if self.hub is not None:
+                await self.hub.close()
+        finally:
+            await self.api.close()
+
+
+class Process:
+    """What one process has of a `Realtime`.
+
+    There is no lock: a signal handler could not take it, and one that another thread holds during a fork is never
+    released in the child. Each event loop sets its own key only; whoever looks at all of them copies the references.
+    """
+
+    __slots__ = ("counters", "resources_of")
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.resources_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def hubs(self) -> list[Hub]:
+        """The hubs of all event loops. Callable from any thread."""
+        return [resources.hub for _, resources in self._loops() if resources.hub is not None]
+
+    def forget_closed_loops(self) -> None:
+        # Their `asyncio.run()` is over: what ran there has ended with it.
+        for loop, _ in self._loops():
+            if loop.is_closed():
+                self.resources_of.pop(loop, None)
+
+    def _loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, LoopResources]]:
+        for reference in self.resources_of.keyrefs():
+            loop = reference()
+            resources = None if loop is None else self.resources_of.get(loop)
+            if loop is not None and resources is not None:
+                yield loop, resources
+
+
+class ProcessRegistry:
+    """The processes that a `Realtime` has been used in: after a fork each has its own.
+
+    Args:
+        settings: Where Inngest is.
+        options: How subscriptions are kept.
+        on_stream: Called when a stream for a web client begins.
+    """
+
+    __slots__ = ("_on_stream", "_options", "_processes", "_settings")
+
+    def __init__(self, settings: Settings, options: HubOptions, *, on_stream: Callable[[], None]) -> None:
+        self._settings = settings
+        self._options = options
+        self._on_stream = on_stream
+        self._processes: dict[int, Process] = {}
+
+    def process(self) -> Process:
+        """This process's share."""
+        # After a fork the loops, sockets and timers of the parent are kept, and never touched: they are not ours.
+        process = self._processes.get(os.getpid())
+        return process if process is not None else self._processes.setdefault(os.getpid(), Process())
+
+    def resources(self) -> LoopResources:
+        """The running event loop's share."""
+        loop = asyncio.get_running_loop()
+        process = self.process()
+        resources = process.resources_of.get(loop)
+        if resources is None:
+            process.forget_closed_loops()
+            api = ApiClient(self._settings, keep=self._options.linger > 0)
+            resources = process.resources_of[loop] = LoopResources(api)
+        return resources
+
+    def hub(self) -> Hub:
+        """The running event loop's hub, made at the first call."""
+        resources = self.resources()
+        if resources.hub is None:
+            resources.hub = Hub(resources.api, self._options, self.process().counters, on_stream=self._on_stream)
+        return resources.hub
+
+    def end_streams(self) -> None:
+        """End the streams of all event loops. Callable from any thread."""
+        for hub in self.process().hubs():
+            with contextlib.suppress(RuntimeError):
+                hub.loop.call_soon_threadsafe(hub.end_streams)
+
+    async def close(self) -> None:
+        """End everything on the running event loop."""
+        resources = self.process().resources_of.pop(asyncio.get_running_loop(), None)
+        if resources is not None:
+            await resources.close()

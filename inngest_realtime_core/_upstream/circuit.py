@@ -1,0 +1,48 @@
+"""Lets few attempts through while Inngest fails, however many connections want to reconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+__all__ = ["Circuit"]
+
+
+class Circuit:
+    """Lets one attempt a second through while Inngest fails, however many connections want to reconnect.
+
+    Args:
+        threshold: Failures in a row that open the circuit.
+    """
+
+    _SPACING: Final = (1.0, 1.5)  # seconds between two attempts while the circuit is open
+
+    def __init__(self, *, threshold: int = 5) -> None:
+        self._threshold = threshold
+        self._failures = 0
+        self._gate = asyncio.Lock()
+
+    @property
+    def open(self) -> bool:
+        return self._failures >= self._threshold
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody is waiting already for the next attempt while the circuit is open."""
+        return self.open and self._gate.locked()
+
+    async def wait(self) -> None:
+        """Return when an attempt may be made: at once while all is well."""
+        while self.open:
+            async with self._gate:
+                if not self.open:
+                    return
+                await asyncio.sleep(random.uniform(*self._SPACING))
+                return
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        self._failures += 1

@@ -1,0 +1,179 @@
+"""Frames in, messages and signals out. No sockets, no clocks, no asyncio: a transcript of bytes is all a test needs.
+
+Source of every fact: frames recorded from a real Inngest server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ..messages.envelope import Envelope
+
+__all__ = [
+    "CLOSING",
+    "MAX_CLIENT_FRAME",
+    "MAX_SERVER_FRAME",
+    "Closing",
+    "Decoder",
+    "subscribe_frame",
+    "unsubscribe_frame",
+]
+
+logger = logging.getLogger("inngest_realtime.protocol")
+
+MAX_CLIENT_FRAME: Final = 32_768
+"""Bytes; the server closes the connection (1009) on a larger frame from a client."""
+
+MAX_SERVER_FRAME: Final = 4 * 1024 * 1024
+"""Bytes; a payload of 512 KiB can grow to 3 MiB when its characters are escaped."""
+
+MAX_OPEN_STREAMS: Final = 10_000
+"""Data streams tracked on one connection; beyond it the oldest is taken for lost."""
+
+Closing = Literal["closing"]
+CLOSING: Final[Closing] = "closing"
+"""The server shuts down: it goes on sending for a while, so there is time to open a successor."""
+
+_LONE_SURROGATE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+class Decoder:
+    """Reads the frames of one connection, in order.
+
+    It remembers the connection's open data streams: a chunk carries neither channel nor topic, and only its
+    stream's start tells where it belongs.
+    """
+
+    def __init__(self, *, max_open_streams: int = MAX_OPEN_STREAMS) -> None:
+        self._decode = msgspec.json.Decoder(Envelope).decode
+        self._max_open_streams = max_open_streams
+        self._streams: dict[str, Envelope] = {}
+
+    @property
+    def open_streams(self) -> Mapping[str, Envelope]:
+        """The start of each data stream that has not ended, by stream id."""
+        return self._streams
+
+    def decode(self, frame: bytes | bytearray) -> Envelope | Closing | None:
+        """Read one text frame.
+
+        Returns:
+            The message; `CLOSING`; or None for what no subscriber gets: malformed frames, kinds of no concern, and
+            chunks of a stream whose start was missed. Never raises on what a server sends.
+        """
+        try:
+            if not frame.isascii():
+                str(frame, "utf-8")
+            envelope = self._decode(frame)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            repaired = self._decode_repaired(frame)
+            if repaired is None:
+                logger.debug("Dropped a frame of %d bytes that is not a JSON envelope.", len(frame))
+                return None
+            envelope = repaired
+        # Ours, whatever the wire says.
+        if envelope.stream is not None or envelope.index or envelope.known_identity:
+            envelope.stream, envelope.index, envelope.known_identity = None, 0, ""
+        if envelope.kind == "data":
+            if envelope.channel and envelope.topic:
+                envelope.stream_id = None
+                return envelope
+            return _dropped(envelope, "it names no channel or no topic")
+        return self._decode_other(envelope)
+
+    def _decode_repaired(self, frame: bytes | bytearray) -> Envelope | None:
+        # A lone surrogate escape is JSON to Inngest, and a decoding error to strict readers.
+        if b"\\u" not in frame:
+            return None
+        text = _LONE_SURROGATE.sub(lambda match: b"\\ufffd" if match["lone"] else match[0], bytes(frame))
+        try:
+            str(text, "utf-8")
+            return self._decode(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _decode_other(self, envelope: Envelope) -> Envelope | Closing | None:
+        match envelope.kind:
+            case "chunk":
+                return self._chunk(envelope)
+            case "datastream-start" | "datastream-end":
+                return self._boundary(envelope)
+            case "run":
+                # A run's lifecycle may lack a topic, and is delivered whatever its topic.
+                envelope.stream_id = None
+                return envelope if envelope.channel else _dropped(envelope, "it names no channel")
+            case "closing":
+                return CLOSING
+            case _:
+                return _dropped(envelope, "its kind is of no concern to subscribers")
+
+    def _boundary(self, envelope: Envelope) -> Envelope | None:
+        stream_id = _text(envelope.data)
+        if not stream_id or not envelope.channel or not envelope.topic:
+            return _dropped(envelope, "it names no channel, topic or stream")
+        envelope.stream_id = stream_id
+        if envelope.kind == "datastream-end":
+            start = self._streams.pop(stream_id, None)
+            if start is None:
+                return _dropped(envelope, "the start of its stream was missed")
+            return envelope
+        if stream_id in self._streams:
+            return _dropped(envelope, "its stream has started already")
+        # A record of its own: its index counts the chunks, the message's does not.
+        self._streams[stream_id] = Envelope(
+            "datastream-start", envelope.data, envelope.channel, envelope.topic, stream_id=stream_id
+        )
+        if len(self._streams) > self._max_open_streams:
+            del self._streams[next(iter(self._streams))]
+        return envelope
+
+    def _chunk(self, envelope: Envelope) -> Envelope | None:
+        start = self._streams.get(envelope.stream_id or "")
+        if start is None:
+            return _dropped(envelope, "the start of its stream was missed")
+        if _text(envelope.data) is None:
+            return _dropped(envelope, "its data is not a string")
+        envelope.channel = start.channel
+        envelope.topic = start.topic
+        envelope.index = start.index
+        start.index += 1
+        return envelope
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _dropped(envelope: Envelope, why: str) -> Envelope | None:
+    logger.debug("Dropped a %r frame of channel %r: %s.", envelope.kind[:40], envelope.channel[:200], why)
+    return None
+
+
+def subscribe_frame(token: str) -> str:
+    """The frame that adds a token's topics to a connection. It is never acknowledged: a ping after it proves it."""
+    return json.dumps({"kind": "sub", "data": token}, separators=(",", ":"))
+
+
+def unsubscribe_frame(topics: Iterable[tuple[str, str]], *, env_id: str | None) -> str:
+    """The frame that takes topics off a connection; any other form is silently ignored by the server.
+
+    Args:
+        topics: Pairs of channel and topic name.
+        env_id: The `env` claim of the token that subscribed them.
+    """
+    data: list[dict[str, Any]] = [
+        {"kind": "run", "channel": channel, "name": topic, "env_id": env_id} for channel, topic in topics
+    ]
+    return json.dumps({"kind": "unsub", "data": data}, separators=(",", ":"))

@@ -1,0 +1,98 @@
+"""One parameter of a channel's name: its annotation, and how values and text are checked against it."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from ..errors import ChannelError, ConfigurationError
+
+__all__ = ["Parameter", "evaluate_annotation"]
+
+
+class Parameter:
+    """One parameter of a channel's name. Every parameter is required.
+
+    Attributes:
+        name: The attribute's name, in snake case.
+    """
+
+    def __init__(self, name: str, annotation: Any, owner: type[Any]) -> None:
+        self.name = name
+        self._annotation = annotation
+        self._owner = owner
+        self._adapter: TypeAdapter[Any] | None = None
+
+    @property
+    def annotation(self) -> Any:
+        """The annotation as a type, `Annotated` metadata included."""
+        if isinstance(self._annotation, str):
+            try:
+                self._annotation = evaluate_annotation(self._annotation, self._owner, {})
+            except Exception as error:  # evaluating an application's annotation may raise anything
+                raise ConfigurationError(
+                    f"{self._owner.__qualname__}.{self.name}: the annotation {self._annotation!r} cannot be resolved "
+                    f"({error}). Import or define its names in the module of the class, outside `if TYPE_CHECKING`."
+                ) from error
+        return self._annotation
+
+    @property
+    def adapter(self) -> TypeAdapter[Any]:
+        """What validates the values, built at its first use."""
+        if self._adapter is None:
+            try:
+                self._adapter = TypeAdapter(self.annotation)
+            except PydanticUserError as error:
+                raise ConfigurationError(
+                    f"{self._owner.__qualname__}.{self.name}: pydantic cannot use this annotation: {error.message}"
+                ) from error
+        return self._adapter
+
+    def check(self, value: object) -> Any:
+        """Validate a Python value strictly: no conversions. `ChannelError` when it does not fit."""
+        try:
+            return self.adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def parse(self, text: object) -> Any:
+        """Validate text from the web, converting it to the annotated type. `ChannelError` when it does not fit."""
+        if not isinstance(text, str):
+            raise ChannelError(f"{self.name} must be a string, not {type(text).__name__}.", parameter=self.name)
+        try:
+            return self.adapter.validate_strings(text)
+        except ValidationError as error:
+            # pydantic takes no text for choices that are not text, such as the members of an IntEnum.
+            for choice in _choices(self.annotation):
+                if str(choice.value if isinstance(choice, Enum) else choice) == text:
+                    return choice
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: ValidationError) -> ChannelError:
+        # Not str(error): it repeats the input, which may be long or private.
+        reasons = "; ".join(dict.fromkeys(part["msg"] for part in error.errors(include_url=False)))
+        return ChannelError(f"{self.name} is not acceptable: {reasons}.", parameter=self.name)
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, {self._annotation!r})"
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is Literal:
+        return typing.get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return tuple(annotation)
+    return ()
+
+
+def evaluate_annotation(annotation: str, owner: type[Any], local_names: Mapping[str, Any]) -> Any:
+    module = sys.modules.get(owner.__module__)
+    return eval(annotation, dict(vars(module)) if module else {}, {**vars(owner), **local_names})

@@ -1,0 +1,83 @@
+"""What a caller gave as a channel and as topics, checked and reduced to names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from pydantic import TypeAdapter
+
+from ..errors import ChannelError, TopicError
+from .channel import Channel, Topic, TopicRef
+from .template import check_channel_name
+from .topic import check_topic_name
+
+__all__ = ["ResolvedChannel", "adapter_for", "resolve_channel", "resolve_topics"]
+
+
+class ResolvedChannel(msgspec.Struct, frozen=True):
+    """A channel's name, and the class that declares it; None for a plain string."""
+
+    name: str
+    declaration: type[Channel] | None
+
+
+def resolve_channel(channel: Channel | str) -> ResolvedChannel:
+    """Check what a user gave as a channel. `ChannelError` when it cannot be one."""
+    if isinstance(channel, Channel):
+        return ResolvedChannel(channel.name, type(channel))
+    if isinstance(channel, type) and issubclass(channel, Channel):
+        raise ChannelError(f"{channel.__name__} is a class of channels; make one of them: {channel.__name__}(...).")
+    return ResolvedChannel(check_channel_name(channel), None)
+
+
+def resolve_topics(
+    channel: Channel | str, topics: Sequence[str | Topic[Any] | TopicRef[Any]] | None = None
+) -> tuple[str, ...]:
+    """The names on the wire of `topics` of `channel`, without repetitions.
+
+    None means every topic that the channel declares. `TopicError` for an empty sequence, a topic that the channel does
+    not declare, a `TopicRef` of another channel, and None with a channel that declares nothing, such as a string.
+    """
+    declared = channel.topics() if isinstance(channel, Channel) else None
+    if topics is None:
+        if not declared:
+            what = (
+                f"{type(channel).__name__} declares no topics" if declared is not None else "A str declares no topics"
+            )
+            raise TopicError(f"{what}. Say which ones: topics=[...].")
+        return tuple(declared)
+    if isinstance(topics, (str, Topic, TopicRef)):
+        raise TopicError("topics must be a list. Put the one topic into brackets: topics=[...].")
+    names = tuple(dict.fromkeys(_topic_name(channel, declared, item) for item in topics))
+    if not names:
+        raise TopicError("topics is empty, so nothing would ever arrive. Name at least one topic.")
+    return names
+
+
+def _topic_name(
+    channel: Channel | str, declared: Mapping[str, Topic[Any]] | None, item: str | Topic[Any] | TopicRef[Any]
+) -> str:
+    if isinstance(item, TopicRef):
+        if item.channel.name != str(channel):
+            raise TopicError(
+                f"{item.name!r} is a topic of {item.channel!r}, not of {channel!r}. Take it from the same channel.",
+                topic=item.name,
+            )
+        item = item.topic
+    if isinstance(item, Topic):
+        if declared is not None and declared.get(item.name) is not item:
+            raise TopicError(f"{item!r} is declared by another class than {channel!r}.", topic=item.name)
+        return item.name
+    name = check_topic_name(item)
+    if declared is not None and name not in declared:
+        known = ", ".join(declared) or "none"
+        raise TopicError(f"{type(channel).__name__} has no topic {name!r}; it has: {known}.", topic=name)
+    return name
+
+
+def adapter_for(declaration: type[Channel] | None, topic_name: str) -> TypeAdapter[Any] | None:
+    """What validates the data of a topic, by its name on the wire; None when nothing does."""
+    declared = declaration.topics().get(topic_name) if declaration is not None else None
+    return declared.adapter if declared is not None else None

@@ -1,0 +1,127 @@
+"""The template of a channel's name, such as `chat:{org}:{thread}`: its parts, and how values are put into it.
+
+The mapping from values to names is one to one: two different sets of values never give the same name, so nobody
+reaches another channel by putting a separator into a value.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import Enum
+from uuid import UUID
+
+from ..errors import ChannelError, ConfigurationError
+
+__all__ = ["NameTemplate", "check_channel_name"]
+
+
+def check_channel_name(name: object) -> str:
+    """Return `name` when it can be a channel's name: a non-empty `str` that UTF-8 can carry. Else `ChannelError`."""
+    if not isinstance(name, str):
+        raise ChannelError(f"A channel is a Channel or a str, not {type(name).__name__}.")
+    if not name:
+        raise ChannelError("The channel's name is empty. Give it at least one character.")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ChannelError("The channel's name contains a lone surrogate, which UTF-8 cannot carry.") from None
+    return name
+
+
+@dataclass(frozen=True)
+class NameTemplate:
+    """A parsed name template: `literals[0] {placeholders[0]} literals[1] ... literals[-1]`."""
+
+    text: str
+    literals: tuple[str, ...]
+    placeholders: tuple[str, ...]
+    separators: frozenset[str] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: object, *, owner: str) -> NameTemplate:
+        """Parse `text`; `owner` is the class named in a `ConfigurationError`."""
+        if not isinstance(text, str) or not text:
+            raise ConfigurationError(f'{owner}: name= must be a non-empty str, such as name="pipeline:{{run_id}}".')
+        if not text.isprintable():
+            raise ConfigurationError(f"{owner}: the name {text!r} contains characters that are not printable.")
+        try:
+            parts = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{owner}: the name {text!r} is not a valid template ({error}). "
+                "Write placeholders as {parameter}, and a literal brace twice."
+            ) from None
+        literals = [""]
+        placeholders: list[str] = []
+        for literal, placeholder, spec, conversion in parts:
+            literals[-1] += literal
+            if placeholder is None:
+                continue
+            if not placeholder.isidentifier() or spec or conversion:
+                raise ConfigurationError(
+                    f"{owner}: the placeholders of the name {text!r} must be plain parameter names, such as {{run_id}}."
+                )
+            if placeholder in placeholders:
+                raise ConfigurationError(f"{owner}: the name {text!r} uses {{{placeholder}}} twice. Use it once.")
+            if placeholders and not literals[-1]:
+                raise ConfigurationError(
+                    f"{owner}: in the name {text!r} {{{placeholders[-1]}}} and {{{placeholder}}} touch, so different "
+                    "values could give the same name. Put a separator such as ':' between them."
+                )
+            placeholders.append(placeholder)
+            literals.append("")
+        separators = frozenset(char for literal in literals for char in literal if not (char.isalnum() or char == "_"))
+        return cls(text, tuple(literals), tuple(placeholders), separators)
+
+    def fill(self, values: Mapping[str, object]) -> str:
+        """The name for `values`, which holds every placeholder. `ChannelError` names the value that is refused."""
+        name = self.literals[0]
+        for index, placeholder in enumerate(self.placeholders):
+            following = self.literals[index + 1]
+            last = index == len(self.placeholders) - 1
+            name += self._part(placeholder, values[placeholder], "" if last else following) + following
+        return name
+
+    def _part(self, parameter: str, value: object, following: str) -> str:
+        text = _format(parameter, value)
+        if not text:
+            raise ChannelError(f"{parameter} is empty. A channel's parameter needs a value.", parameter=parameter)
+        if not text.isprintable():
+            raise ChannelError(f"{parameter} contains characters that are not printable.", parameter=parameter)
+        if isinstance(value, (UUID, date)):
+            # Always as long as any other of its type and not free text: its dashes cannot move a boundary.
+            return text
+        refused = sorted(self.separators.intersection(text))
+        if refused:
+            raise ChannelError(
+                f"{parameter} contains {refused[0]!r}, which separates the parts of {self.text!r}. "
+                "Choose values without it, or another separator for the channel's name.",
+                parameter=parameter,
+            )
+        # The first place where the literal appears must be the end of the value, else `a_` + `__` + `b` and
+        # `a` + `__` + `_b` would be the same name.
+        if following and (text + following).find(following) != len(text):
+            raise ChannelError(
+                f"{parameter} runs into {following!r}, which separates the parts of {self.text!r}. "
+                "Choose values without it, or another separator for the channel's name.",
+                parameter=parameter,
+            )
+        return text
+
+
+def _format(parameter: str, value: object) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return str(value)
+    raise ChannelError(
+        f"{parameter} is of type {type(value).__name__}; a channel's parameter is a str, int, UUID, date or Enum.",
+        parameter=parameter,
+    )

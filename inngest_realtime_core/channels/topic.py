@@ -1,0 +1,90 @@
+"""Topics: what a channel carries, each with the type of its data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+
+from ..errors import ConfigurationError, TopicError
+
+if TYPE_CHECKING:
+    from ..messages.message import Message
+
+__all__ = ["TopicDeclaration", "check_topic_name"]
+
+T = TypeVar("T")
+
+# Messages of these kinds carry data of the topic's type; a gap or a part of a data stream does not.
+_TYPED_KINDS = frozenset({"data", "run"})
+
+
+def check_topic_name(name: object) -> str:
+    """Return `name` when it can be a topic's name: a non-empty, printable `str`. Else `TopicError`."""
+    if not isinstance(name, str):
+        raise TopicError(f"A topic is a str, a Topic or a TopicRef, not {type(name).__name__}.")
+    if not name:
+        raise TopicError("The topic's name is empty. Give it at least one character.", topic=name)
+    if not name.isprintable():
+        raise TopicError(f"The topic's name {name!r} contains characters that are not printable.", topic=name)
+    return name
+
+
+class TopicDeclaration(Generic[T]):
+    """The name of a topic and the type of its data.
+
+    Attributes:
+        type: The declared type of the data; `Any` when it is not validated.
+    """
+
+    def __init__(self, type: Any = Any, *, name: str | None = None) -> None:
+        if isinstance(type, str):
+            raise ConfigurationError(f"topic({type!r}): give the type itself, not its name in quotes.")
+        if name is not None:
+            try:
+                check_topic_name(name)
+            except TopicError as error:
+                raise ConfigurationError(f"topic(name={name!r}): {error}") from None
+        self.type = type
+        self._name = name
+        self._adapter: TypeAdapter[T] | None = None
+
+    def __set_name__(self, owner: type[Any], attribute: str) -> None:
+        if self._name is None:
+            self._name = attribute
+
+    @property
+    def name(self) -> str:
+        """The name on the wire: that of the attribute, or what `topic(name=...)` says."""
+        if self._name is None:
+            raise ConfigurationError("This topic has no name yet: declare it in the body of a Channel class.")
+        return self._name
+
+    @property
+    def adapter(self) -> TypeAdapter[T] | None:
+        """What validates and serialises the data, built at its first use; None when the type is `Any`."""
+        if self.type is Any:
+            return None
+        if self._adapter is None:
+            try:
+                adapter: TypeAdapter[T] = TypeAdapter(self.type)
+                # Looking at the validator makes pydantic say now, rather than at the first message, what is missing.
+                _ = adapter.validator.title
+                self._adapter = adapter
+            except PydanticUserError as error:
+                raise ConfigurationError(
+                    f"pydantic cannot use the type of topic {self.name!r}: {error.message}. Declare a type that "
+                    "pydantic can validate and whose names are all defined, or topic(Any)."
+                ) from error
+        return self._adapter
+
+    def matches(self, message: Message[Any]) -> TypeGuard[Message[T]]:
+        """Whether `message` carries data of this topic, of whatever channel.
+
+        Its data has the declared type unless the subscription was opened with `validate=False`.
+        """
+        return message.topic == self._name and message.kind in _TYPED_KINDS
+
+    def __repr__(self) -> str:
+        return f"<Topic {self._name!r}: {getattr(self.type, '__name__', self.type)}>"

@@ -1,0 +1,66 @@
+"""What the endpoints answer, before a framework makes its own response of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from .._api.tokens import ClientSubscriptionToken
+from ..subscriptions.sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
+from .errors import EndpointError
+
+__all__ = ["Answer", "StreamAnswer", "SyncStreamAnswer", "stream_headers"]
+
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+def stream_headers() -> dict[str, str]:
+    """The headers of every event stream, the type included: not cached, not transformed, not buffered."""
+    return {"Content-Type": MEDIA_TYPE, **EVENT_STREAM_HEADERS}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete response: JSON, a token or a refusal.
+
+    Attributes:
+        status: The HTTP status.
+        headers: All of them, `Content-Type` included.
+        body: Encoded JSON.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @classmethod
+    def from_error(cls, refusal: EndpointError) -> Answer:
+        """The response that a refusal is."""
+        return cls(refusal.status, {**_JSON, **refusal.headers}, refusal.body)
+
+    @classmethod
+    def from_token(cls, token: ClientSubscriptionToken) -> Answer:
+        """200 and `{"key": "...", "apiBaseUrl": "..."}`, what `useRealtime` takes."""
+        return cls(200, _JSON, msgspec.json.encode(token.to_dict()))
+
+
+@dataclass(frozen=True)
+class StreamAnswer:
+    """An open event stream: status 200, and a body that has already started, so that it needs no first `anext` to
+    be cleaned up. Close it (`await body.aclose()`) or exhaust it; one that is dropped frees its subscription too.
+    """
+
+    body: AsyncGenerator[bytes, None]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=stream_headers)
+
+
+@dataclass(frozen=True)
+class SyncStreamAnswer:
+    """`StreamAnswer` for threads: `body` is a plain generator, which WSGI servers close themselves."""
+
+    body: Generator[bytes, None, None]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=stream_headers)

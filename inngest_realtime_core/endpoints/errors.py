@@ -1,0 +1,94 @@
+"""A request that gets no token and no stream: the status, the JSON and the headers that say why.
+
+The body is `{"error": {"code": "...", "message": "..."}}`, with `"parameter"` beside them when one parameter is at
+fault. `code` is for programs and stable; `message` is for people. What only the operator should know (which URL,
+which key) goes to the log, never to the client.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from ..errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InngestError,
+    RealtimeError,
+    ShuttingDownError,
+    UnreachableError,
+)
+
+__all__ = ["EndpointError"]
+
+logger = logging.getLogger("inngest_realtime.endpoints")
+
+_RETRY_UNREACHABLE = 5  # seconds: Inngest restarts and networks heal in about this
+_RETRY_ELSEWHERE = 1  # seconds: another process, or the same after a restart, can take the request
+
+
+class EndpointError(RealtimeError):
+    """An endpoint's answer when it gives neither token nor stream.
+
+    Attributes:
+        status: The HTTP status.
+        code: The stable word for the reason, see the table of `Endpoints`.
+        message: The sentence for people. `str(refusal)` is the same.
+        parameter: The request parameter at fault, as the client spelt it, or None.
+        retry_after: Seconds after which asking again makes sense, or None.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, parameter: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.parameter = parameter
+        self.retry_after = retry_after
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """The `error` object of the body: `code`, `message` and perhaps `parameter`."""
+        detail = {"code": self.code, "message": self.message}
+        return detail if self.parameter is None else {**detail, "parameter": self.parameter}
+
+    @property
+    def body(self) -> bytes:
+        """The JSON document, encoded."""
+        return msgspec.json.encode({"error": self.detail})
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that go with the status, the body's type excepted."""
+        headers = {"Cache-Control": "no-store"}
+        return headers if self.retry_after is None else {**headers, "Retry-After": str(self.retry_after)}
+
+    @classmethod
+    def of(cls, error: RealtimeError) -> EndpointError:
+        """The refusal that answers an error met while minting or subscribing; the error itself is logged."""
+        if isinstance(error, EndpointError):
+            return error
+        if isinstance(error, ShuttingDownError):
+            return cls(503, "shutting_down", "This server is shutting down; ask again.", retry_after=_RETRY_ELSEWHERE)
+        logger.error("A realtime endpoint failed: %s", error, exc_info=error)
+        if isinstance(error, UnreachableError):
+            return cls(
+                503, "inngest_unreachable", "Inngest cannot be reached; ask again.", retry_after=_RETRY_UNREACHABLE
+            )
+        if isinstance(error, AuthenticationError):
+            return cls(502, "inngest_refused", "Inngest refused this server's request. The server's log says why.")
+        if isinstance(error, InngestError):
+            return cls(502, "inngest_failed", "Inngest gave an unexpected answer. The server's log says which.")
+        if isinstance(error, ConfigurationError):
+            return cls(500, "misconfigured", "Realtime is not set up rightly here. The server's log says how.")
+        return cls(500, "failed", "The request failed. The server's log says why.")
+
+
+def too_many_streams(limit: int) -> EndpointError:
+    """The refusal of a stream beyond `max_streams`."""
+    message = f"This server has all of its {limit} streams open; ask again."
+    return EndpointError(503, "too_many_streams", message, retry_after=_RETRY_UNREACHABLE)

@@ -1,0 +1,166 @@
+"""What web clients may subscribe to, and who may: one declaration that every framework's adapter serves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
+
+from ..channels.channel import Channel, Topic
+from ..channels.template import check_channel_name
+from ..channels.topic import check_topic_name
+from ..errors import ConfigurationError
+
+__all__ = ["Authorize", "Grant", "allow_anyone"]
+
+_C = TypeVar("_C")
+
+Authorize = Callable[[Any, _C], bool | Awaitable[bool]]
+"""`authorize(request, channel)`: the framework's own request and the channel asked for; only `True` allows."""
+
+_ADVICE = (
+    "pass authorize=, a function (request, channel) -> bool, sync or async, of which only True allows; "
+    "or authorize=allow_anyone when everyone may listen"
+)
+_URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+RESERVED_PARAMETERS = frozenset({"topics", "lastEventId", "last_event_id"})
+
+
+def allow_anyone(request: object, channel: object) -> Literal[True]:
+    """The visible opt-out: whoever can reach the endpoint may subscribe."""
+    return True
+
+
+class Grant:
+    """Lets web clients subscribe to one kind of channel, after `authorize` has said yes.
+
+    Args:
+        channel: A `Channel` class, or the name of a channel without parameters.
+        topics: The topics that clients may have, as names or `Topic` objects. `None` grants all that the class
+            declares; a plain name declares none, so there they must be listed.
+        authorize: Called as `authorize(request, channel)` before anything is minted or opened, with the framework's
+            request object and the channel (an instance of the class, or the plain name). Sync or async. Only the
+            value `True` allows: a forgotten `return` denies. It may raise the framework's own HTTP exception; any
+            other exception is a server error and allows nothing.
+        name: The grant's name in URLs. By default the class's name in kebab case: `ChatThread` -> `chat-thread`.
+        reauthorize_every: Seconds after which an open stream asks `authorize` again; anything but `True` ends the
+            stream. `None` asks only when it opens.
+        heartbeat: Seconds between heartbeats of a stream of this grant; `None` takes the endpoints' own.
+        extra_parameters: Names of query parameters that are not the channel's, for `authorize` to read from the
+            request (`access_token`, say, because an `EventSource` cannot send headers). All others are refused.
+
+    Raises:
+        ConfigurationError: The declaration is wrong: no `authorize`, an undeclared topic, a name unfit for a URL.
+        ChannelError: The plain name cannot be a channel's.
+        TopicError: A topic's name cannot be one.
+    """
+
+    def __new__(cls, *args: object, **kwargs: object) -> Grant:
+        # The signature of __init__ already requires it; this is the same refusal with advice. Copying passes nothing.
+        if args and "authorize" not in kwargs:
+            raise ConfigurationError(f"A Grant does not say who may subscribe: {_ADVICE}.")
+        return super().__new__(cls)
+
+    def __init__(  # pyright: ignore[reportInconsistentConstructor]
+        self,
+        channel: type[_C] | str,
+        topics: Sequence[str | Topic[Any]] | None = None,
+        *,
+        authorize: Authorize[_C],
+        name: str | None = None,
+        reauthorize_every: float | None = None,
+        heartbeat: float | None = None,
+        extra_parameters: Sequence[str] = (),
+    ) -> None:
+        if not callable(authorize):
+            raise ConfigurationError(
+                f"The authorize of a Grant is {type(authorize).__name__}, which cannot be called: {_ADVICE}."
+            )
+        self.channel: type[Channel] | str = _checked_channel(channel)
+        self.authorize: Authorize[Any] = authorize
+        self.name = _checked_name(self.channel, name)
+        self.topics: tuple[str, ...] = _checked_topics(self.channel, topics, grant=self.name)
+        self.reauthorize_every = _checked_seconds(reauthorize_every, "reauthorize_every", grant=self.name)
+        self.heartbeat = _checked_seconds(heartbeat, "heartbeat", grant=self.name)
+        self.extra_parameters = frozenset(extra_parameters)
+        self.spellings: Mapping[str, str] = MappingProxyType(_spellings(self.channel, grant=self.name))
+        """Each accepted spelling of a channel parameter (`runId`, `run_id`) -> its name in Python (`run_id`)."""
+
+    def __repr__(self) -> str:
+        channel = self.channel if isinstance(self.channel, str) else self.channel.__name__
+        return f"Grant({channel}, topics={list(self.topics)}, name={self.name!r})"
+
+
+def camel_case(name: str) -> str:
+    """`run_id` -> `runId`: how JSON and query parameters spell a Python name."""
+    first, *rest = name.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in rest)
+
+
+def kebab_case(name: str) -> str:
+    """`ChatThread` -> `chat-thread`: how URLs spell a class's name."""
+    return _WORD_BOUNDARY.sub("-", name).replace("_", "-").lower()
+
+
+def _checked_channel(channel: object) -> type[Channel] | str:
+    if isinstance(channel, type) and issubclass(channel, Channel):
+        return channel
+    if isinstance(channel, str):
+        return check_channel_name(channel)
+    raise ConfigurationError(
+        f"A Grant takes a Channel class or a channel's name, and got {channel!r}. "
+        "Pass the class itself, not an instance: its parameters come from each request."
+    )
+
+
+def _checked_name(channel: type[Channel] | str, name: str | None) -> str:
+    found = name if name is not None else channel if isinstance(channel, str) else kebab_case(channel.__name__)
+    if not _URL_NAME.fullmatch(found):
+        raise ConfigurationError(
+            f"{found!r} cannot be a grant's name in a URL: use letters, digits, '-', '_' and '.', "
+            "and pass name= when the channel's own name has other characters."
+        )
+    return found
+
+
+def _checked_topics(
+    channel: type[Channel] | str, topics: Sequence[str | Topic[Any]] | None, *, grant: str
+) -> tuple[str, ...]:
+    declared = None if isinstance(channel, str) else channel.topics()
+    if topics is None:
+        topics = list(declared or ())
+    if isinstance(topics, str | Topic):
+        raise ConfigurationError(f"The topics of grant {grant!r} are a single one: put it into a list.")
+    names: dict[str, None] = {}
+    for item in topics:
+        name = check_topic_name(item.name if isinstance(item, Topic) else item)
+        if declared is not None and (name not in declared or (isinstance(item, Topic) and item is not declared[name])):
+            raise ConfigurationError(
+                f"Grant {grant!r} names the topic {name!r}, which its channel does not declare. "
+                f"Declared: {', '.join(declared) or 'none'}."
+            )
+        names[name] = None
+    if not names:
+        raise ConfigurationError(f"Grant {grant!r} has no topics, so nothing would ever arrive: pass topics=[...].")
+    return tuple(names)
+
+
+def _checked_seconds(value: float | None, option: str, *, grant: str) -> float | None:
+    if value is not None and not value > 0:
+        raise ConfigurationError(f"{option} of grant {grant!r} is {value!r}: it is a number of seconds above 0.")
+    return value
+
+
+def _spellings(channel: type[Channel] | str, *, grant: str) -> dict[str, str]:
+    spellings: dict[str, str] = {}
+    for name in () if isinstance(channel, str) else channel.parameters():
+        for spelling in (name, camel_case(name)):
+            if spelling in RESERVED_PARAMETERS or spellings.setdefault(spelling, name) != name:
+                raise ConfigurationError(
+                    f"The channel of grant {grant!r} has a parameter that requests spell {spelling!r}, which already "
+                    "means something else there: rename the parameter."
+                )
+    return spellings

@@ -1,0 +1,66 @@
+"""One frame from Inngest, decoded as far as everybody needs it: the payload stays raw bytes.
+
+The keys are those of the wire, as recorded from a real server: `kind`, `data`, `channel`, `topic`, `created_at`,
+`env_id`, `run_id`, `fn_id`, `metadata`, `stream_id`. Unknown keys are passed over.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+from .data_stream import DataStream
+
+__all__ = ["Envelope"]
+
+_NULL = msgspec.Raw(b"null")
+
+
+class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
+    """A decoded frame. The last three attributes are ours and never on the wire.
+
+    Attributes:
+        index: The position of a chunk in its data stream, counted from 0.
+        stream: What collects the chunks, for a `datastream-start` that has been delivered.
+        known_identity: What `identity` was found to be.
+    """
+
+    kind: str
+    data: msgspec.Raw = _NULL
+    channel: str = ""
+    topic: str = ""
+    created_at: str | None = None
+    env_id: str | None = None
+    run_id: str | None = None
+    fn_id: str | None = None
+    metadata: msgspec.Raw = _NULL
+    stream_id: str | None = None
+    index: int = msgspec.field(default=0, name="(index)")
+    stream: DataStream | None = msgspec.field(default=None, name="(stream)")
+    known_identity: str = msgspec.field(default="", name="(identity)")
+
+    @property
+    def identity(self) -> str:
+        """A short text that is equal for the same message wherever and however often it is received.
+
+        Derived from the topic, the server's nanosecond timestamp and the payload. A chunk carries no timestamp:
+        its stream's id and its position in the stream stand in.
+        """
+        if not self.known_identity:
+            if self.kind == "chunk":
+                seed = f"{self.stream_id}\n{self.index}".encode()
+            else:
+                seed = f"{self.kind}\n{self.topic}\n{self.created_at}\n".encode() + bytes(self.data)
+            self.known_identity = blake2b(seed, digest_size=8).hexdigest()
+        return self.known_identity
+
+    def without_payload(self) -> Envelope:
+        """What is left of a message that is only remembered: where it belongs, when it was, and its identity."""
+        return Envelope(
+            self.kind,
+            channel=self.channel,
+            topic=self.topic,
+            created_at=self.created_at,
+            known_identity=self.identity,
+        )

@@ -1,0 +1,6 @@
+"""The same as `inngest_realtime_core`, under the distribution's own name."""
+
+from __future__ import annotations
+
+from inngest_realtime_core import *  # noqa: F403
+from inngest_realtime_core import __all__ as __all__

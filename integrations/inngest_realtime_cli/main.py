@@ -1,0 +1,138 @@
+"""`inngest-realtime`: follow a channel, publish to it, and mint a token, from a terminal.
+
+Nothing else imports this module. Where Inngest is and how to sign comes from the environment, as for `Realtime()`. A
+signing key is never an argument: lists of processes show those.
+
+Exit statuses: 0, 1 for what failed (one line on stderr says why), 2 for wrong arguments, 130 after Ctrl-C. Whoever
+reads the output may leave early (`| head -1`): that is an end like any other, with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.realtime import Realtime
+
+__all__ = ["main"]
+
+_PROGRAM = "inngest-realtime"
+_INTERRUPTED = 130  # what shells expect of a program that SIGINT ended
+_EPILOG = (
+    "The environment says where Inngest is and how to sign: INNGEST_DEV, INNGEST_API_BASE_URL, INNGEST_BASE_URL, "
+    "INNGEST_SIGNING_KEY, INNGEST_SIGNING_KEY_FALLBACK, INNGEST_ENV. Exit status: 0; 1 for what failed; 2 for wrong "
+    "arguments; 130 after Ctrl-C (devserver: 0)."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; None takes the process's own arguments. The result is the process's exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if arguments[:1] == ["devserver"]:
+            return _devserver(arguments[1:])
+        options = _parser().parse_args(arguments)
+        realtime = Realtime(api_base_url=options.api_base_url)
+        try:
+            options.run(realtime, options)
+        finally:
+            realtime.close_sync()
+    except RealtimeError as error:
+        print(f"{_PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Else the interpreter would fail when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _tail(realtime: Realtime, options: argparse.Namespace) -> None:
+    with realtime.subscribe_sync(channel=options.channel, topics=options.topics) as subscription:
+        print(f"Listening to {subscription.channel} ({', '.join(subscription.topics)}).", file=sys.stderr, flush=True)
+        for number, message in enumerate(subscription, 1):
+            _write(message.to_json())
+            if number == options.limit:
+                return
+
+
+def _token(realtime: Realtime, options: argparse.Namespace) -> None:
+    token = realtime.get_client_subscription_token_sync(channel=options.channel, topics=options.topics)
+    _write(json.dumps(token.to_dict()).encode())
+
+
+def _publish(realtime: Realtime, options: argparse.Namespace) -> None:
+    realtime.publish_sync((options.channel, options.topic), options.data)
+
+
+def _devserver(arguments: list[str]) -> int:
+    try:
+        from inngest_realtime_devserver.__main__ import main as serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("inngest_realtime"):
+            raise
+        print(
+            f"{_PROGRAM}: The embedded server needs {error.name.split('.')[0]}, which is not installed. Install the "
+            'extra: pip install "inngest-realtime[cli]"',
+            file=sys.stderr,
+        )
+        return 1
+    return serve(arguments, program=f"{_PROGRAM} devserver")
+
+
+def _write(line: bytes) -> None:
+    # Bytes, because the encoding of stdout is the terminal's and JSON is UTF-8.
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Inngest Realtime from a terminal.", epilog=_EPILOG)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[Realtime, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, epilog=_EPILOG)
+        added.add_argument("--api-base-url", metavar="URL", help="the address of Inngest, instead of the environment's")
+        added.add_argument("channel", metavar="CHANNEL", help="the channel's name, such as pipeline:abc123")
+        added.set_defaults(run=run)
+        return added
+
+    tail = command("tail", _tail, "Print what arrives on a channel, gaps included, a line of JSON for each message.")
+    tail.add_argument("topics", metavar="TOPIC", nargs="+", help="a topic's name")
+    tail.add_argument("--limit", type=_count, metavar="N", help="end after so many messages")
+
+    token = command(
+        "token",
+        _token,
+        'Mint a token for a browser and PRINT it: {"key": ..., "apiBaseUrl": ...}. Whoever has it can subscribe to '
+        "these topics for a minute.",
+    )
+    token.add_argument("topics", metavar="TOPIC", nargs="+", help="a topic's name")
+
+    publish = command("publish", _publish, "Publish a message.")
+    publish.add_argument("topic", metavar="TOPIC", help="the topic's name")
+    publish.add_argument("data", metavar="JSON", type=_json, help="""what to publish: '{"done": 3}', '"a text"', 7""")
+
+    # It takes its arguments itself: its options can be known only where the extra is installed.
+    commands.add_parser("devserver", add_help=False, help="Run the embedded server, for development (extra: cli).")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError("expected a whole number of at least 1")
+    return number
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"this is not JSON ({error}); a text needs quotes: '\"text\"'") from None

@@ -1,0 +1,150 @@
+"""Who listens to which topic, and the delivery of what is published."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from typing import Protocol
+
+from . import frames
+from .clock import Clock
+from .frames import Frame
+from .identifiers import new_stream_id, parse_ulid
+
+__all__ = ["Broker", "Key", "Subscriber"]
+
+Key = tuple[str, str]  # (channel, topic)
+
+MAX_MESSAGE = 524_288  # bytes of a published message; the rest is cut off silently
+MAX_CHUNK = 1_024  # bytes
+MAX_CHUNKS = 1_000  # of one data stream
+MAX_SUBSCRIBERS = 5_000  # of one topic; later ones silently get nothing
+RAW_TOPIC = "$stream"
+
+
+class Subscriber(Protocol):
+    """A connection that can be subscribed to topics."""
+
+    def deliver(self, frame: Frame) -> None:
+        """Take a frame to send, without waiting."""
+        ...
+
+    async def drained(self) -> None:
+        """Return when the connection does not hold too much unsent, or is gone."""
+        ...
+
+
+class Broker:
+    """Delivers published messages to the subscribers of their topic, in the order of publishing.
+
+    Used on one event loop. A publish waits while a subscriber of its topic does not read, as it does in Inngest.
+    """
+
+    def __init__(self) -> None:
+        self.publishes = 0
+        self.clock = Clock()
+        self._subscribers: dict[Key, dict[Subscriber, None]] = {}
+        self._keys: dict[Subscriber, set[Key]] = {}
+
+    @property
+    def subscriptions(self) -> int:
+        """The number of registered pairs of a connection and a topic."""
+        return sum(map(len, list(self._keys.values())))
+
+    def keys_of(self, subscriber: Subscriber) -> frozenset[Key]:
+        """The topics that `subscriber` is registered for."""
+        return frozenset(self._keys.get(subscriber, ()))
+
+    def subscribe(self, subscriber: Subscriber, keys: Iterable[Key]) -> None:
+        """Add topics to a connection; those it has already are left as they are."""
+        own = self._keys.setdefault(subscriber, set())
+        for key in keys:
+            subscribers = self._subscribers.setdefault(key, {})
+            if len(subscribers) < MAX_SUBSCRIBERS:
+                subscribers[subscriber] = None
+                own.add(key)
+
+    def unsubscribe(self, subscriber: Subscriber, keys: Iterable[Key] | None = None) -> None:
+        """Take topics from a connection: all of them, and the connection itself, when `keys` is None."""
+        own = self._keys.get(subscriber, set())
+        for key in list(own) if keys is None else own.intersection(keys):
+            own.discard(key)
+            subscribers = self._subscribers[key]
+            del subscribers[subscriber]
+            if not subscribers:
+                del self._subscribers[key]
+        if keys is None:
+            self._keys.pop(subscriber, None)
+
+    async def publish(
+        self, channel: str, topic: str, body: bytes, *, run_id: str = "", metadata: str = "", kind: str = "data"
+    ) -> None:
+        """Publish one message. What is too long, not JSON, or named wrongly fares as PROTOCOL.md section 6 says."""
+        self.publishes += 1
+        text = frames.decode(body[:MAX_MESSAGE])
+        data = frames.compact_json(text)
+        compact_metadata = frames.compact_json(metadata) if metadata else None
+        if metadata and compact_metadata is None:
+            return
+        frame = frames.envelope(
+            kind,
+            frames.quote(text) if data is None else data,
+            created_at=self.clock.now(),
+            channel=channel,
+            topic=topic,
+            run_id=parse_ulid(run_id),
+            metadata=compact_metadata,
+        )
+        await self.deliver((channel, topic), frame)
+
+    async def publish_stream(
+        self,
+        channel: str,
+        topic: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        run_id: str = "",
+        metadata: str = "",
+    ) -> None:
+        """Publish a data stream. Whatever ends `chunks`, even an exception, subscribers get the end of the stream."""
+        self.publishes += 1
+        stream_id, ulid, created_at = new_stream_id(), parse_ulid(run_id), self.clock.now()
+        compact_metadata = frames.compact_json(metadata) if metadata else None
+        announced = not metadata or compact_metadata is not None
+
+        async def announce(kind: str) -> None:
+            if announced:
+                frame = frames.envelope(
+                    kind,
+                    frames.quote(stream_id),
+                    created_at=created_at,
+                    channel=channel,
+                    topic=topic,
+                    run_id=ulid,
+                    metadata=compact_metadata,
+                )
+                await self.deliver((channel, topic), frame)
+
+        await announce("datastream-start")
+        try:
+            reads = 0
+            async for chunk in chunks:
+                for start in range(0, len(chunk), MAX_CHUNK):
+                    if reads == MAX_CHUNKS:
+                        return
+                    reads += 1
+                    text = frames.decode(chunk[start : start + MAX_CHUNK])
+                    await self.deliver((channel, topic), frames.chunk(stream_id, text, run_id=ulid))
+        finally:
+            await announce("datastream-end")
+
+    async def publish_raw(self, channel: str, data: bytes) -> None:
+        """Send bytes as they are, as one text frame without an envelope, to the topic `$stream`."""
+        await self.deliver((channel, RAW_TOPIC), Frame(data, raw=True))
+
+    async def deliver(self, key: Key, frame: Frame) -> None:
+        """Hand `frame` to every subscriber of `key`, then wait for those that hold too much."""
+        subscribers = list(self._subscribers.get(key, ()))
+        for subscriber in subscribers:
+            subscriber.deliver(frame)
+        for subscriber in subscribers:
+            await subscriber.drained()

@@ -1,0 +1,95 @@
+"""What the parts of one running server share: who may enter, who listens, and how the server is told to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .broker import Broker, Subscriber
+from .frames import Frame
+from .tokens import Authority
+
+__all__ = ["Connection", "Node"]
+
+
+class Connection(Subscriber, Protocol):
+    """An open WebSocket or SSE connection."""
+
+    @property
+    def channels(self) -> Collection[str]:
+        """The channels that the client's tokens cover."""
+        ...
+
+    def drop(self) -> None:
+        """Cut the connection off: what is unsent is lost, the client sees the end of the stream."""
+        ...
+
+    def finish(self) -> None:
+        """Send what is unsent, then end the stream without a closing handshake."""
+        ...
+
+    def encode_envelope(self) -> None:
+        """Never send anything again, but leave the connection open."""
+        ...
+
+
+@dataclass
+class Node:
+    """The state of one server.
+
+    Attributes:
+        registration_delay: Seconds between the answer to a connect (or a `sub` frame) and its subscription.
+        keepalive: Seconds between the server's pings.
+        sse_lifetime: Seconds after which an SSE response ends.
+        token_status: What token requests are answered with, or None to treat them normally.
+        token_channel: The channel for which they are, or None for any.
+        connect_status: What connects are answered with, or None to treat them normally.
+        refuses_new: Whether new connections are dropped right after the upgrade, as a closing server does.
+    """
+
+    authority: Authority
+    registration_delay: float
+    keepalive: float
+    sse_lifetime: float = 900.0
+    broker: Broker = field(default_factory=Broker)
+    connections: dict[Connection, None] = field(default_factory=dict[Connection, None])
+    connects: int = 0
+    token_requests: int = 0
+    pings: int = 0
+    token_status: int | None = None
+    token_channel: str | None = None
+    connect_status: int | None = None
+    refuses_new: bool = False
+    _departures: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
+
+    def join(self, connection: Connection) -> None:
+        """Count a connection as open."""
+        self.connects += 1
+        self.connections[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that is gone."""
+        self.connections.pop(connection, None)
+        self.broker.unsubscribe(connection)
+
+    def announce(self, frame: Frame, grace: float) -> None:
+        """Send `frame` to all who are connected now, and end their connections `grace` seconds later."""
+        leaving = list(self.connections)
+        for connection in leaving:
+            connection.deliver(frame)
+
+        def depart() -> None:
+            self._departures.discard(timer)
+            for connection in leaving:
+                connection.finish()
+
+        timer = asyncio.get_running_loop().call_later(grace, depart)
+        self._departures.add(timer)
+
+    def forget_departures(self) -> None:
+        """Cancel what `announce` has planned, since the server stops before."""
+        for timer in self._departures:
+            timer.cancel()
+        self._departures.clear()

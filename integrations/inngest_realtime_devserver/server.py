@@ -1,0 +1,337 @@
+"""The server that programs and tests start: `DevServer`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+from typing_extensions import Self
+
+from inngest_realtime_core.errors import ConfigurationError
+
+from . import frames
+from .frames import Frame
+from .listener import Listener
+from .node import Connection, Node
+from .tokens import Authority
+
+__all__ = ["DevServer", "Stats"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of one server since it was constructed.
+
+    Attributes:
+        open_connections: WebSocket and SSE connections open now.
+        connects: Connections ever accepted.
+        token_requests: Requests for tokens, refused ones included.
+        publishes: Messages and data streams published.
+        subscriptions: Registered pairs of a connection and a topic, now.
+        pings: WebSocket pings received from clients.
+    """
+
+    open_connections: int
+    connects: int
+    token_requests: int
+    publishes: int
+    subscriptions: int
+    pings: int
+
+
+class DevServer:
+    """An Inngest Realtime server for development and tests, on a real socket.
+
+    It behaves as PROTOCOL.md describes. It installs no signal handlers and leaves nothing behind. Every method may
+    be called from the server's own event loop and from any other thread. Entering it again after it was left
+    restarts it on the same port.
+
+        async with DevServer() as server:      # on the running event loop
+            ...
+        with DevServer().in_thread() as server:  # on a thread and loop of its own
+            ...
+
+    Args:
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
+        signing_key: `signkey-<env>-<hex>`; without it every request is accepted, as `inngest dev` does.
+        signing_key_fallback: A second key that is accepted too.
+        registration_delay: Seconds between the answer to a connect (or a `sub`) and its subscription. A ping of the
+            client is answered after the registration only, as in Inngest.
+        keepalive: Seconds between the server's pings.
+        token_ttl: Seconds for which a token is valid.
+        closing_grace: Seconds for which connections live on after `begin_closing()`.
+
+    Raises:
+        ConfigurationError: A signing key is not hexadecimal.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        signing_key: str | None = None,
+        signing_key_fallback: str | None = None,
+        registration_delay: float = 0.0,
+        keepalive: float = 15.0,
+        token_ttl: float = 60.0,
+        closing_grace: float = 300.0,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._closing_grace = closing_grace
+        authority = Authority(signing_key=signing_key, signing_key_fallback=signing_key_fallback, token_ttl=token_ttl)
+        self._node = Node(authority=authority, registration_delay=registration_delay, keepalive=keepalive)
+        self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # Where it is
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before the first start when a free one is to be taken."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Its base URL, what `INNGEST_BASE_URL` is set to."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    # Starting and stopping
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    @contextlib.contextmanager
+    def in_thread(self) -> Generator[Self, None, None]:
+        """Run the server on a thread and event loop of its own while the block runs."""
+        started = threading.Event()
+        failure: list[BaseException] = []
+        stop: list[Callable[[], object]] = []
+
+        async def serve() -> None:
+            stopping = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
+            async with self:
+                started.set()
+                await stopping.wait()
+
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            except BaseException as error:
+                failure.append(error)
+            finally:
+                started.set()
+
+        thread = threading.Thread(target=run, name="inngest-realtime-devserver", daemon=True)
+        thread.start()
+        started.wait()
+        try:
+            if failure:
+                raise failure[0]
+            yield self
+        finally:
+            if not failure:
+                stop[0]()
+            thread.join()
+        if failure:
+            raise failure[0]
+
+    async def _start(self) -> None:
+        if self._loop is not None:
+            raise ConfigurationError("This DevServer is running already. Leave it first, or construct another one.")
+        self._listener = await Listener.start(self._node, self._host, self._port)
+        self._port = self._listener.port
+        self._loop = asyncio.get_running_loop()
+        self._node.refuses_new = False
+
+    async def _stop(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._node.forget_departures()
+            await listener.stop()
+        self._loop = None
+
+    # Watching
+
+    def stats(self) -> Stats:
+        """Counts, as of now."""
+        node = self._node
+        return Stats(
+            open_connections=len(node.connections),
+            connects=node.connects,
+            token_requests=node.token_requests,
+            publishes=node.broker.publishes,
+            subscriptions=node.broker.subscriptions,
+            pings=node.pings,
+        )
+
+    async def until(self, condition: Callable[[Stats], bool], *, timeout: float = 5.0) -> Stats:
+        """Wait until `condition(stats)` holds.
+
+        Raises:
+            TimeoutError: It did not hold within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition(stats := self.stats()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The condition did not hold within {timeout} s. The last counts were {stats}.")
+            await asyncio.sleep(0.005)
+        return stats
+
+    def until_sync(self, condition: Callable[[Stats], bool], *, timeout: float = 5.0) -> Stats:
+        """`until()` for code without an event loop; not on the server's own loop."""
+        return asyncio.run(self.until(condition, timeout=timeout))
+
+    # Publishing without HTTP
+
+    async def publish(
+        self, channel: str, topic: str, data: object, *, run_id: str = "", metadata: str = "", kind: str = "data"
+    ) -> None:
+        """Publish as `POST publish` does: bytes are the request's body, all else is encoded as JSON.
+
+        Like Inngest's, it waits while a subscriber of the topic has more than about 3 MB unread.
+
+        Args:
+            channel: The channel's name.
+            topic: The topic's name.
+            data: A value that msgspec can encode, or a body.
+            run_id: A ULID.
+            metadata: JSON text.
+            kind: Another kind than `data`, such as `run`, which Inngest documents but does not send today.
+        """
+        await self._run(self._publish(channel, topic, data, run_id, metadata, kind))
+
+    def publish_sync(
+        self, channel: str, topic: str, data: object, *, run_id: str = "", metadata: str = "", kind: str = "data"
+    ) -> None:
+        """`publish()` for code without an event loop; not on the server's own loop."""
+        self._run_sync(self._publish(channel, topic, data, run_id, metadata, kind))
+
+    async def publish_stream(
+        self, channel: str, topic: str, chunks: Iterable[str | bytes] | AsyncIterable[str | bytes]
+    ) -> None:
+        """Publish a data stream, as `POST publish` with `Content-Type: text/stream` does, one read per chunk."""
+
+        async def pieces() -> AsyncIterable[bytes]:
+            if isinstance(chunks, AsyncIterable):
+                async for chunk in chunks:
+                    yield chunk.encode() if isinstance(chunk, str) else chunk
+            else:
+                for chunk in chunks:
+                    yield chunk.encode() if isinstance(chunk, str) else chunk
+
+        await self._run(self._node.broker.publish_stream(channel, topic, pieces()))
+
+    async def inject(self, channel: str, topic: str, text: str | bytes) -> None:
+        """Send any text frame to the subscribers of a topic, also one that Inngest would not send."""
+        payload = text.encode() if isinstance(text, str) else text
+        await self._run(self._node.broker.deliver((channel, topic), Frame(payload)))
+
+    def inject_sync(self, channel: str, topic: str, text: str | bytes) -> None:
+        """`inject()` for code without an event loop; not on the server's own loop."""
+        payload = text.encode() if isinstance(text, str) else text
+        self._run_sync(self._node.broker.deliver((channel, topic), Frame(payload)))
+
+    async def _publish(self, channel: str, topic: str, data: object, run_id: str, metadata: str, kind: str) -> None:
+        body = data if isinstance(data, bytes) else msgspec.json.encode(data)
+        await self._node.broker.publish(channel, topic, body, run_id=run_id, metadata=metadata, kind=kind)
+
+    # Misbehaving
+
+    async def begin_closing(self, grace: float | None = None, *, accept_new: bool = True) -> None:
+        """Announce the server's end: a `closing` frame to every connection, which ends `grace` seconds later.
+
+        Until then it gets all messages; then the stream ends without a close frame. Returns at once.
+
+        Args:
+            grace: Seconds; None means `closing_grace`.
+            accept_new: True: connections from now on work, as if a successor had taken over the address.
+                False: they are dropped right after the upgrade, as the closing server itself does.
+        """
+        await self._run(self._begin_closing(grace, accept_new))
+
+    def begin_closing_sync(self, grace: float | None = None, *, accept_new: bool = True) -> None:
+        """`begin_closing()` for code without an event loop; not on the server's own loop."""
+        self._run_sync(self._begin_closing(grace, accept_new))
+
+    async def _begin_closing(self, grace: float | None, accept_new: bool) -> None:
+        node = self._node
+        node.refuses_new = not accept_new
+        node.announce(frames.closing(node.broker.clock.now()), self._closing_grace if grace is None else grace)
+
+    def drop_connections(self, channel: str | None = None) -> None:
+        """Cut off all WebSocket and SSE connections, or those whose tokens cover `channel`, without a close frame."""
+        self._each(channel, lambda connection: connection.drop())
+
+    def freeze_connections(self, channel: str | None = None) -> None:
+        """Leave all connections of now, or those whose tokens cover `channel`, open but dead: no data, no pongs."""
+        self._each(channel, lambda connection: connection.encode_envelope())
+
+    def reject_tokens(self, status: int | None, *, channel: str | None = None) -> None:
+        """Answer token requests with `status` from now on, or only those that name `channel`; None ends that."""
+        self._node.token_status = status
+        self._node.token_channel = channel
+
+    def reject_connects(self, status: int | None) -> None:
+        """Answer connects and `GET sse` with `status` from now on; None ends that."""
+        self._node.connect_status = status
+
+    def _each(self, channel: str | None, action: Callable[[Connection], None]) -> None:
+        def act() -> None:
+            for connection in list(self._node.connections):
+                if channel is None or channel in connection.channels:
+                    action(connection)
+
+        async def act_there() -> None:
+            act()
+
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is not None and here is self._loop:
+            act()
+        else:
+            self._run_sync(act_there())
+
+    # From any thread to the server's loop
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = self._running_loop(work)
+        if loop is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    def _run_sync(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._running_loop(work)).result()
+
+    def _running_loop(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            work.close()
+            raise ConfigurationError("This DevServer is not running. Enter it first: `async with server:`.")
+        return self._loop

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from inngest_realtime_core._concurrency.background import run_coroutine, run_sync
+from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_devserver.server import DevServer
+
+
+@pytest.fixture(scope="module")
+def inngest() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
+
+
+def script(code: str, inngest: DevServer) -> str:
+    """What a process of its own prints that runs the code."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "INNGEST_DEV": inngest.url},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def test_calls_of_all_threads_share_one_loop() -> None:
+    async def here() -> tuple[asyncio.AbstractEventLoop, int]:
+        return asyncio.get_running_loop(), threading.get_ident()
+
+    found: list[Any] = [run_sync(here)]
+    threads = [threading.Thread(target=lambda: found.append(run_sync(here))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 9
+    assert len(set(found)) == 1
+
+
+def test_errors_come_to_the_caller() -> None:
+    async def fails() -> None:
+        raise LookupError("nothing there")
+
+    with pytest.raises(LookupError, match="nothing there"):
+        run_sync(fails)
+
+
+def test_a_call_on_the_loop_itself_is_refused() -> None:
+    async def nested() -> None:
+        run_sync(lambda: asyncio.sleep(0))
+
+    with pytest.raises(RealtimeError, match="wait for ever"):
+        run_sync(nested)
+
+
+def test_an_interrupted_call_is_cancelled() -> None:
+    cancelled = threading.Event()
+
+    async def waits() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(waits)
+    assert cancelled.wait(5)
+
+
+def test_a_coroutine_has_a_loop_and_the_thread_of_its_caller() -> None:
+    async def where() -> int:
+        await asyncio.sleep(0)
+        return threading.get_ident()
+
+    assert run_coroutine(where()) == threading.get_ident()
+
+
+def test_the_child_of_a_fork_has_a_loop_of_its_own(inngest: DevServer) -> None:
+    """A parent with an open subscription forks; both subscribe, publish and receive, and neither disturbs the other."""
+    code = """
+import os, threading
+from inngest_realtime_core import Realtime
+
+realtime = Realtime()
+
+def round_trip(name):
+    with realtime.subscribe_sync(channel=name, topics=["t"]) as subscription:
+        realtime.publish_sync((name, "t"), name)
+        return subscription.receive(5).data
+
+with realtime.subscribe_sync(channel="parent", topics=["t"]) as subscription:
+    children = []
+    for number in range(4):
+        pid = os.fork()
+        if pid == 0:
+            ok = round_trip(f"child-{number}") == f"child-{number}" and realtime.stats().sockets == 1
+            realtime.close_sync()
+            names = sorted(thread.name for thread in threading.enumerate())
+            os._exit(0 if ok and names == ["MainThread", "inngest-realtime"] else 1)
+        children.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    realtime.publish_sync(("parent", "t"), "still here")
+    print(codes, subscription.receive(5).data)
+realtime.close_sync()
+"""
+    # Python 3.12 warns of any fork in a process with threads; prefork servers do it all the same.
+    ignore = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    assert script(ignore + code, inngest) == "[0, 0, 0, 0] still here\n"
+
+
+def test_a_fork_may_come_while_other_threads_are_at_it(inngest: DevServer) -> None:
+    code = """
+import os, signal, sys, threading
+from inngest_realtime_core import Realtime
+
+realtime = Realtime()
+realtime.publish_sync(("c", "t"), 1)
+stop = threading.Event()
+
+def look():
+    while not stop.is_set():
+        realtime.stats()
+
+sys.setswitchinterval(1e-5)
+threads = [threading.Thread(target=look) for _ in range(3)]
+for thread in threads:
+    thread.start()
+codes = set()
+for _ in range(40):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)  # kills a child that hangs
+        realtime.publish_sync(("c", "t"), 1)
+        os._exit(0)
+    codes.add(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    if codes != {0}:
+        break
+stop.set()
+print(codes)
+"""
+    ignore = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    assert script(ignore + code, inngest) == "{0}\n"
+
+
+def test_the_child_of_a_fork_counts_from_nothing(inngest: DevServer) -> None:
+    code = """
+import os
+from inngest_realtime_core import Realtime
+
+realtime = Realtime()
+with realtime.subscribe_sync(channel="c", topics=["t"]) as subscription:
+    realtime.publish_sync(("c", "t"), 1)
+    subscription.receive(5)
+    pid = os.fork()
+    if pid == 0:
+        stats = realtime.stats()
+        print(stats.sockets, stats.subscriptions, stats.channels, stats.received, stats.delivered, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    stats = realtime.stats()
+    print(stats.sockets, stats.subscriptions, stats.channels, stats.received, stats.delivered)
+realtime.close_sync()
+"""
+    ignore = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    assert script(ignore + code, inngest) == "0 0 0 0 0\n1 1 1 1 1\n"
+
+
+def test_greenlets_wait_without_holding_each_other_up(inngest: DevServer) -> None:
+    code = """
+from gevent import monkey; monkey.patch_all()
+import asyncio, threading, time
+import gevent
+from inngest_realtime_core import Realtime
+from inngest_realtime_core._concurrency.background import run_coroutine
+
+realtime = Realtime()
+seen = []
+
+def listen(number):
+    with realtime.subscribe_sync(channel=f"c{number % 3}", topics=["t"]) as subscription:
+        ready.append(number)
+        seen.append(subscription.receive(10).data)
+        try:
+            subscription.receive(0.05)
+        except TimeoutError:
+            seen.append("timeout")
+
+async def own():
+    await asyncio.sleep(0.01)
+    return "own loop"
+
+ready = []
+greenlets = [gevent.spawn(listen, number) for number in range(30)]
+while len(ready) < 30:
+    gevent.sleep(0.005)
+assert asyncio.run(own()) == "own loop"
+assert [task.get() for task in [gevent.spawn(run_coroutine, own()) for _ in range(5)]] == ["own loop"] * 5
+for number in range(3):
+    realtime.publish_sync((f"c{number}", "t"), number)
+gevent.joinall(greenlets, timeout=10, raise_error=True)
+with gevent.Timeout(0.1, False), realtime.subscribe_sync(channel="quiet", topics=["t"]) as subscription:
+    subscription.receive()
+print(sorted(map(str, seen)) == sorted(["0", "1", "2", "timeout", "timeout", "timeout"] * 10), realtime.stats().subscriptions)
+realtime.close_sync()
+"""  # noqa: E501
+    assert script(code, inngest) == "True 0\n"
+
+
+def test_what_waits_in_threads_ends_with_close(inngest: DevServer) -> None:
+    realtime = Realtime(api_base_url=inngest.url)
+    ended: list[float] = []
+
+    def listen() -> None:
+        for _ in realtime.subscribe_sync(channel="closing", topics=["t"]):
+            pass
+        ended.append(time.monotonic())
+
+    threads = [threading.Thread(target=listen) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 5
+    while realtime.stats().subscriptions < 10:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    realtime.close_sync()
+    for thread in threads:
+        thread.join(5)
+    assert len(ended) == 10

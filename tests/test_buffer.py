@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from inngest_realtime_core._concurrency.threads import new_waiter
+from inngest_realtime_core._hub.buffer import Consumer
+from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.messages.message import Gap, Message
+from inngest_realtime_core.stats import Counters
+from wire import message_of
+
+
+def numbered(number: int) -> Message[Any]:
+    return Message(message_of(number, number=number + 1))
+
+
+def taken(consumer: Consumer) -> list[Any]:
+    seen: list[Any] = []
+    while (message := consumer.take()) is not None:
+        seen.append(message.data)
+    return seen
+
+
+def test_messages_come_in_order() -> None:
+    consumer = Consumer("c", 10)
+    for number in range(3):
+        consumer.push(numbered(number))
+    assert taken(consumer) == [0, 1, 2]
+    assert consumer.delivered == 3
+
+
+def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
+    consumer = Consumer("c", 3)
+    for number in range(8):
+        consumer.push(numbered(number))
+    assert consumer.dropped == 5
+    assert taken(consumer) == [Gap("overflow", 5), 5, 6, 7]
+    consumer.push(numbered(8))
+    assert taken(consumer) == [8]
+    assert (consumer.dropped, consumer.delivered) == (5, 4)
+
+
+def test_taking_some_is_taking_one_after_the_other() -> None:
+    consumer = Consumer("c", 3)
+    assert consumer.take_some(2) == []
+    for number in range(5):
+        consumer.push(numbered(number))
+    assert [message.data for message in consumer.take_some(2)] == [Gap("overflow", 2), 2]
+    assert [message.data for message in consumer.take_some(9)] == [3, 4]
+    assert consumer.delivered == 3
+    consumer.push(numbered(5))
+    consumer.end(RealtimeError("refused"))
+    assert [message.data for message in consumer.take_some(9)] == [5]
+    with pytest.raises(RealtimeError):
+        consumer.take_some(9)
+
+
+def test_overflow_without_gaps() -> None:
+    consumer = Consumer("c", 2, gaps=False)
+    for number in range(4):
+        consumer.push(numbered(number))
+    consumer.push_gap(Message.gap("c", "reconnect"))
+    assert taken(consumer) == [2, 3]
+    assert consumer.dropped == 2
+
+
+def test_the_end_comes_after_what_is_waiting() -> None:
+    consumer = Consumer("c", 10)
+    consumer.push(numbered(1))
+    consumer.end(RealtimeError("refused"))
+    consumer.end()
+    message = consumer.take()
+    assert message is not None
+    assert message.data == 1
+    raised: list[RealtimeError] = []
+    for _ in range(2):
+        with pytest.raises(RealtimeError, match="refused") as caught:
+            consumer.take()
+        raised.append(caught.value)
+    assert raised[0] is not raised[1], "a traceback belongs to one reader"
+    assert consumer.ended
+
+
+@pytest.mark.parametrize("by", ["one", "some", "iterating"])
+async def test_what_is_counted(by: str) -> None:
+    """Messages and gaps that are taken, and messages that went; of readers, not of those who only collect."""
+    counters = Counters()
+    consumer, idle = Consumer("c", 4, counters=counters), Consumer("c", 4, counters=counters)
+    idle.idle = True
+    messages = consumer.messages()
+
+    async def read(count: int) -> list[Any]:
+        if by == "one":
+            return taken(consumer)
+        if by == "some":
+            return [message.data for message in consumer.take_some(9)]
+        return [(await anext(messages)).data for _ in range(count)]
+
+    for reader in (consumer, idle):
+        reader.push_gap(Message.gap("c", "reconnect"))
+        reader.push(numbered(0))
+        for number in range(1, 6):
+            reader.push(numbered(number))
+    # Of seven for a buffer of four, a gap went and two messages.
+    assert (counters.delivered, counters.dropped, counters.gaps) == (0, 2, 0)
+    assert await read(5) == [Gap("overflow", 3), 2, 3, 4, 5]
+    consumer.push_gap(Message.gap("c", "reconnect"))
+    consumer.push(numbered(6))
+    consumer.push_gap(Message.gap("c", "too-large"))
+    consumer.push(numbered(7))
+    assert await read(4) == [Gap("reconnect"), 6, Gap("too-large"), 7]
+    assert (counters.delivered, counters.dropped, counters.gaps) == (6, 2, 3)
+    assert consumer.delivered == counters.delivered
+
+
+def with_id(number: int) -> Message[Any]:
+    return Message(message_of(number, number=number + 1), None, number, f"id{number}")
+
+
+def test_what_was_missed_comes_before_what_has_come_since() -> None:
+    consumer = Consumer("c", 10)
+    for number in (2, 3, 4):
+        consumer.push(with_id(number))
+    consumer.prepend([with_id(1), with_id(2)])
+    consumer.push(with_id(1))
+    assert taken(consumer) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("gaps", [True, False])
+def test_an_overflow_before_what_was_missed_is_known_is_told_in_its_place(gaps: bool) -> None:
+    counters = Counters()
+    consumer = Consumer("c", 2, gaps=gaps, counters=counters)
+    for number in range(10, 15):
+        consumer.push(with_id(number))
+    consumer.prepend([with_id(1), with_id(2)])
+    assert taken(consumer) == [1, 2, *([Gap("overflow", 3)] if gaps else []), 13, 14]
+    assert (counters.delivered, counters.dropped, counters.gaps) == (4, 3, int(gaps))
+
+
+async def test_iterating_wakes_for_each_message_and_ends() -> None:
+    left: list[Consumer] = []
+    consumer = Consumer("c", 10, on_detach=left.append)
+
+    async def read() -> list[Any]:
+        return [message.data async for message in consumer.messages()]
+
+    reader = asyncio.create_task(read())
+    for number in range(3):
+        await asyncio.sleep(0)
+        consumer.push(numbered(number))
+    await asyncio.sleep(0)
+    consumer.push(numbered(3))
+    consumer.end()
+    assert await reader == [0, 1, 2, 3]
+    assert left == [consumer]
+
+
+async def test_iterating_tells_of_an_overflow_in_between() -> None:
+    consumer = Consumer("c", 2)
+    messages = consumer.messages()
+    for number in range(2):
+        consumer.push(numbered(number))
+    seen = [(await anext(messages)).data]
+    for number in range(2, 5):
+        consumer.push(numbered(number))
+    consumer.end()
+    seen += [message.data async for message in messages]
+    assert seen == [0, Gap("overflow", 2), 3, 4]
+
+
+async def test_a_cancelled_reader_leaves() -> None:
+    left: list[Consumer] = []
+    consumer = Consumer("c", 10, on_detach=left.append)
+    messages = consumer.messages()
+    reader = asyncio.ensure_future(anext(messages))
+    await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+    assert left == [consumer]
+    consumer.detach()
+    assert left == [consumer]
+
+
+def test_neglect_is_reported_while_nobody_has_begun_to_read() -> None:
+    neglected: list[int] = []
+    consumer = Consumer("c", 1)
+    consumer.on_neglect = lambda: neglected.append(1)
+    consumer.push(numbered(0))
+    consumer.push(numbered(1))
+    assert not neglected
+    consumer.idle = True
+    consumer.push(numbered(2))
+    assert neglected
+
+
+async def test_a_thread_reads_what_a_loop_pushes() -> None:
+    count = 20_000
+    consumer = Consumer("c", count)
+    seen: list[int] = []
+
+    def read() -> None:
+        while True:
+            message = consumer.take()
+            if message is not None:
+                seen.append(message.data)
+            elif consumer.ended:
+                return
+            else:
+                waiter = new_waiter()
+                if consumer.wait_on(waiter):
+                    assert waiter.wait(5)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(count):
+        consumer.push(numbered(number))
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    consumer.end()
+    await asyncio.to_thread(thread.join, 10)
+    assert seen == list(range(count))
+
+
+async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
+    started = threading.Semaphore(0)
+    consumers: list[Consumer] = [Consumer("c", 10) for _ in range(300)]
+    last: list[Any] = []
+
+    def read() -> None:
+        for consumer in consumers:
+            started.release()
+            seen: Any = None
+            while True:
+                message = consumer.take()
+                if message is not None:
+                    seen = message.data
+                elif consumer.ended:
+                    break
+            last.append(seen)
+
+    thread = threading.Thread(target=read)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.00001)
+    try:
+        thread.start()
+        for number, consumer in enumerate(consumers):
+            started.acquire()
+            consumer.push(numbered(number))
+            consumer.end()
+        await asyncio.to_thread(thread.join, 10)
+    finally:
+        sys.setswitchinterval(interval)
+    assert last == list(range(300))
+
+
+async def test_a_slow_thread_loses_the_oldest_and_is_told_how_many() -> None:
+    count = 5_000
+    consumer = Consumer("c", 16)
+    seen: list[Any] = []
+
+    def read() -> None:
+        while True:
+            message = consumer.take()
+            if message is not None:
+                seen.append(message.data)
+            elif consumer.ended:
+                return
+            else:
+                waiter = new_waiter()
+                if consumer.wait_on(waiter):
+                    assert waiter.wait(5)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(count):
+        consumer.push(numbered(number))
+    consumer.end()
+    await asyncio.to_thread(thread.join, 10)
+    numbers = [item for item in seen if isinstance(item, int)]
+    gaps = [item.missed for item in seen if isinstance(item, Gap)]
+    assert numbers == sorted(numbers)
+    assert sum(gaps) == consumer.dropped == count - len(numbers)
