@@ -10,7 +10,9 @@ from typing import Any
 __all__ = [
     "AuthenticationError",
     "ChannelError",
+    "ConcurrentReadError",
     "ConfigurationError",
+    "ConnectionLostError",
     "DataStreamInterruptedError",
     "FrameTooLargeError",
     "InngestError",
@@ -130,6 +132,14 @@ class FrameTooLargeError(MessageError):
 
 class SubscriptionClosedError(RealtimeError):
     """A subscription was used after it had been closed."""
+
+
+class ConcurrentReadError(RealtimeError):
+    """A second read of one subscription began while another one was waiting: `get_json_stream()` gives each its own."""
+
+
+class ConnectionLostError(InngestError):
+    """The connection to Inngest was lost; the subscription goes on and a gap follows. Given to `on_error`, once."""
 
 
 class ShuttingDownError(RealtimeError):
