@@ -18,6 +18,8 @@ SAMPLES = [
     errors.UnexpectedResponseError("m", url="http://h/p", status=500),
     errors.MessageValidationError("m", channel="c", topic="t"),
     errors.FrameTooLargeError("m", size=5, channel="c"),
+    errors.ConcurrentReadError("m"),
+    errors.ConnectionLostError("m", url="http://h/p"),
     errors.SubscriptionClosedError("m"),
     errors.ShuttingDownError("m"),
     errors.DataStreamInterruptedError("m", stream_id="s", channel="c", topic="t"),
