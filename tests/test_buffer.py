@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core._concurrency.threads import new_waiter
-from inngest_realtime_core._hub.buffer import Consumer
+from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.messages.message import Gap, Message
 from inngest_realtime_core.stats import Counters
@@ -19,89 +19,89 @@ def numbered(number: int) -> Message[Any]:
     return Message(message_of(number, number=number + 1))
 
 
-def taken(consumer: Consumer) -> list[Any]:
+def taken(buffer: ReaderBuffer) -> list[Any]:
     seen: list[Any] = []
-    while (message := consumer.take()) is not None:
+    while (message := buffer.take()) is not None:
         seen.append(message.data)
     return seen
 
 
 def test_messages_come_in_order() -> None:
-    consumer = Consumer("c", 10)
+    buffer = ReaderBuffer("c", 10)
     for number in range(3):
-        consumer.push(numbered(number))
-    assert taken(consumer) == [0, 1, 2]
-    assert consumer.delivered == 3
+        buffer.push(numbered(number))
+    assert taken(buffer) == [0, 1, 2]
+    assert buffer.delivered == 3
 
 
 def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
-    consumer = Consumer("c", 3)
+    buffer = ReaderBuffer("c", 3)
     for number in range(8):
-        consumer.push(numbered(number))
-    assert consumer.dropped == 5
-    assert taken(consumer) == [Gap("overflow", 5), 5, 6, 7]
-    consumer.push(numbered(8))
-    assert taken(consumer) == [8]
-    assert (consumer.dropped, consumer.delivered) == (5, 4)
+        buffer.push(numbered(number))
+    assert buffer.dropped == 5
+    assert taken(buffer) == [Gap("overflow", 5), 5, 6, 7]
+    buffer.push(numbered(8))
+    assert taken(buffer) == [8]
+    assert (buffer.dropped, buffer.delivered) == (5, 4)
 
 
 def test_taking_some_is_taking_one_after_the_other() -> None:
-    consumer = Consumer("c", 3)
-    assert consumer.take_some(2) == []
+    buffer = ReaderBuffer("c", 3)
+    assert buffer.take_some(2) == []
     for number in range(5):
-        consumer.push(numbered(number))
-    assert [message.data for message in consumer.take_some(2)] == [Gap("overflow", 2), 2]
-    assert [message.data for message in consumer.take_some(9)] == [3, 4]
-    assert consumer.delivered == 3
-    consumer.push(numbered(5))
-    consumer.end(RealtimeError("refused"))
-    assert [message.data for message in consumer.take_some(9)] == [5]
+        buffer.push(numbered(number))
+    assert [message.data for message in buffer.take_some(2)] == [Gap("overflow", 2), 2]
+    assert [message.data for message in buffer.take_some(9)] == [3, 4]
+    assert buffer.delivered == 3
+    buffer.push(numbered(5))
+    buffer.end(RealtimeError("refused"))
+    assert [message.data for message in buffer.take_some(9)] == [5]
     with pytest.raises(RealtimeError):
-        consumer.take_some(9)
+        buffer.take_some(9)
 
 
 def test_overflow_without_gaps() -> None:
-    consumer = Consumer("c", 2, gaps=False)
+    buffer = ReaderBuffer("c", 2, gaps=False)
     for number in range(4):
-        consumer.push(numbered(number))
-    consumer.push_gap(Message.gap("c", "reconnect"))
-    assert taken(consumer) == [2, 3]
-    assert consumer.dropped == 2
+        buffer.push(numbered(number))
+    buffer.push_gap(Message.gap("c", "reconnect"))
+    assert taken(buffer) == [2, 3]
+    assert buffer.dropped == 2
 
 
 def test_the_end_comes_after_what_is_waiting() -> None:
-    consumer = Consumer("c", 10)
-    consumer.push(numbered(1))
-    consumer.end(RealtimeError("refused"))
-    consumer.end()
-    message = consumer.take()
+    buffer = ReaderBuffer("c", 10)
+    buffer.push(numbered(1))
+    buffer.end(RealtimeError("refused"))
+    buffer.end()
+    message = buffer.take()
     assert message is not None
     assert message.data == 1
     raised: list[RealtimeError] = []
     for _ in range(2):
         with pytest.raises(RealtimeError, match="refused") as caught:
-            consumer.take()
+            buffer.take()
         raised.append(caught.value)
     assert raised[0] is not raised[1], "a traceback belongs to one reader"
-    assert consumer.ended
+    assert buffer.ended
 
 
 @pytest.mark.parametrize("by", ["one", "some", "iterating"])
 async def test_what_is_counted(by: str) -> None:
     """Messages and gaps that are taken, and messages that went; of readers, not of those who only collect."""
     counters = Counters()
-    consumer, idle = Consumer("c", 4, counters=counters), Consumer("c", 4, counters=counters)
+    buffer, idle = ReaderBuffer("c", 4, counters=counters), ReaderBuffer("c", 4, counters=counters)
     idle.idle = True
-    messages = consumer.messages()
+    messages = buffer.messages()
 
     async def read(count: int) -> list[Any]:
         if by == "one":
-            return taken(consumer)
+            return taken(buffer)
         if by == "some":
-            return [message.data for message in consumer.take_some(9)]
+            return [message.data for message in buffer.take_some(9)]
         return [(await anext(messages)).data for _ in range(count)]
 
-    for reader in (consumer, idle):
+    for reader in (buffer, idle):
         reader.push_gap(Message.gap("c", "reconnect"))
         reader.push(numbered(0))
         for number in range(1, 6):
@@ -109,13 +109,13 @@ async def test_what_is_counted(by: str) -> None:
     # Of seven for a buffer of four, a gap went and two messages.
     assert (counters.delivered, counters.dropped, counters.gaps) == (0, 2, 0)
     assert await read(5) == [Gap("overflow", 3), 2, 3, 4, 5]
-    consumer.push_gap(Message.gap("c", "reconnect"))
-    consumer.push(numbered(6))
-    consumer.push_gap(Message.gap("c", "too-large"))
-    consumer.push(numbered(7))
+    buffer.push_gap(Message.gap("c", "reconnect"))
+    buffer.push(numbered(6))
+    buffer.push_gap(Message.gap("c", "too-large"))
+    buffer.push(numbered(7))
     assert await read(4) == [Gap("reconnect"), 6, Gap("too-large"), 7]
     assert (counters.delivered, counters.dropped, counters.gaps) == (6, 2, 3)
-    assert consumer.delivered == counters.delivered
+    assert buffer.delivered == counters.delivered
 
 
 def with_id(number: int) -> Message[Any]:
@@ -123,123 +123,123 @@ def with_id(number: int) -> Message[Any]:
 
 
 def test_what_was_missed_comes_before_what_has_come_since() -> None:
-    consumer = Consumer("c", 10)
+    buffer = ReaderBuffer("c", 10)
     for number in (2, 3, 4):
-        consumer.push(with_id(number))
-    consumer.prepend([with_id(1), with_id(2)])
-    consumer.push(with_id(1))
-    assert taken(consumer) == [1, 2, 3, 4]
+        buffer.push(with_id(number))
+    buffer.prepend([with_id(1), with_id(2)])
+    buffer.push(with_id(1))
+    assert taken(buffer) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("gaps", [True, False])
 def test_an_overflow_before_what_was_missed_is_known_is_told_in_its_place(gaps: bool) -> None:
     counters = Counters()
-    consumer = Consumer("c", 2, gaps=gaps, counters=counters)
+    buffer = ReaderBuffer("c", 2, gaps=gaps, counters=counters)
     for number in range(10, 15):
-        consumer.push(with_id(number))
-    consumer.prepend([with_id(1), with_id(2)])
-    assert taken(consumer) == [1, 2, *([Gap("overflow", 3)] if gaps else []), 13, 14]
+        buffer.push(with_id(number))
+    buffer.prepend([with_id(1), with_id(2)])
+    assert taken(buffer) == [1, 2, *([Gap("overflow", 3)] if gaps else []), 13, 14]
     assert (counters.delivered, counters.dropped, counters.gaps) == (4, 3, int(gaps))
 
 
 async def test_iterating_wakes_for_each_message_and_ends() -> None:
-    left: list[Consumer] = []
-    consumer = Consumer("c", 10, on_detach=left.append)
+    left: list[ReaderBuffer] = []
+    buffer = ReaderBuffer("c", 10, on_detach=left.append)
 
     async def read() -> list[Any]:
-        return [message.data async for message in consumer.messages()]
+        return [message.data async for message in buffer.messages()]
 
     reader = asyncio.create_task(read())
     for number in range(3):
         await asyncio.sleep(0)
-        consumer.push(numbered(number))
+        buffer.push(numbered(number))
     await asyncio.sleep(0)
-    consumer.push(numbered(3))
-    consumer.end()
+    buffer.push(numbered(3))
+    buffer.end()
     assert await reader == [0, 1, 2, 3]
-    assert left == [consumer]
+    assert left == [buffer]
 
 
 async def test_iterating_tells_of_an_overflow_in_between() -> None:
-    consumer = Consumer("c", 2)
-    messages = consumer.messages()
+    buffer = ReaderBuffer("c", 2)
+    messages = buffer.messages()
     for number in range(2):
-        consumer.push(numbered(number))
+        buffer.push(numbered(number))
     seen = [(await anext(messages)).data]
     for number in range(2, 5):
-        consumer.push(numbered(number))
-    consumer.end()
+        buffer.push(numbered(number))
+    buffer.end()
     seen += [message.data async for message in messages]
     assert seen == [0, Gap("overflow", 2), 3, 4]
 
 
 async def test_a_cancelled_reader_leaves() -> None:
-    left: list[Consumer] = []
-    consumer = Consumer("c", 10, on_detach=left.append)
-    messages = consumer.messages()
+    left: list[ReaderBuffer] = []
+    buffer = ReaderBuffer("c", 10, on_detach=left.append)
+    messages = buffer.messages()
     reader = asyncio.ensure_future(anext(messages))
     await asyncio.sleep(0)
     reader.cancel()
     await asyncio.wait([reader])
-    assert left == [consumer]
-    consumer.detach()
-    assert left == [consumer]
+    assert left == [buffer]
+    buffer.detach()
+    assert left == [buffer]
 
 
 def test_neglect_is_reported_while_nobody_has_begun_to_read() -> None:
     neglected: list[int] = []
-    consumer = Consumer("c", 1)
-    consumer.on_neglect = lambda: neglected.append(1)
-    consumer.push(numbered(0))
-    consumer.push(numbered(1))
+    buffer = ReaderBuffer("c", 1)
+    buffer.on_neglect = lambda: neglected.append(1)
+    buffer.push(numbered(0))
+    buffer.push(numbered(1))
     assert not neglected
-    consumer.idle = True
-    consumer.push(numbered(2))
+    buffer.idle = True
+    buffer.push(numbered(2))
     assert neglected
 
 
 async def test_a_thread_reads_what_a_loop_pushes() -> None:
     count = 20_000
-    consumer = Consumer("c", count)
+    buffer = ReaderBuffer("c", count)
     seen: list[int] = []
 
     def read() -> None:
         while True:
-            message = consumer.take()
+            message = buffer.take()
             if message is not None:
                 seen.append(message.data)
-            elif consumer.ended:
+            elif buffer.ended:
                 return
             else:
                 waiter = new_waiter()
-                if consumer.wait_on(waiter):
+                if buffer.wait_on(waiter):
                     assert waiter.wait(5)
 
     thread = threading.Thread(target=read)
     thread.start()
     for number in range(count):
-        consumer.push(numbered(number))
+        buffer.push(numbered(number))
         if number % 100 == 0:
             await asyncio.sleep(0)
-    consumer.end()
+    buffer.end()
     await asyncio.to_thread(thread.join, 10)
     assert seen == list(range(count))
 
 
 async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
     started = threading.Semaphore(0)
-    consumers: list[Consumer] = [Consumer("c", 10) for _ in range(300)]
+    buffers: list[ReaderBuffer] = [ReaderBuffer("c", 10) for _ in range(300)]
     last: list[Any] = []
 
     def read() -> None:
-        for consumer in consumers:
+        for buffer in buffers:
             started.release()
             seen: Any = None
             while True:
-                message = consumer.take()
+                message = buffer.take()
                 if message is not None:
                     seen = message.data
-                elif consumer.ended:
+                elif buffer.ended:
                     break
             last.append(seen)
 
@@ -248,10 +248,10 @@ async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
     sys.setswitchinterval(0.00001)
     try:
         thread.start()
-        for number, consumer in enumerate(consumers):
+        for number, buffer in enumerate(buffers):
             started.acquire()
-            consumer.push(numbered(number))
-            consumer.end()
+            buffer.push(numbered(number))
+            buffer.end()
         await asyncio.to_thread(thread.join, 10)
     finally:
         sys.setswitchinterval(interval)
@@ -260,28 +260,28 @@ async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
 
 async def test_a_slow_thread_loses_the_oldest_and_is_told_how_many() -> None:
     count = 5_000
-    consumer = Consumer("c", 16)
+    buffer = ReaderBuffer("c", 16)
     seen: list[Any] = []
 
     def read() -> None:
         while True:
-            message = consumer.take()
+            message = buffer.take()
             if message is not None:
                 seen.append(message.data)
-            elif consumer.ended:
+            elif buffer.ended:
                 return
             else:
                 waiter = new_waiter()
-                if consumer.wait_on(waiter):
+                if buffer.wait_on(waiter):
                     assert waiter.wait(5)
 
     thread = threading.Thread(target=read)
     thread.start()
     for number in range(count):
-        consumer.push(numbered(number))
-    consumer.end()
+        buffer.push(numbered(number))
+    buffer.end()
     await asyncio.to_thread(thread.join, 10)
     numbers = [item for item in seen if isinstance(item, int)]
     gaps = [item.missed for item in seen if isinstance(item, Gap)]
     assert numbers == sorted(numbers)
-    assert sum(gaps) == consumer.dropped == count - len(numbers)
+    assert sum(gaps) == buffer.dropped == count - len(numbers)

@@ -23,7 +23,7 @@ import redis
 from chaos.proxy import Proxy
 from conformance.servers import TESTS, ServerCase, running, uvicorn
 from inngest_realtime_core import ConfigurationError, Realtime
-from inngest_realtime_core._hub.buffer import Consumer
+from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core._upstream.protocol import MAX_SERVER_FRAME
 from inngest_realtime_core.messages.message import Message
 from inngest_realtime_devserver.server import DevServer
@@ -285,11 +285,11 @@ async def test_what_waits_is_recorded_at_the_end(server: DevServer, redis_url: s
 
 def test_what_comes_again_while_it_is_caught_up_on_is_read_once() -> None:
     one, two, three = (Message(message_of(n, number=n + 1), None, msgspec.UNSET, f"{n}.x") for n in range(3))
-    consumer = Consumer("c", 10)
-    consumer.push(two)
-    consumer.prepend([one, two, three])
-    consumer.push(three)
-    assert [message.data for message in consumer.take_some(10)] == [0, 1, 2]
+    buffer = ReaderBuffer("c", 10)
+    buffer.push(two)
+    buffer.prepend([one, two, three])
+    buffer.push(three)
+    assert [message.data for message in buffer.take_some(10)] == [0, 1, 2]
 
 
 # -- gaps --------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inngest_realtime_core._hub.buffer import Consumer
+from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core.errors import AuthenticationError
 from inngest_realtime_core.messages.message import Message
 from inngest_realtime_core.subscriptions.sse import (
@@ -26,8 +26,8 @@ def numbered(number: int, id: str | None = None) -> Message[Any]:
     return Message(message_of(number), None, number, id)
 
 
-def consumer(count: int = 0, limit: int = 1024) -> Consumer:
-    filled = Consumer("c", limit)
+def buffer(count: int = 0, limit: int = 1024) -> ReaderBuffer:
+    filled = ReaderBuffer("c", limit)
     for number in range(count):
         filled.push(numbered(number, f"id{number}"))
     return filled
@@ -51,13 +51,13 @@ def test_the_first_and_the_last_bytes() -> None:
 
 
 async def test_the_first_bytes_leave_at_once() -> None:
-    stream = event_stream(consumer(), heartbeat=10.0)
+    stream = event_stream(buffer(), heartbeat=10.0)
     assert await chunks(stream, 1) == [preamble()]
     await stream.aclose()
 
 
 async def test_the_first_bytes_tell_where_the_stream_begins() -> None:
-    beginning = consumer()
+    beginning = buffer()
     beginning.start_id = "a.b"
     stream = event_stream(beginning, heartbeat=10.0)
     assert await chunks(stream, 1) == [preamble("a.b")]
@@ -65,14 +65,14 @@ async def test_the_first_bytes_tell_where_the_stream_begins() -> None:
 
 
 async def test_what_waits_leaves_in_one_write() -> None:
-    stream = event_stream(consumer(5), heartbeat=10.0)
+    stream = event_stream(buffer(5), heartbeat=10.0)
     _, body = await chunks(stream, 2)
     assert body == b"".join(b"id: id%d\n%b" % (number, numbered(number).to_sse()) for number in range(5))
     await stream.aclose()
 
 
 async def test_writes_stay_sensible() -> None:
-    large = Consumer("c", 1024)
+    large = ReaderBuffer("c", 1024)
     for number in range(20):
         large.push(Message(message_of("x" * 20_000), None, "x", f"id{number}"))
     large.end()
@@ -83,7 +83,7 @@ async def test_writes_stay_sensible() -> None:
 
 
 async def test_events_without_an_id_have_none() -> None:
-    mixed = Consumer("c", 8)
+    mixed = ReaderBuffer("c", 8)
     mixed.push(Message.gap("c", "reconnect"))
     mixed.end()
     assert [part async for part in event_stream(mixed, heartbeat=10.0)][1] == Message.gap("c", "reconnect").to_sse()
@@ -91,7 +91,7 @@ async def test_events_without_an_id_have_none() -> None:
 
 @pytest.mark.parametrize("body", [encoded_stream, event_stream])
 async def test_heartbeats_while_nothing_comes(body: Any) -> None:
-    idle = consumer()
+    idle = buffer()
     stream = body(idle, heartbeat=0.02)
     if body is event_stream:
         await anext(stream)
@@ -104,7 +104,7 @@ async def test_heartbeats_while_nothing_comes(body: Any) -> None:
 
 
 async def test_no_heartbeats_while_messages_come() -> None:
-    busy = consumer()
+    busy = buffer()
     stream = encoded_stream(busy, heartbeat=0.2)
     for number in range(30):
         asyncio.get_running_loop().call_later(0.01, busy.push, numbered(number))
@@ -113,14 +113,14 @@ async def test_no_heartbeats_while_messages_come() -> None:
 
 
 async def test_an_encoded_stream_without_heartbeats() -> None:
-    quiet = consumer(1)
+    quiet = buffer(1)
     quiet.end()
     assert [part async for part in encoded_stream(quiet, heartbeat=None)] == [numbered(0).to_sse()]
 
 
 @pytest.mark.parametrize("leaving", [False, True])
 async def test_the_end(leaving: bool) -> None:
-    ended = consumer(1)
+    ended = buffer(1)
     ended.end()
     parts = [part async for part in event_stream(ended, heartbeat=10.0, leaving=lambda: leaving)]
     assert parts[1] == numbered(0, "id0").to_event()
@@ -128,7 +128,7 @@ async def test_the_end(leaving: bool) -> None:
 
 
 async def test_an_error_comes_after_what_waits() -> None:
-    refused = consumer(1)
+    refused = buffer(1)
     refused.end(AuthenticationError("refused", url=""))
     stream = encoded_stream(refused, heartbeat=10.0)
     assert await chunks(stream, 1) == [numbered(0).to_sse()]
@@ -137,7 +137,7 @@ async def test_an_error_comes_after_what_waits() -> None:
 
 
 async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytest.LogCaptureFixture) -> None:
-    refused = consumer(1)
+    refused = buffer(1)
     refused.end(AuthenticationError("Inngest refused.", url=""))
     parts = [part async for part in event_stream(refused, heartbeat=10.0)]
     assert parts == [preamble(), numbered(0, "id0").to_event()]
@@ -146,8 +146,8 @@ async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytes
 
 @pytest.mark.parametrize("body", [encoded_stream, event_stream])
 async def test_leaving_frees_the_reader_and_its_timer(body: Any) -> None:
-    left: list[Consumer] = []
-    source = Consumer("c", 8, on_detach=left.append)
+    left: list[ReaderBuffer] = []
+    source = ReaderBuffer("c", 8, on_detach=left.append)
     stream = body(source, heartbeat=0.01)
     reader = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
@@ -165,7 +165,7 @@ async def test_permission_is_asked_for_again_and_again() -> None:
         asked.append(answers[len(asked)])
         return asked[-1]
 
-    stream = event_stream(consumer(), heartbeat=10.0, reauthorize=reauthorize, reauthorize_every=0.01)
+    stream = event_stream(buffer(), heartbeat=10.0, reauthorize=reauthorize, reauthorize_every=0.01)
 
     async def read() -> list[bytes]:
         return [part async for part in stream]
@@ -176,7 +176,7 @@ async def test_permission_is_asked_for_again_and_again() -> None:
 
 
 async def test_permission_is_asked_for_while_messages_come() -> None:
-    busy = consumer()
+    busy = buffer()
     asked: list[int] = []
 
     async def reauthorize() -> bool:

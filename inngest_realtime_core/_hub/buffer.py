@@ -14,7 +14,7 @@ from ..errors import RealtimeError
 from ..messages.message import Message
 from ..stats import Counters
 
-__all__ = ["Consumer", "Waiter"]
+__all__ = ["ReaderBuffer", "Waiter"]
 
 
 class Waiter(Protocol):
@@ -24,7 +24,7 @@ class Waiter(Protocol):
     def set_result(self, result: None, /) -> None: ...
 
 
-class Consumer:
+class ReaderBuffer:
     """One reader's buffer.
 
     Filled on the event loop of the hub; emptied there, or by one thread of its own. When it is full the oldest message
@@ -80,7 +80,7 @@ class Consumer:
         limit: int,
         *,
         gaps: bool = True,
-        on_detach: Callable[[Consumer], None] | None = None,
+        on_detach: Callable[[ReaderBuffer], None] | None = None,
         throttle: Throttle | None = None,
         counters: Counters | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason, Message
 from ..stats import Counters
-from .buffer import Consumer
+from .buffer import ReaderBuffer
 from .views import ReaderGroup, SubscriptionSpec
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Feed:
         return self._begins.keys()
 
     def confirm(self, topics: Iterable[str]) -> None:
-        """Take note that Inngest is proved to deliver these topics."""
+        """Called when Inngest is proved to deliver these topics."""
         begin = Begin(time.monotonic(), 0 if self._window is None else self._window.count)
         for topic in topics:
             self._begins.setdefault(topic, begin)
@@ -113,14 +113,14 @@ class Feed:
         return self.upstream.state == "open" and self.upstream.sockets == 1
 
     def forget(self) -> None:
-        """Take note that the channel has been left."""
+        """Called when the channel has been left."""
         if self._store is not None:
             self._store.end(self.channel)
 
     # -- readers --------------------------------------------------------------------------------------------------
 
     def acquire(self) -> None:
-        """Keep the feed while someone is about to read it."""
+        """Keeps the feed while someone is about to read it."""
         self._holds += 1
 
     def release(self) -> None:
@@ -136,9 +136,9 @@ class Feed:
             self._on_idle(self)
 
     def attach(
-        self, spec: SubscriptionSpec, consumer: Consumer, *, events: bool = False, after: str | None = None
+        self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool = False, after: str | None = None
     ) -> None:
-        """Let a reader have what comes from now on.
+        """Attaches a reader of what comes from now on.
 
         Args:
             events: Whether it sends events with an id.
@@ -149,47 +149,47 @@ class Feed:
             group = self._groups[spec] = ReaderGroup(spec)
         if not after:
             if events:
-                consumer.start_id = self._kept().start(spec.topics)
-        elif not self._resume(group, consumer, after):
+                buffer.start_id = self._kept().start(spec.topics)
+        elif not self._resume(group, buffer, after):
             if self._store is None:
                 here = self._kept().start(spec.topics)
-                consumer.push_gap(Message.gap(self.channel, "expired", event_id=here))
+                buffer.push_gap(Message.gap(self.channel, "expired", event_id=here))
             else:
-                consumer.catch_up = lambda: self._catch_up(spec, consumer, after)
-        group.consumers.append(consumer)
+                buffer.catch_up = lambda: self._catch_up(spec, buffer, after)
+        group.buffers.append(buffer)
         group.events += events
         if self._end is not None:
-            consumer.end(*self._end)
+            buffer.end(*self._end)
 
-    def detach(self, spec: SubscriptionSpec, consumer: Consumer, *, events: bool = False) -> None:
+    def detach(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool = False) -> None:
         group = self._groups.get(spec)
-        if group is None or consumer not in group.consumers:
+        if group is None or buffer not in group.buffers:
             return
-        group.consumers.remove(consumer)
+        group.buffers.remove(buffer)
         group.events -= events
-        if not group.consumers:
+        if not group.buffers:
             del self._groups[spec]
             self._check_idle()
 
-    def _resume(self, group: ReaderGroup, consumer: Consumer, after: str) -> bool:
+    def _resume(self, group: ReaderGroup, buffer: ReaderBuffer, after: str) -> bool:
         """Give a reader what it missed, if this process knows it all."""
         missed = None if self._window is None else self._window.since(after, group.spec.topics)
         if missed is None:
             return False
         for message in self._views(group, missed):
             if message.kind == "gap":
-                consumer.push_gap(message)
+                buffer.push_gap(message)
             else:
-                consumer.push(message)
+                buffer.push(message)
         return True
 
-    async def _catch_up(self, spec: SubscriptionSpec, consumer: Consumer, after: str) -> None:
+    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
         """Give a reader what it missed, if all processes together know it; before what it has received since."""
         missed = None if self._store is None else await self._store.since(self.channel, after, spec.topics)
         if missed is None:
-            consumer.prepend([Message.gap(self.channel, "expired")])
+            buffer.prepend([Message.gap(self.channel, "expired")])
         else:
-            consumer.prepend(self._views(ReaderGroup(spec), missed))
+            buffer.prepend(self._views(ReaderGroup(spec), missed))
 
     def _views(self, group: ReaderGroup, missed: Iterable[tuple[Envelope | GapReason, str]]) -> Iterator[Message[Any]]:
         for envelope, event_id in missed:
@@ -236,8 +236,8 @@ class Feed:
             event_id = window.position(envelope, group.spec.topics) if group.events else None
             message = group.view(envelope, event_id)
             if isinstance(message, Message):
-                for consumer in group.consumers:
-                    consumer.push(message)
+                for buffer in group.buffers:
+                    buffer.push(message)
             elif message is not None:
                 for spec, watcher in list(self._error_watchers):
                     if spec == group.spec:
@@ -273,7 +273,7 @@ class Feed:
         self.gap("reconnect")
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
-        """Tell everybody that something may have been missed."""
+        """Tells every reader that something may have been missed."""
         now = time.monotonic()
         for topic, begin in self._begins.items():
             self._begins[topic] = Begin(now, begin.place)
@@ -282,8 +282,8 @@ class Feed:
         self._cover()
         message = Message.gap(self.channel, reason, missed)
         for group in list(self._groups.values()):
-            for consumer in list(group.consumers):
-                consumer.push_gap(message)
+            for buffer in list(group.buffers):
+                buffer.push_gap(message)
 
     def interrupted(self, stream_id: str) -> None:
         self._cut_off(stream_id, "the connection to Inngest was lost")
@@ -294,7 +294,7 @@ class Feed:
             stream.end(why)
 
     def report(self, error: RealtimeError) -> None:
-        """Tell everybody of a message that could not be delivered."""
+        """Tells every reader of a message that could not be delivered."""
         for _, watcher in list(self._error_watchers):
             watcher(error)
 
@@ -312,8 +312,8 @@ class Feed:
             stream.end("the subscription was closed")
         self._streams.clear()
         for group in list(self._groups.values()):
-            for consumer in list(group.consumers):
-                consumer.end(error)
+            for buffer in list(group.buffers):
+                buffer.end(error)
 
     def state_changed(self, state: State) -> None:
         self.state = state
@@ -325,6 +325,6 @@ class Feed:
                 logger.exception("A callback of channel %r failed on the state %r.", self.channel, state)
 
     def prune(self) -> None:
-        """Let go of what is too old to be replayed."""
+        """Drops what is too old to be replayed."""
         if self._window is not None:
             self._window.prune()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RealtimeError
 from ..messages.message import Message
-from .buffer import Consumer
+from .buffer import ReaderBuffer
 from .feed import Feed
 from .views import SubscriptionSpec
 
@@ -24,18 +24,18 @@ class Iteration:
     """One `async for`, or `for`, over the subscription itself.
 
     Attributes:
-        consumer: What it reads.
+        buffer: What it reads.
     """
 
-    __slots__ = ("__weakref__", "_left", "_readers", "consumer")
+    __slots__ = ("__weakref__", "_left", "_readers", "buffer")
 
-    def __init__(self, readers: Readers, consumer: Consumer) -> None:
+    def __init__(self, readers: Readers, buffer: ReaderBuffer) -> None:
         self._readers = readers
         self._left = False
-        self.consumer = consumer
+        self.buffer = buffer
 
     def leave(self) -> None:
-        """Take note that it has been left. Safe to call repeatedly, and from any thread."""
+        """Called when it has been left. Safe to call repeatedly, and from any thread."""
         if not self._left:
             self._left = True
             self._readers.call(self._readers.iteration_left)
@@ -63,7 +63,7 @@ class Readers:
 
     def __init__(self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool) -> None:
         self._hub = hub
-        self._attached: dict[Consumer, bool] = {}
+        self._attached: dict[ReaderBuffer, bool] = {}
         self._watches: list[Callable[[], None]] = []
         self._state_watchers: list[Callable[[State], None]] = []
         self._iterations = 0
@@ -75,7 +75,7 @@ class Readers:
         self.held = False
         self.closed = False
         self.neglected = False
-        self.own: Consumer | None = None
+        self.own: ReaderBuffer | None = None
         hub.subscriptions += 1
 
     @property
@@ -88,9 +88,9 @@ class Readers:
         events: bool = False,
         after: str | None = None,
         active: bool = True,
-    ) -> Consumer:
+    ) -> ReaderBuffer:
         """Attach a reader of what comes from now on."""
-        consumer = Consumer(
+        buffer = ReaderBuffer(
             self.channel,
             self._hub.options.buffer_size,
             gaps=self.gaps,
@@ -98,16 +98,16 @@ class Readers:
             throttle=self._hub.throttle,
             counters=self._hub.counters,
         )
-        consumer.idle = not active
+        buffer.idle = not active
         self.active += active
-        self._attached[consumer] = events
-        self.feed.attach(self.spec, consumer, events=events, after=after)
-        return consumer
+        self._attached[buffer] = events
+        self.feed.attach(self.spec, buffer, events=events, after=after)
+        return buffer
 
-    def activate(self, consumer: Consumer) -> None:
+    def activate(self, buffer: ReaderBuffer) -> None:
         """Count a reader that has only been collecting so far."""
-        if consumer.idle:
-            consumer.idle = False
+        if buffer.idle:
+            buffer.idle = False
             self.active += 1
 
     def collect(self) -> None:
@@ -115,11 +115,11 @@ class Readers:
         self.own = self.add(active=False)
         self._watch_neglect(self.own)
 
-    def _watch_neglect(self, consumer: Consumer) -> None:
+    def _watch_neglect(self, buffer: ReaderBuffer) -> None:
         def neglected() -> None:
             self._hub.loop.call_soon(self._neglect)
 
-        consumer.on_neglect = neglected
+        buffer.on_neglect = neglected
 
     def _neglect(self) -> None:
         # Nobody has read for a whole buffer's length: collecting on would cost every message for nothing.
@@ -127,7 +127,7 @@ class Readers:
             self.own.detach()
             self.neglected = True
 
-    def iterate(self) -> Consumer | None:
+    def iterate(self) -> ReaderBuffer | None:
         """The reader for the one who iterates the subscription itself; None when a callback has it."""
         if self.neglected and not self.closed:
             self.neglected = False
@@ -140,11 +140,11 @@ class Readers:
 
     def begin_iteration(self) -> Iteration | None:
         """The same for the length of a loop."""
-        consumer = self.iterate()
-        if consumer is None:
+        buffer = self.iterate()
+        if buffer is None:
             return None
         self._iterations += 1
-        return Iteration(self, consumer)
+        return Iteration(self, buffer)
 
     def iteration_left(self) -> None:
         self._iterations -= 1
@@ -168,8 +168,8 @@ class Readers:
     def watch_end(self, watcher: Callable[[RealtimeError], None]) -> None:
         self._watches.append(self.feed.watch_end(watcher))
 
-    def _left(self, consumer: Consumer) -> None:
-        self.call(lambda: self._remove(consumer))
+    def _left(self, buffer: ReaderBuffer) -> None:
+        self.call(lambda: self._remove(buffer))
 
     def call(self, function: Callable[[], None]) -> None:
         """Call a function on the loop of the hub: a generator may be finalised on any thread."""
@@ -183,13 +183,13 @@ class Readers:
             with contextlib.suppress(RuntimeError):
                 self._hub.loop.call_soon_threadsafe(function)
 
-    def _remove(self, consumer: Consumer) -> None:
-        events = self._attached.pop(consumer, None)
+    def _remove(self, buffer: ReaderBuffer) -> None:
+        events = self._attached.pop(buffer, None)
         if events is None:
             return
-        if not consumer.idle:
+        if not buffer.idle:
             self.active -= 1
-        self.feed.detach(self.spec, consumer, events=events)
+        self.feed.detach(self.spec, buffer, events=events)
         if self.active == 0 and not self.held and not self.closed:
             self.close()
 
@@ -200,9 +200,9 @@ class Readers:
         self.closed = True
         self._hub.subscriptions -= 1
         attached, self._attached = self._attached, {}
-        for consumer, events in attached.items():
-            consumer.end()
-            self.feed.detach(self.spec, consumer, events=events)
+        for buffer, events in attached.items():
+            buffer.end()
+            self.feed.detach(self.spec, buffer, events=events)
         for unwatch in self._watches:
             unwatch()
         if self.feed.state != "closed":
@@ -210,6 +210,6 @@ class Readers:
                 watcher("closed")
 
     def abandon(self) -> None:
-        """Take note that nobody can iterate the subscription itself any more."""
+        """Called when nobody can iterate the subscription itself any more."""
         if self.own is not None and not self._iterations and not self.held:
             self.own.detach()

@@ -15,7 +15,7 @@ from ..channels.resolve import adapter_for
 from ..errors import MessageValidationError
 from ..messages.envelope import Envelope
 from ..messages.message import Message
-from .buffer import Consumer
+from .buffer import ReaderBuffer
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -54,11 +54,11 @@ class SubscriptionSpec:
 class ReaderGroup:
     """The readers of one spec."""
 
-    __slots__ = ("consumers", "events", "spec")
+    __slots__ = ("buffers", "events", "spec")
 
     def __init__(self, spec: SubscriptionSpec) -> None:
         self.spec = spec
-        self.consumers: list[Consumer] = []
+        self.buffers: list[ReaderBuffer] = []
         self.events = 0  # how many of them send events with an id
 
     def view(self, envelope: Envelope, event_id: str | None) -> Message[Any] | MessageValidationError | None:

@@ -14,15 +14,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
 from .hypercorn import watch_hypercorn_shutdown
+from .main_thread import ask_main_thread
 
 __all__ = ["end_streams_on_signals"]
 
@@ -86,7 +85,7 @@ def end_streams_on_signals(stoppable: _Stoppable) -> bool:
         _arrange(stoppable)
     except ValueError:
         # Not the main thread. (Asking `threading` would not tell: under gevent greenlets claim to be threads.)
-        return _ask_main_thread(functools.partial(_arrange, stoppable))
+        return ask_main_thread(functools.partial(_arrange, stoppable))
     return True
 
 
@@ -131,69 +130,3 @@ def _arrange(stoppable: _Stoppable) -> None:
 def _is_ours_to_chain(signum: signal.Signals, current: object) -> bool:
     # None: set by other than Python code. Ignored: on purpose. And a SIGQUIT that nobody handles dumps core at once.
     return callable(current) or (current == signal.SIG_DFL and signum != getattr(signal, "SIGQUIT", None))
-
-
-_asked: list[Callable[[], None]] = []
-
-
-def _run_asked(_: object) -> int:
-    while _asked:
-        _asked.pop()()
-    return 0
-
-
-@functools.cache
-def _pending_call() -> Callable[[], int]:
-    import ctypes  # slow to import, and needed only where streams are served by other threads
-
-    run_asked = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_run_asked)
-    return lambda: ctypes.pythonapi.Py_AddPendingCall(run_asked, None)
-
-
-def _ask_main_thread(function: Callable[[], None]) -> bool:
-    """Have the main thread run something between two of its instructions, as it runs signal handlers."""
-    if sys.implementation.name != "cpython":
-        return False
-    _asked.append(function)
-    if len(_asked) > 1:
-        return True
-    status = _pending_call()()
-    if status != 0:
-        # Too many calls are pending; the next stream asks again.
-        _asked.clear()
-        return False
-    _wake_main_thread()
-    return True
-
-
-def _wake_main_thread() -> None:
-    """Interrupt a main thread that waits for events, so that what it is asked is not left until something happens.
-
-    Pending calls alone don't wake it, a signal that has a handler in Python does. SIGWINCH asks for nothing but a look
-    at the window's size; gunicorn's workers handle it and do nothing.
-    """
-    winch = getattr(signal, "SIGWINCH", None)
-    main = threading.main_thread().ident
-    if winch is None or main is None:
-        return
-    if callable(signal.getsignal(winch)):
-        signal.pthread_kill(main, winch)
-    elif signal.getsignal(winch) == signal.SIG_DFL:
-        _interrupt(main, winch)
-
-
-def _interrupt(thread: int, signum: int) -> None:
-    """Interrupt a thread's wait with a signal that nobody handles. Only the main thread may set a handler in Python."""
-    import faulthandler
-
-    with open(os.devnull, "w") as nowhere:
-        # This one may be set by any thread. Chained, or else the wait would be restarted rather than interrupted.
-        faulthandler.register(signum, file=nowhere, all_threads=False, chain=True)
-        try:
-            signal.pthread_kill(thread, signum)
-            for _ in range(100):
-                if not _asked:
-                    break
-                time.sleep(0.001)
-        finally:
-            faulthandler.unregister(signum)

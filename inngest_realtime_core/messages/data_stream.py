@@ -18,7 +18,7 @@ MAX_CHUNKS: Final = 10_000
 class DataStream:
     """The chunks of one data stream, from its start on, for any number of readers.
 
-    Iterate it with `async for` on an event loop, or iterate `blocking()` in a thread. Every reader sees every chunk,
+    Iterate it with `async for` on an event loop, or iterate `sync()` in a thread. Every reader sees every chunk,
     whenever it begins, so all are kept. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so
     one holds at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks are kept.
 

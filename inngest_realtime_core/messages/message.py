@@ -28,7 +28,7 @@ Kind = Literal["data", "run", "datastream-start", "datastream-end", "chunk", "ga
 GapReason = Literal["reconnect", "overflow", "too-large", "expired"]
 """Why messages may have been missed.
 
-`reconnect`: the connection to Inngest was lost for a while. `overflow`: this consumer read too slowly.
+`reconnect`: the connection to Inngest was lost for a while. `overflow`: this reader read too slowly.
 `too-large`: a frame of over 4 MiB was not read. `expired`: a client resumed from an event that is no longer known.
 """
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .._hub.buffer import Consumer
+from .._hub.buffer import ReaderBuffer
 from ..errors import RealtimeError
 from ..messages.message import Message
 
@@ -44,8 +44,8 @@ def tell_state(on_state: OnState, state: State) -> None:
 class MessagePump:
     """Calls `on_message` with one message after the other, and `on_error` with what goes wrong."""
 
-    def __init__(self, consumer: Consumer, on_message: OnMessage, reporter: ErrorReporter) -> None:
-        self._consumer = consumer
+    def __init__(self, buffer: ReaderBuffer, on_message: OnMessage, reporter: ErrorReporter) -> None:
+        self._consumer = buffer
         self._on_message = on_message
         self._reporter = reporter
 
@@ -75,23 +75,23 @@ class ErrorReporter:
     def __init__(self, hub: Hub, on_error: OnError | None) -> None:
         self._hub = hub
         self._on_error = on_error
-        self._untold: deque[RealtimeError] = deque()
+        self._pending: deque[RealtimeError] = deque()
         self._telling = False
 
     def report(self, error: RealtimeError) -> None:
         """Tell without waiting, one after the other; what an async `on_error` does belongs to the hub."""
-        if len(self._untold) >= _MAX_PENDING_ERRORS:
+        if len(self._pending) >= _MAX_PENDING_ERRORS:
             logger.error("on_error is too slow to be told of this: %s", error)
             return
-        self._untold.append(error)
+        self._pending.append(error)
         if not self._telling:
             self._telling = True
             self._hub.run(self._tell_all(), name="inngest-realtime on_error")
 
     async def _tell_all(self) -> None:
         try:
-            while self._untold:
-                await self.tell(self._untold.popleft())
+            while self._pending:
+                await self.tell(self._pending.popleft())
         finally:
             self._telling = False
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
-from .._hub.buffer import Consumer
+from .._hub.buffer import ReaderBuffer
 from ..errors import RealtimeError
 
 __all__ = [
@@ -62,9 +62,9 @@ def close_event() -> bytes:
 class HeartbeatTimer:
     """Wakes a reader when it has been silent for an interval. One timer a stream, not one a message."""
 
-    def __init__(self, consumer: Consumer, interval: float) -> None:
+    def __init__(self, buffer: ReaderBuffer, interval: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._consumer = consumer
+        self._consumer = buffer
         self._interval = interval
         self._last = self._loop.time()
         self._timer = self._loop.call_later(interval, self._beat)
@@ -86,23 +86,23 @@ class HeartbeatTimer:
         self._timer = self._loop.call_later(self._interval - silent, self._beat)
 
 
-async def encoded_stream(consumer: Consumer, *, heartbeat: float | None) -> AsyncGenerator[bytes, None]:
+async def encoded_stream(buffer: ReaderBuffer, *, heartbeat: float | None) -> AsyncGenerator[bytes, None]:
     """One `data: {...}` event for each message, as clients of the TypeScript SDK know them.
 
     Args:
         heartbeat: Seconds of silence after which a comment is sent; None sends none.
     """
-    heartbeat_timer = None if heartbeat is None else HeartbeatTimer(consumer, heartbeat)
+    heartbeat_timer = None if heartbeat is None else HeartbeatTimer(buffer, heartbeat)
     loop = asyncio.get_running_loop()
     sent = False
-    take_some = consumer.take_some
+    take_some = buffer.take_some
     try:
         while True:
             while messages := take_some(_BATCH):
                 for message in messages:
                     yield message.to_sse()
                 sent = True
-            if consumer.ended:
+            if buffer.ended:
                 return
             if heartbeat_timer is not None:
                 if sent:
@@ -114,16 +114,16 @@ async def encoded_stream(consumer: Consumer, *, heartbeat: float | None) -> Asyn
                     heartbeat_timer.sent()
                     continue
             waiter = loop.create_future()
-            if consumer.wait_on(waiter):
+            if buffer.wait_on(waiter):
                 await waiter
     finally:
         if heartbeat_timer is not None:
             heartbeat_timer.stop()
-        consumer.detach()
+        buffer.detach()
 
 
 async def event_stream(
-    consumer: Consumer,
+    buffer: ReaderBuffer,
     *,
     heartbeat: float,
     reauthorize: Callable[[], Awaitable[bool]] | None = None,
@@ -141,25 +141,25 @@ async def event_stream(
         leaving: Whether the process is about to stop.
     """
     heartbeat_timer = HeartbeatTimer(
-        consumer, heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
+        buffer, heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
     )
     loop = asyncio.get_running_loop()
     checked = loop.time()
     try:
-        yield preamble(consumer.start_id)
-        if consumer.catch_up is not None:
-            await consumer.catch_up()
+        yield preamble(buffer.start_id)
+        if buffer.catch_up is not None:
+            await buffer.catch_up()
         heartbeat_timer.sent()
         while True:
             if reauthorize is not None and reauthorize_every is not None and loop.time() - checked >= reauthorize_every:
                 if not await reauthorize():
                     return
                 checked = loop.time()
-            chunk = waiting_events(consumer)
+            chunk = waiting_events(buffer)
             if chunk:
                 yield chunk
                 heartbeat_timer.sent()
-            elif consumer.ended:
+            elif buffer.ended:
                 if leaving():
                     yield close_event()
                 return
@@ -168,13 +168,13 @@ async def event_stream(
                 heartbeat_timer.sent()
             # Mostly there is nothing more: waiting finds that out with the least work.
             waiter = loop.create_future()
-            if consumer.wait_on(waiter):
+            if buffer.wait_on(waiter):
                 await waiter
     except RealtimeError as error:
         log_end(error)
     finally:
         heartbeat_timer.stop()
-        consumer.detach()
+        buffer.detach()
 
 
 def log_end(error: RealtimeError) -> None:
@@ -182,18 +182,18 @@ def log_end(error: RealtimeError) -> None:
     logger.warning("An event stream ends, because its subscription has: %s", error)
 
 
-def waiting_events(consumer: Consumer) -> bytes:
+def waiting_events(buffer: ReaderBuffer) -> bytes:
     """All events that wait, up to a sensible size of one write; empty when none does."""
-    message = consumer.take()
+    message = buffer.take()
     if message is None:
         return b""
     event = message.to_event()
-    if not consumer.has_messages:
+    if not buffer.has_messages:
         return event
     events = [event]
     size = len(event)
     # Only while there is more: taking from a reader that has ended may raise, and what has been taken would be lost.
-    while size < _WRITE and consumer.has_messages and (message := consumer.take()) is not None:
+    while size < _WRITE and buffer.has_messages and (message := buffer.take()) is not None:
         event = message.to_event()
         events.append(event)
         size += len(event)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .._hub.buffer import Consumer
+from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Iteration, Readers
 from ..errors import SubscriptionClosedError
 from ..messages.message import Message
@@ -64,25 +64,25 @@ class Subscription:
 
     def __aiter__(self) -> AsyncGenerator[Message[Any], None]:
         iteration = self.begin_iteration()
-        stream = iteration.consumer.messages(iteration.leave)
+        stream = iteration.buffer.messages(iteration.leave)
         # A generator that is never started never runs its `finally`.
         weakref.finalize(stream, iteration.leave).atexit = False
         return stream
 
     async def __anext__(self) -> Message[Any]:
         """The next message; one at a time, for those who don't iterate."""
-        consumer = self.iterate()
+        buffer = self.iterate()
         while True:
-            message = consumer.take()
+            message = buffer.take()
             if message is not None:
                 return message
-            if consumer.ended:
+            if buffer.ended:
                 raise StopAsyncIteration
             waiter = asyncio.get_running_loop().create_future()
-            if consumer.wait_on(waiter):
+            if buffer.wait_on(waiter):
                 await waiter
 
-    def iterate(self) -> Consumer:
+    def iterate(self) -> ReaderBuffer:
         """The reader of the subscription itself, for the sync face. It belongs to the subscription's event loop."""
         return self._readers.iterate() or self._refuse()
 
@@ -102,8 +102,8 @@ class Subscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        consumer = self.new_reader()
-        return self._guard(consumer.messages(), consumer)
+        buffer = self.new_reader()
+        return self._guard(buffer.messages(), buffer)
 
     def get_encoded_stream(self, *, heartbeat: float | None = 10.0) -> AsyncGenerator[bytes, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -116,9 +116,9 @@ class Subscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        consumer = self.new_reader()
+        buffer = self.new_reader()
         self.stream_begins()
-        return self._guard(encoded_stream(consumer, heartbeat=heartbeat), consumer)
+        return self._guard(encoded_stream(buffer, heartbeat=heartbeat), buffer)
 
     def get_event_stream(
         self,
@@ -140,19 +140,19 @@ class Subscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        consumer = self.new_reader(events=True, after=last_event_id)
+        buffer = self.new_reader(events=True, after=last_event_id)
         self.stream_begins()
         hub = self._readers.hub
         body = event_stream(
-            consumer,
+            buffer,
             heartbeat=heartbeat,
             reauthorize=reauthorize,
             reauthorize_every=reauthorize_every,
             leaving=lambda: hub.shutting_down,
         )
-        return self._guard(body, consumer)
+        return self._guard(body, buffer)
 
-    def new_reader(self, *, events: bool = False, after: str | None = None) -> Consumer:
+    def new_reader(self, *, events: bool = False, after: str | None = None) -> ReaderBuffer:
         """The reader behind a new stream, for the sync face. It belongs to the subscription's event loop."""
         if self._readers.closed:
             raise SubscriptionClosedError(
@@ -161,9 +161,9 @@ class Subscription:
         return self._readers.add(events=events, after=after)
 
     @staticmethod
-    def _guard(stream: AsyncGenerator[T, None], consumer: Consumer) -> AsyncGenerator[T, None]:
+    def _guard(stream: AsyncGenerator[T, None], buffer: ReaderBuffer) -> AsyncGenerator[T, None]:
         # A generator that is never started never runs its `finally`: a client may be gone before the first byte.
-        weakref.finalize(stream, consumer.detach).atexit = False
+        weakref.finalize(stream, buffer.detach).atexit = False
         return stream
 
     def hold(self) -> None:
@@ -171,7 +171,7 @@ class Subscription:
         self._readers.held = True
 
     def stream_begins(self) -> None:
-        """See to it that streams for web clients end when the process is asked to stop."""
+        """Called before a stream for a web client, so that it ends when the process is asked to stop."""
         self._readers.hub.on_stream()
 
     @property
@@ -198,11 +198,11 @@ class Subscription:
     def deliver_to(self, on_message: OnMessage, on_error: OnError | None) -> None:
         """Give each message to a callback, from now on and until the subscription is closed."""
         readers = self._readers
-        consumer, readers.own = readers.own, None
-        if consumer is None:
+        buffer, readers.own = readers.own, None
+        if buffer is None:
             raise SubscriptionClosedError("The subscription delivers to a callback already.")
-        readers.activate(consumer)
-        pump = MessagePump(consumer, on_message, ErrorReporter(readers.hub, on_error))
+        readers.activate(buffer)
+        pump = MessagePump(buffer, on_message, ErrorReporter(readers.hub, on_error))
         self._pump = readers.hub.run(pump.run(), name=f"inngest-realtime callback {self.channel}")
 
     async def close(self, reason: str | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._concurrency.background import run_sync
 from .._concurrency.threads import new_waiter
-from .._hub.buffer import Consumer
+from .._hub.buffer import ReaderBuffer
 from ..errors import RealtimeError
 from ..messages.message import Message
 from .sse import HEARTBEAT, close_event, log_end, preamble, waiting_events
@@ -72,7 +72,7 @@ class SyncSubscription:
 
     def __iter__(self) -> Generator[Message[Any], None, None]:
         iteration = self._on_loop(self._subscription.begin_iteration)
-        return _guard(_messages(iteration.consumer, iteration.leave), iteration.leave)
+        return _guard(_messages(iteration.buffer, iteration.leave), iteration.leave)
 
     def receive(self, timeout: float | None = None) -> Message[Any] | None:
         """The next message; None when the subscription has ended.
@@ -83,14 +83,14 @@ class SyncSubscription:
         Raises:
             TimeoutError: No message came in time.
         """
-        consumer = self._on_loop(self._subscription.iterate)
+        buffer = self._on_loop(self._subscription.iterate)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            message = consumer.take()
-            if message is not None or consumer.ended:
+            message = buffer.take()
+            if message is not None or buffer.ended:
                 return message
             remaining = None if deadline is None else deadline - time.monotonic()
-            if not _wait(consumer, remaining) and deadline is not None and time.monotonic() >= deadline:
+            if not _wait(buffer, remaining) and deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"No message came on {self.channel!r} within {timeout} s.")
 
     def get_json_stream(self) -> Generator[Message[Any], None, None]:
@@ -99,8 +99,8 @@ class SyncSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        consumer = self._on_loop(self._subscription.new_reader)
-        return _guard(_messages(consumer, consumer.detach), consumer.detach)
+        buffer = self._on_loop(self._subscription.new_reader)
+        return _guard(_messages(buffer, buffer.detach), buffer.detach)
 
     def get_encoded_stream(self, *, heartbeat: float | None = 10.0) -> Generator[bytes, None, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -111,9 +111,9 @@ class SyncSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        consumer = self._on_loop(self._subscription.new_reader)
+        buffer = self._on_loop(self._subscription.new_reader)
         self._subscription.stream_begins()
-        return _guard(_encoded_stream(consumer, heartbeat), consumer.detach)
+        return _guard(_encoded_stream(buffer, heartbeat), buffer.detach)
 
     def get_event_stream(
         self,
@@ -135,16 +135,16 @@ class SyncSubscription:
             SubscriptionClosedError: The subscription is closed.
         """
 
-        async def new_reader() -> Consumer:
-            consumer = self._subscription.new_reader(events=True, after=last_event_id)
-            if consumer.catch_up is not None:
-                await consumer.catch_up()
-            return consumer
+        async def new_reader() -> ReaderBuffer:
+            buffer = self._subscription.new_reader(events=True, after=last_event_id)
+            if buffer.catch_up is not None:
+                await buffer.catch_up()
+            return buffer
 
-        consumer = run_sync(new_reader)
+        buffer = run_sync(new_reader)
         self._subscription.stream_begins()
-        stream = _event_stream(consumer, heartbeat, reauthorize, reauthorize_every, lambda: self._subscription.leaving)
-        return _guard(stream, consumer.detach)
+        stream = _event_stream(buffer, heartbeat, reauthorize, reauthorize_every, lambda: self._subscription.leaving)
+        return _guard(stream, buffer.detach)
 
     def close(self, reason: str | None = None) -> None:
         """Close the subscription: iterations end after what they have received. Safe to call repeatedly."""
@@ -169,42 +169,42 @@ def _guard(stream: Generator[T, None, None], leave: Callable[[], None]) -> Gener
     return stream
 
 
-def _wait(consumer: Consumer, timeout: float | None) -> bool:
+def _wait(buffer: ReaderBuffer, timeout: float | None) -> bool:
     """Block until there is something to take; False when the time is up first."""
     waiter = new_waiter()
-    return not consumer.wait_on(waiter) or waiter.wait(timeout)
+    return not buffer.wait_on(waiter) or waiter.wait(timeout)
 
 
-def _messages(consumer: Consumer, leave: Callable[[], None]) -> Generator[Message[Any], None, None]:
+def _messages(buffer: ReaderBuffer, leave: Callable[[], None]) -> Generator[Message[Any], None, None]:
     try:
         while True:
-            message = consumer.take()
+            message = buffer.take()
             if message is not None:
                 yield message
-            elif consumer.ended:
+            elif buffer.ended:
                 return
             else:
-                _wait(consumer, None)
+                _wait(buffer, None)
     finally:
         leave()
 
 
-def _encoded_stream(consumer: Consumer, heartbeat: float | None) -> Generator[bytes, None, None]:
+def _encoded_stream(buffer: ReaderBuffer, heartbeat: float | None) -> Generator[bytes, None, None]:
     try:
         while True:
-            message = consumer.take()
+            message = buffer.take()
             if message is not None:
                 yield message.to_sse()
-            elif consumer.ended:
+            elif buffer.ended:
                 return
-            elif not _wait(consumer, heartbeat):
+            elif not _wait(buffer, heartbeat):
                 yield HEARTBEAT
     finally:
-        consumer.detach()
+        buffer.detach()
 
 
 def _event_stream(
-    consumer: Consumer,
+    buffer: ReaderBuffer,
     heartbeat: float,
     reauthorize: Callable[[], bool] | None,
     reauthorize_every: float | None,
@@ -213,7 +213,7 @@ def _event_stream(
     interval = heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
     checked = time.monotonic()
     try:
-        yield preamble(consumer.start_id)
+        yield preamble(buffer.start_id)
         while True:
             if (
                 reauthorize is not None
@@ -223,16 +223,16 @@ def _event_stream(
                 if not reauthorize():
                     return
                 checked = time.monotonic()
-            chunk = waiting_events(consumer)
+            chunk = waiting_events(buffer)
             if chunk:
                 yield chunk
-            elif consumer.ended:
+            elif buffer.ended:
                 if leaving():
                     yield close_event()
                 return
-            elif not _wait(consumer, interval):
+            elif not _wait(buffer, interval):
                 yield HEARTBEAT
     except RealtimeError as error:
         log_end(error)
     finally:
-        consumer.detach()
+        buffer.detach()
