@@ -230,7 +230,13 @@ class Realtime:
 
     @overload
     async def publish(
-        self, topic: TopicRef[T], data: T, *, run_id: str | None = None, metadata: Mapping[str, Any] | None = None
+        self,
+        topic: TopicRef[T],
+        data: T,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> None: ...
     @overload
     async def publish(
@@ -240,6 +246,7 @@ class Realtime:
         *,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> None: ...
     async def publish(
         self,
@@ -248,6 +255,7 @@ class Realtime:
         *,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> None:
         """Publish a message. What Inngest would lose or change silently is refused before it is sent.
 
@@ -256,6 +264,8 @@ class Realtime:
             data: What the topic's type says, or any data that has a JSON form; at most 512 KiB of JSON.
             run_id: The function run's id, a ULID.
             metadata: A JSON object that goes along.
+            id: Identifies the message, at most 200 characters; None makes one. What is published to a topic with the
+                same id again, by a retry for instance, reaches the subscribers of this package once.
 
         Raises:
             PublishError: The data does not fit the topic, has no JSON form, or is too large.
@@ -265,12 +275,18 @@ class Realtime:
         channel, name, adapter = _target(topic)
         async with self._registry.resources().api.http() as http:
             await publishing.publish(
-                http, self.settings, channel, name, data, adapter=adapter, run_id=run_id, metadata=metadata
+                http, self.settings, channel, name, data, adapter=adapter, run_id=run_id, metadata=metadata, id=id
             )
 
     @overload
     def publish_sync(
-        self, topic: TopicRef[T], data: T, *, run_id: str | None = None, metadata: Mapping[str, Any] | None = None
+        self,
+        topic: TopicRef[T],
+        data: T,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> None: ...
     @overload
     def publish_sync(
@@ -280,6 +296,7 @@ class Realtime:
         *,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> None: ...
     def publish_sync(
         self,
@@ -288,9 +305,10 @@ class Realtime:
         *,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
     ) -> None:
         """`publish` for threads. It blocks."""
-        run_sync(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata))
+        run_sync(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata, id=id))
 
     async def publish_stream(
         self,

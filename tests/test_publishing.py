@@ -164,6 +164,10 @@ class TestRequest:
             ("c", "t", {"run_id": RUN + "\n"}, PublishError, "not a ULID"),
             ("c", "t", {"metadata": [1]}, PublishError, "metadata must be a mapping"),
             ("c", "t", {"metadata": {"a": "x" * 70_000}}, PublishError, "65,536 can be sent"),
+            ("c", "t", {"metadata": {"inngest-realtime": {}}}, PublishError, "reserved"),
+            ("c", "t", {"id": ""}, PublishError, "1 to 200 characters"),
+            ("c", "t", {"id": "x" * 201}, PublishError, "1 to 200 characters"),
+            ("c", "t", {"id": 7}, PublishError, "1 to 200 characters"),
         ],
     )
     async def test_what_inngest_would_lose_is_refused(
@@ -184,7 +188,19 @@ class TestPublishing:
                 await publish(settings, channel, "t", {"x": [1, "é", None]}, run_id=RUN, metadata={"k": "v"})
                 frame = await listener.frame()
         assert (frame["kind"], frame["channel"], frame["topic"]) == ("data", channel, "t")
-        assert (frame["data"], frame["run_id"], frame["metadata"]) == ({"x": [1, "é", None]}, RUN, {"k": "v"})
+        assert (frame["data"], frame["run_id"]) == ({"x": [1, "é", None]}, RUN)
+        assert frame["metadata"].pop("inngest-realtime").keys() == {"id"}
+        assert frame["metadata"] == {"k": "v"}
+
+    async def test_each_message_has_an_id(self, publish: Form, channel: str) -> None:
+        async with DevServer() as server:
+            settings = settings_for(server.url)
+            async with listening(settings, channel) as listener:
+                for keywords in ({}, {}, {"id": "my-own"}):
+                    await publish(settings, channel, "t", 1, **keywords)
+                ids = [(await listener.frame())["metadata"]["inngest-realtime"]["id"] for _ in range(3)]
+        assert len(set(ids)) == 3
+        assert ids[2] == "my-own"
 
     async def test_data_of_a_type(self, publish: Form, channel: str) -> None:
         async with DevServer() as server:

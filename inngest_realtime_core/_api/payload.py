@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..errors import PublishError
+from ..messages.envelope import METADATA_KEY
 
 __all__ = ["MAX_PAYLOAD", "encode_metadata", "encode_payload"]
 
@@ -41,11 +42,20 @@ def encode_payload(data: object, adapter: TypeAdapter[Any] | None = None) -> byt
     return body
 
 
-def encode_metadata(metadata: object) -> str:
-    """The JSON of a message's metadata. `PublishError` when it is not an object: Inngest would lose the message."""
+def encode_metadata(metadata: object = None, *, id: str | None = None) -> str:
+    """The JSON of a message's metadata: the user's own, and the message's id under a key of ours.
+
+    Raises:
+        PublishError: It is not an object, in which case Inngest would lose the message, or has our key already.
+    """
+    if metadata is None:
+        metadata = {}
     if not isinstance(metadata, Mapping):
         raise PublishError(f"metadata must be a mapping with string keys, not {type(metadata).__name__}.")
-    return _encode(cast("object", metadata), "metadata").decode()
+    own = cast("Mapping[str, object]", metadata)
+    if METADATA_KEY in own:
+        raise PublishError(f"metadata has the key {METADATA_KEY!r}, which is reserved. Pass a message's id as id=.")
+    return _encode(own if id is None else {METADATA_KEY: {"id": id}, **own}, "metadata").decode()
 
 
 def _validated(data: object, adapter: TypeAdapter[Any]) -> object:

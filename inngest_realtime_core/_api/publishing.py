@@ -24,6 +24,7 @@ from ..settings import Settings
 from .chunks import Splitter, Throttle
 from .errors_from_status import check_answer
 from .http import HttpRequest, send, send_sync
+from .message_ids import check_id, new_id
 from .payload import encode_metadata, encode_payload
 from .signing import base_headers, send_signed, send_signed_sync, sign
 from .tokens import build_token_request
@@ -44,20 +45,25 @@ def build_publish_request(
     content_type: str = "application/json",
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    id: str | None = None,
 ) -> HttpRequest:
     """The request that publishes `content`, not signed yet.
 
+    Args:
+        id: The message's id, which is sent in its metadata; None sends none.
+
     Raises:
         ChannelError, TopicError: The name is empty or cannot be sent.
-        PublishError: `run_id` is not a ULID, `metadata` is not a JSON object, or the names and metadata are too long.
+        PublishError: `id` is empty or too long, `run_id` is not a ULID, `metadata` is not a JSON object, or the
+            names and metadata are too long.
     """
     query = {"channel": check_channel_name(channel), "topic": check_topic_name(topic)}
     if run_id is not None:
         if not _ULID.fullmatch(run_id):
             raise PublishError("run_id is not a ULID of 26 characters, so Inngest would drop it. Pass ctx.run_id.")
         query["run_id"] = run_id
-    if metadata is not None:
-        query["metadata"] = encode_metadata(metadata)
+    if metadata is not None or id is not None:
+        query["metadata"] = encode_metadata(metadata, id=None if id is None else check_id(id))
     url = f"{settings.url('publish')}?{urlencode(query, quote_via=quote)}"
     if len(url) > _MAX_URL:
         raise PublishError(
@@ -77,10 +83,12 @@ async def publish(
     adapter: TypeAdapter[Any] | None = None,
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    id: str | None = None,
 ) -> None:
     """Publish one message.
 
     Args:
+        id: Identifies the message: subscribers of this package get one of several with the same id. None makes one.
         adapter: The topic's type, which `data` has to fit; None sends any data that has a JSON form.
         run_id: The ULID of the run to which the message belongs.
         metadata: A JSON object sent along with the message.
@@ -93,7 +101,9 @@ async def publish(
         UnexpectedResponseError: Any other answer.
     """
     content = encode_payload(data, adapter)
-    request = build_publish_request(settings, channel, topic, content, run_id=run_id, metadata=metadata)
+    request = build_publish_request(
+        settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
+    )
     check_answer(*await send_signed(http, settings, request), action=_ACTION)
 
 
@@ -107,10 +117,13 @@ def publish_sync(
     adapter: TypeAdapter[Any] | None = None,
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    id: str | None = None,
 ) -> None:
     """The same as `publish`, blocking."""
     content = encode_payload(data, adapter)
-    request = build_publish_request(settings, channel, topic, content, run_id=run_id, metadata=metadata)
+    request = build_publish_request(
+        settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
+    )
     check_answer(*send_signed_sync(http, settings, request), action=_ACTION)
 
 

@@ -7,14 +7,30 @@ The keys are those of the wire, as recorded from a real server: `kind`, `data`, 
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 
 from .data_stream import DataStream
 
-__all__ = ["Envelope"]
+__all__ = ["METADATA_KEY", "Envelope"]
+
+METADATA_KEY: Final = "inngest-realtime"
+"""What this package adds to a message's metadata stands under this key; the rest is the publisher's own."""
 
 _NULL = msgspec.Raw(b"null")
+_MAX_ID: Final = 200  # characters
+
+
+class _Added(msgspec.Struct, gc=False):
+    id: str | None = None
+
+
+class _Metadata(msgspec.Struct, gc=False):
+    added: _Added | None = msgspec.field(default=None, name=METADATA_KEY)
+
+
+_decode_metadata = msgspec.json.Decoder(_Metadata).decode
 
 
 class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
@@ -41,15 +57,34 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
     known_identity: str = msgspec.field(default="", name="(identity)")
 
     @property
+    def id(self) -> str | None:
+        """The publisher's id of the message; None without one.
+
+        Only `data` has one: the start and the end of a data stream carry the same metadata.
+        """
+        metadata = self.metadata
+        if len(metadata) == len(_NULL) or self.kind != "data":
+            return None
+        try:
+            added = _decode_metadata(metadata).added
+        except (msgspec.MsgspecError, RecursionError):
+            # Metadata may be any JSON.
+            return None
+        id = None if added is None else added.id
+        return id if id and len(id) <= _MAX_ID else None
+
+    @property
     def identity(self) -> str:
         """A short text that is equal for the same message wherever and however often it is received.
 
-        Derived from the topic, the server's nanosecond timestamp and the payload. A chunk carries no timestamp:
-        its stream's id and its position in the stream stand in.
+        Derived from the topic and the publisher's id; without one, from the topic, the server's nanosecond timestamp
+        and the payload. A chunk carries no timestamp: its stream's id and its position in the stream stand in.
         """
         if not self.known_identity:
             if self.kind == "chunk":
                 seed = f"{self.stream_id}\n{self.index}".encode()
+            elif id := self.id:
+                seed = f"{self.topic}\n\n{id}".encode()
             else:
                 seed = f"{self.kind}\n{self.topic}\n{self.created_at}\n".encode() + bytes(self.data)
             self.known_identity = blake2b(seed, digest_size=8).hexdigest()

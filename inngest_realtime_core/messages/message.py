@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, cast
 import msgspec
 from typing_extensions import TypeVar
 
-from .envelope import Envelope
+from .envelope import METADATA_KEY, Envelope
 from .timestamps import milliseconds, parse_timestamp
 
 if TYPE_CHECKING:
@@ -153,9 +153,22 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         return parse_timestamp(self._envelope.created_at)
 
     @property
+    def id(self) -> str | None:
+        """The publisher's id of the message: the same for each copy of it. None where the publisher gave none."""
+        return self._envelope.id
+
+    @property
     def metadata(self) -> Mapping[str, Any] | None:
-        """The JSON object that the publisher gave beside the payload."""
-        return cast("Mapping[str, Any] | None", self._load(self._envelope.metadata))
+        """The JSON object that the publisher gave beside the payload, without what `publish()` adds to it.
+
+        None where the publisher gave none, or an empty one. Other publishers may give any JSON.
+        """
+        metadata = self._load(self._envelope.metadata)
+        if isinstance(metadata, dict) and METADATA_KEY in metadata:
+            own = cast("dict[str, Any]", metadata)
+            del own[METADATA_KEY]
+            return own or None
+        return cast("Mapping[str, Any] | None", metadata)
 
     @property
     def stream_id(self) -> str | None:
