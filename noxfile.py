@@ -91,6 +91,16 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, strictly; `-- serve` shows it."""
+    session.install("-e", ".[all]", *group("docs"))
+    if session.posargs:
+        session.run("mkdocs", *session.posargs)
+    else:
+        session.run("mkdocs", "build", "--strict", "--quiet")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the source distribution and the wheel into dist/."""
     session.install("build", "twine")

@@ -1,0 +1,98 @@
+"""Every code block of the documentation runs, or is read by what it is written for."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from inngest_realtime_devserver import DevServer
+
+from .blocks import PAGES, ROOT, Block, blocks_of
+
+PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks_of(page))]
+# What is shown, and not code: output, drawings, requests and responses, and what another test runs as a whole.
+SHOWN = {"text", "mermaid", "http", "diff", ""}
+CHECKED = {"python", "json", "yaml", "toml", "html", "js", "console", "nginx", "ini", "tsx", "ts", "dockerfile", "caddy"}
+
+
+def label(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=label)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    blocks = [(block.title, block.code) for block in blocks_of(page) if block.language == "python"]
+    (tmp_path / "blocks.json").write_text(json.dumps(blocks))
+    with DevServer().in_thread() as server:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("INNGEST_", "DJANGO_"))}
+        environment = {**kept, "INNGEST_DEV": server.url, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, str(Path(__file__).parent / "run_page.py"), "blocks.json"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=90)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_the_other_blocks_of_a_page_are_well_formed(page: Path) -> None:
+    for block in blocks_of(page):
+        try:
+            check(block)
+        except (ValueError, AssertionError, subprocess.CalledProcessError) as error:
+            pytest.fail(f"{label(page)}:{block.line}: {block.language}: {error}")
+
+
+def check(block: Block) -> None:
+    language, code = block.language, block.code
+    if language == "json":
+        json.loads(code)
+    elif language == "yaml":
+        import yaml
+
+        list(yaml.safe_load_all(code))
+    elif language == "toml":
+        if sys.version_info >= (3, 11):
+            import tomllib
+
+            tomllib.loads(code)
+    elif language == "html":
+        html.parser.HTMLParser().feed(code)
+    elif language == "js":
+        check_javascript(code)
+    elif language == "console":
+        check_console(code)
+    elif language in ("nginx", "caddy"):
+        assert code.count("{") == code.count("}")
+    else:
+        assert language in SHOWN | CHECKED, f"nothing is known about {language!r}"
+
+
+def check_javascript(code: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        return
+    done = subprocess.run([node, "--input-type=module", "--check"], input=code, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def check_console(code: str) -> None:
+    """The sessions of nox and the modules that commands name exist."""
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
+    for session in re.findall(r"nox -s ([\w ]+?)(?: --|\s*$|[^\w ])", code, re.MULTILINE):
+        for name in session.split():
+            assert name in sessions or name.startswith("tests"), f"there is no session {name}"
+    for module in re.findall(r"python3? -m (inngest_realtime\w*)", code):
+        assert (ROOT / "integrations" / module / "__main__.py").exists(), f"{module} cannot be run"
+
+
+def test_all_blocks_are_counted(record_property: pytest.FixtureRequest) -> None:
+    counted = Counter(block.language for page in PAGES for block in blocks_of(page))
+    assert not set(counted) - SHOWN - CHECKED
+    print("\nCode blocks:", ", ".join(f"{language or 'plain'} {count}" for language, count in counted.most_common()))
