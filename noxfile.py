@@ -40,7 +40,10 @@ def installed_python(version: str) -> str | None:
 
 def run_tests(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("test"))
-    session.run("python", "-m", "pytest", *session.posargs)
+    # Most tests wait for servers of their own, so two at a time take half as long.
+    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    if "--cov" in session.posargs:
+        session.run("python", "tests/coverage_floors.py")
 
 
 @nox.session
