@@ -1,7 +1,7 @@
 """What the metadata needs from outside the tree: where the project lives, from the environment variable `PROJECT_URL`.
 
-With it, the package index shows the project's addresses, and the relative links of the README lead there. Without it there
-are no addresses, and the README stands as it is.
+With it, the package index shows the project's addresses, and the relative links of the README lead there. Without it
+there are no addresses, and the README stands as it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs a page's Python blocks in one process: `python run_page.py BLOCKS.json`, in an empty directory.
 
-Each entry is a pair of a title and the code. A titled block is a file, which is imported; any other is executed as if it
-were typed into a console that knows `await`, after those before it.
+Each entry is a pair of a title and the code. A titled block is a file, which is imported; any other is executed as
+if it were typed into a console that knows `await`, after those before it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,21 @@ from .blocks import PAGES, ROOT, Block, blocks_of
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks_of(page))]
 # What is shown, and not code: output, drawings, requests and responses, and what another test runs as a whole.
 SHOWN = {"text", "mermaid", "http", "diff", ""}
-CHECKED = {"python", "json", "yaml", "toml", "html", "js", "console", "nginx", "ini", "tsx", "ts", "dockerfile", "caddy"}
+CHECKED = {
+    "python",
+    "json",
+    "yaml",
+    "toml",
+    "html",
+    "js",
+    "ts",
+    "tsx",
+    "console",
+    "ini",
+    "dockerfile",
+    "nginx",
+    "caddy",
+}
 
 
 def label(page: Path) -> str:
@@ -78,7 +92,8 @@ def check_javascript(code: str) -> None:
     node = shutil.which("node")
     if node is None:
         return
-    done = subprocess.run([node, "--input-type=module", "--check"], input=code, text=True, capture_output=True, timeout=60)
+    command = [node, "--input-type=module", "--check"]
+    done = subprocess.run(command, input=code, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
