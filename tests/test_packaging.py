@@ -67,6 +67,13 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
     assert shipped == {name.replace("\\", "/") for name in sources}
 
 
+def test_the_wheel_holds_the_client_of_browsers(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in ("client.js", "client.d.ts"):
+            source = ROOT / "inngest_realtime_core" / "endpoints" / name
+            assert archive.read(f"inngest_realtime_core/endpoints/{name}") == source.read_bytes()
+
+
 def test_the_metadata(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
