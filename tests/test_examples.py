@@ -138,68 +138,6 @@ def test_an_inngest_function_publishes_from_its_steps(environment: dict[str, str
         realtime.close_sync()
 
 
-@pytest.fixture
-def readme(tmp_path: Path) -> Path:
-    """A directory with the README's Python blocks, each under the name in its first line."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    for block in blocks:
-        name = re.match(r"# ([\w/]+\.py)\n", block)
-        assert name is not None, f"a block has no file name: {block}"
-        path = tmp_path / name[1]
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(block)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("script", "printed"),
-    [
-        ("talk.py", r"Halfway 20\d\d-.*\nHello, world\n"),
-        ("threads.py", r"message='Done' step=None\n"),
-        ("tokens.py", r"dict_keys\(\['key', 'apiBaseUrl'\]\)\n20\d\d-.*\n"),
-    ],
-)
-def test_the_scripts_of_the_readme(
-    script: str, printed: str, readme: Path, environment: dict[str, str], inngest: DevServer
-) -> None:
-    done = run({**environment, "PYTHONPATH": str(readme)}, str(readme / script))
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(printed, done.stdout)
-    assert done.stderr == ""
-
-
-SITES = {
-    "fastapi": (["uvicorn", "fastapi_site:app", "--port", "{port}"], ["/runs/abc/token"], ["/runs/abc/progress"]),
-    "starlette": (["uvicorn", "starlette_site:app", "--port", "{port}"], [], []),
-    "flask": (["flask", "--app", "flask_site", "run", "--port", "{port}"], [], []),
-    "django": (["django", "runserver", "--noreload", "--settings", "site_settings", "127.0.0.1:{port}"], [], []),
-}
-
-
-@pytest.mark.parametrize("framework", SITES)
-def test_the_sites_of_the_readme(framework: str, readme: Path, environment: dict[str, str], inngest: DevServer) -> None:
-    command, tokens, streams = SITES[framework]
-    # What a project that startproject has made holds already.
-    (readme / "site_settings.py").write_text(
-        "from mysite.settings import *\nDEBUG, SECRET_KEY, ROOT_URLCONF = True, 'x', 'mysite.urls'\n"
-    )
-    arguments = ["-m", *command]
-    with serving_command({**environment, "PYTHONPATH": str(readme)}, readme, arguments) as http:
-        ada = {"x-user": "ada"}
-        for path in ["/api/realtime/pipeline/token?runId=abc", *tokens]:
-            assert http.get(path).status_code == 403
-            key = http.get(path, headers=ada).json()["key"]
-            assert topics_of(key) == [("pipeline:abc", "status"), ("pipeline:abc", "tokens")]
-        for path in ["/api/realtime/pipeline/stream?runId=abc", *streams]:
-            with http.stream("GET", path, headers=ada) as stream:
-                assert stream.headers["content-type"].startswith("text/event-stream")
-                lines = stream.iter_lines()
-                assert next(lines).startswith("retry: ")
-                inngest.publish_sync("pipeline:abc", "status", {"message": "hi"})
-                data = next(line for line in lines if line.startswith("data: "))
-                assert '"data":{"message":"hi"' in data
-
-
 def execute(http: httpx.Client, fn_id: str, run_id: str, event: dict[str, Any]) -> Any:
     """Calls a function as the Inngest server does: once for each step, until its output comes."""
     steps: dict[str, Any] = {}

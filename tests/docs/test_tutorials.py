@@ -1,0 +1,109 @@
+"""The tutorials, followed as a stranger would: an empty folder, the files of the page, its commands, and a browser's requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from inngest_realtime_devserver import DevServer
+
+from .blocks import ROOT, Block, blocks_of
+
+FRAMEWORKS = ("fastapi", "starlette", "django", "flask")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_tutorial_from_an_empty_folder(framework: str, tmp_path: Path) -> None:
+    blocks = blocks_of(ROOT / "docs" / "tutorial" / f"{framework}.md")
+    began = time.monotonic()
+    create(blocks, tmp_path)
+    with DevServer().in_thread() as server, serving(commands(blocks), tmp_path, server.url) as site:
+        page = site.get("/")
+        assert "/api/realtime/client.js" in page.text
+        assert site.get("/api/realtime/client.js").headers["content-type"].startswith("text/javascript")
+        assert set(site.get("/api/realtime/report/token", params={"runId": "run-1"}).json()) == {"key", "apiBaseUrl"}
+        assert follow(site, "run-1") == ["Collecting", "Comparing", "Writing", "Done"]
+    print(f"\n{framework}: {time.monotonic() - began:.1f} s from an empty folder to the last message")
+
+
+def create(blocks: list[Block], folder: Path) -> None:
+    """Writes the page's files, after its command that makes a project, if it has one."""
+    for command in commands(blocks):
+        if command.startswith("django-admin"):
+            run = [sys.executable, "-m", "django", *shlex.split(command)[1:]]
+            subprocess.run(run, cwd=folder, check=True, timeout=60, env=environment())
+    for block in blocks:
+        if block.title:
+            path = folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # "Add these to what is there": the settings of a new project.
+            kept = path.read_text() if path.name == "settings.py" and path.exists() else ""
+            addition = block.code.replace("INSTALLED_APPS = [", "INSTALLED_APPS += [") if kept else block.code
+            path.write_text(f"{kept}\n{addition}")
+
+
+def commands(blocks: list[Block]) -> list[str]:
+    """What the page types into a terminal."""
+    lines = [line for block in blocks if block.language == "console" for line in block.code.splitlines()]
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+@contextmanager
+def serving(typed: list[str], folder: Path, inngest: str) -> Iterator[httpx.Client]:
+    """Runs the page's server command until the block ends, on a free port."""
+    (line,) = (line for line in typed if line.startswith("INNGEST_DEV=1") and "tail" not in line)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = shlex.split(line.removeprefix("INNGEST_DEV=1 ").replace("127.0.0.1:8000", f"127.0.0.1:{port}"))
+    if words[0] == "uvicorn":
+        words += ["--port", str(port)]
+    command = [sys.executable, "-m", *words]
+    log = folder / "server.log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command, cwd=folder, env={**environment(), "INNGEST_DEV": inngest}, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            transport = httpx.HTTPTransport(retries=8)
+            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=20) as site:
+                yield site
+        except BaseException:
+            print(log.read_text())
+            raise
+        finally:
+            process.terminate()
+
+
+def follow(site: httpx.Client, run_id: str) -> list[str]:
+    """Subscribes first and then starts the run, as the page does; returns the messages up to the last one."""
+    messages: list[str] = []
+    with site.stream("GET", "/api/realtime/report/stream", params={"runId": run_id}) as stream:
+        assert stream.status_code == 200
+        for line in stream.iter_lines():
+            if line == "event: ready":
+                assert site.post(f"/reports/{run_id}").status_code == 202
+            data = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+            if data.get("kind") == "data":
+                messages.append(data["data"]["message"])
+                if messages[-1] == "Done":
+                    return messages
+    raise AssertionError(f"the stream ended after {messages}")
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("INNGEST_", "DJANGO_"))}
+    return {**kept, "PYTHONPATH": os.pathsep.join(["", *sys.path]).strip(os.pathsep), "PYTHONUNBUFFERED": "1"}
