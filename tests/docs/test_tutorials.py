@@ -1,4 +1,4 @@
-"""The tutorials, followed as a stranger would: an empty folder, the files of the page, its commands, and a browser's requests."""
+"""The tutorials, followed as a stranger would: an empty folder, the page's files and commands, a browser's requests."""
 
 from __future__ import annotations
 
