@@ -41,11 +41,12 @@ class Browsers:
             self._poll.register(connection.fileno(), select.EPOLLIN)
 
         def greet(number: int, chunk: bytes) -> None:
-            # The comment or `retry:` that a stream begins with: the client is registered from here on.
-            if b"open" in chunk:
+            # What a stream begins with, a comment or the event `ready`: the client is registered from here on.
+            if b"open" in chunk or b"ready" in chunk:
                 greeted.add(number)
 
         self._read_until(lambda: len(greeted) == count, greet)
+        self.events = 0
 
     def receive(self, events: int) -> None:
         """Read until all clients together have received so many events more."""

@@ -57,7 +57,8 @@ async def _measure(inngest: str, port: int) -> tuple[list[float], list[float]]:
             await (await websocket.ping())
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            await reader.readuntil(b": open\n\n")
+            await reader.readuntil(b"event: ready\n")
+            await reader.readline()
             arrivals: tuple[list[float], list[float]] = ([], [])
             sent: list[float] = []
 

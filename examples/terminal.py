@@ -108,10 +108,10 @@ async def decoded(messages: AsyncIterator[Message[Any]] | Any) -> AsyncGenerator
 
 
 async def read_events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], None]:
-    """The least that reads our server-sent events: each is one `data:` line of JSON."""
+    """The least that reads our server-sent events: each is one `data:` line of JSON, the first says `ready`."""
     async for line in response.aiter_lines():
-        if line.startswith("data: "):
-            yield json.loads(line[6:])
+        if line.startswith("data: ") and (message := json.loads(line[6:]))["kind"] != "ready":
+            yield message
 
 
 async def until_up(http: httpx.AsyncClient) -> None:

@@ -82,7 +82,7 @@ def test_the_demo_stops_on_ctrl_c_while_somebody_watches(environment: dict[str, 
                     lines = stream.iter_lines()
                     assert next(lines).startswith("retry:")
                     demo.send_signal(signal.SIGINT)
-                    assert ": closing" in list(lines)
+                    assert "event: closing" in list(lines)
             assert demo.wait(10) == 0
         finally:
             demo.kill()

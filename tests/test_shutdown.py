@@ -89,9 +89,9 @@ def test_a_main_thread_that_only_waits_hears_of_a_signal() -> None:
         with process:
             try:
                 assert process.stdout is not None
-                assert process.stdout.readline() == ": open\n"
+                assert process.stdout.readline().startswith('data: {"kind":"ready"')
                 process.terminate()
-                assert process.stdout.readline() == ": closing\n"
+                assert process.stdout.readline() == 'data: {"kind":"closing"}\n'
                 assert process.wait(10) == 0
             finally:
                 process.kill()

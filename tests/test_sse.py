@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core.errors import AuthenticationError
@@ -13,9 +16,12 @@ from inngest_realtime_core.subscriptions.sse import (
     EVENT_STREAM_HEADERS,
     HEARTBEAT,
     MEDIA_TYPE,
+    EventStream,
     close_event,
     encoded_stream,
+    end_event,
     event_stream,
+    event_stream_sync,
     preamble,
 )
 from talk import soon
@@ -42,30 +48,61 @@ def test_headers_that_keep_proxies_from_holding_events_back() -> None:
     assert EVENT_STREAM_HEADERS == {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
+READY = b'retry: 1000\nevent: ready\ndata: {"kind":"ready","channel":"c","topics":["t"]}\n\n'
+
+
+def body_of(
+    source: ReaderBuffer, reauthorize: Any = None, *, heartbeat: float = 10.0, **options: Any
+) -> AsyncGenerator[bytes, None]:
+    return event_stream(EventStream(source, "c", ["t"], heartbeat=heartbeat, **options), reauthorize)
+
+
 def test_the_first_and_the_last_bytes() -> None:
-    assert preamble() == b"retry: 1000\n: open\n\n"
-    assert preamble("a.b") == b"retry: 1000\nid: a.b\n: open\n\n"
-    farewells = {close_event() for _ in range(100)}
-    assert len(farewells) > 50, "clients come back spread over a while"
-    assert all(500 <= int(text.split(b"\n")[0].removeprefix(b"retry: ")) <= 3000 for text in farewells)
+    assert preamble("c", ["t"]) == READY
+    assert preamble("c", ["t"], "a.b") == READY.replace(b"event:", b"id: a.b\nevent:")
+    closings = [close_event() for _ in range(100)]
+    assert len(set(closings)) > 50, "clients come back spread over a while"
+    for text in closings:
+        retry, event, data = text.removesuffix(b"\n\n").split(b"\n")
+        assert 500 <= int(retry.removeprefix(b"retry: ")) <= 3000
+        assert (event, data) == (b"event: closing", b'data: {"kind":"closing"}')
+    assert end_event("failed") == b'event: end\ndata: {"kind":"end","reason":"failed"}\n\n'
+
+
+@given(st.text(), st.lists(st.text()))
+def test_ready_is_one_event_whatever_the_names_are(channel: str, topics: list[str]) -> None:
+    first = preamble(channel, topics)
+    assert len(first.splitlines()) == 4  # retry, event, data, and the empty line
+    data = first.splitlines()[2].removeprefix(b"data: ")
+    assert json.loads(data) == {"kind": "ready", "channel": channel, "topics": topics}
+
+
+def test_a_client_that_resumes_is_where_it_was_until_it_has_caught_up() -> None:
+    resuming = EventStream(buffer(), "c", ["t"], heartbeat=1, last_event_id="a.b")
+    assert b"\nid: a.b\n" in resuming.preamble()
+
+
+@pytest.mark.parametrize("strange", ["a\nb", "a\rb", "a\0b", "x" * 201, "\xff", " "])
+def test_an_id_that_was_never_sent_is_not_sent_back(strange: str) -> None:
+    assert EventStream(buffer(), "c", ["t"], heartbeat=1, last_event_id=strange).preamble() == READY
 
 
 async def test_the_first_bytes_leave_at_once() -> None:
-    stream = event_stream(buffer(), heartbeat=10.0)
-    assert await chunks(stream, 1) == [preamble()]
+    stream = body_of(buffer())
+    assert await chunks(stream, 1) == [READY]
     await stream.aclose()
 
 
 async def test_the_first_bytes_tell_where_the_stream_begins() -> None:
     beginning = buffer()
     beginning.start_id = "a.b"
-    stream = event_stream(beginning, heartbeat=10.0)
-    assert await chunks(stream, 1) == [preamble("a.b")]
+    stream = body_of(beginning)
+    assert await chunks(stream, 1) == [preamble("c", ["t"], "a.b")]
     await stream.aclose()
 
 
 async def test_what_waits_leaves_in_one_write() -> None:
-    stream = event_stream(buffer(5), heartbeat=10.0)
+    stream = body_of(buffer(5))
     _, body = await chunks(stream, 2)
     assert body == b"".join(b"id: id%d\n%b" % (number, numbered(number).to_sse()) for number in range(5))
     await stream.aclose()
@@ -76,7 +113,7 @@ async def test_writes_stay_sensible() -> None:
     for number in range(20):
         large.push(Message(message_of("x" * 20_000), None, "x", f"id{number}"))
     large.end()
-    parts = [part async for part in event_stream(large, heartbeat=10.0)][1:]
+    parts = [part async for part in body_of(large)][1:]
     assert len(parts) > 3
     assert max(map(len, parts)) < 64 * 1024 + 21_000
     assert b"".join(parts).count(b"id: ") == 20
@@ -86,14 +123,14 @@ async def test_events_without_an_id_have_none() -> None:
     mixed = ReaderBuffer("c", 8)
     mixed.push(Message.gap("c", "reconnect"))
     mixed.end()
-    assert [part async for part in event_stream(mixed, heartbeat=10.0)][1] == Message.gap("c", "reconnect").to_sse()
+    assert [part async for part in body_of(mixed)][1] == Message.gap("c", "reconnect").to_sse()
 
 
-@pytest.mark.parametrize("body", [encoded_stream, event_stream])
+@pytest.mark.parametrize("body", [encoded_stream, body_of])
 async def test_heartbeats_while_nothing_comes(body: Any) -> None:
     idle = buffer()
     stream = body(idle, heartbeat=0.02)
-    if body is event_stream:
+    if body is body_of:
         await anext(stream)
     assert await chunks(stream, 2) == [HEARTBEAT] * 2
     idle.push(numbered(1))
@@ -122,9 +159,10 @@ async def test_an_encoded_stream_without_heartbeats() -> None:
 async def test_the_end(leaving: bool) -> None:
     ended = buffer(1)
     ended.end()
-    parts = [part async for part in event_stream(ended, heartbeat=10.0, leaving=lambda: leaving)]
-    assert parts[1] == numbered(0, "id0").to_event()
-    assert [part.endswith(b": closing\n\n") for part in parts[2:]] == [True] * leaving
+    parts = [part async for part in body_of(ended, leaving=lambda: leaving)]
+    assert parts[:2] == [READY, numbered(0, "id0").to_event()]
+    (last,) = parts[2:]
+    assert last.endswith(b'{"kind":"closing"}\n\n') if leaving else last == end_event("closed")
 
 
 async def test_an_error_comes_after_what_waits() -> None:
@@ -139,12 +177,12 @@ async def test_an_error_comes_after_what_waits() -> None:
 async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytest.LogCaptureFixture) -> None:
     refused = buffer(1)
     refused.end(AuthenticationError("Inngest refused.", url=""))
-    parts = [part async for part in event_stream(refused, heartbeat=10.0)]
-    assert parts == [preamble(), numbered(0, "id0").to_event()]
+    parts = [part async for part in body_of(refused)]
+    assert parts == [READY, numbered(0, "id0").to_event(), end_event("failed")]
     assert "its subscription has: Inngest refused." in caplog.text
 
 
-@pytest.mark.parametrize("body", [encoded_stream, event_stream])
+@pytest.mark.parametrize("body", [encoded_stream, body_of])
 async def test_leaving_frees_the_reader_and_its_timer(body: Any) -> None:
     left: list[ReaderBuffer] = []
     source = ReaderBuffer("c", 8, on_detach=left.append)
@@ -165,14 +203,15 @@ async def test_permission_is_asked_for_again_and_again() -> None:
         asked.append(answers[len(asked)])
         return asked[-1]
 
-    stream = event_stream(buffer(), heartbeat=10.0, reauthorize=reauthorize, reauthorize_every=0.01)
+    stream = body_of(buffer(), reauthorize, reauthorize_every=0.01)
 
     async def read() -> list[bytes]:
         return [part async for part in stream]
 
     parts = await soon(read())
     assert asked == answers
-    assert set(parts[1:]) <= {HEARTBEAT}
+    assert set(parts[1:-1]) <= {HEARTBEAT}
+    assert parts[-1] == end_event("forbidden")
 
 
 async def test_permission_is_asked_for_while_messages_come() -> None:
@@ -183,7 +222,7 @@ async def test_permission_is_asked_for_while_messages_come() -> None:
         asked.append(1)
         return False
 
-    stream = event_stream(busy, heartbeat=10.0, reauthorize=reauthorize, reauthorize_every=0.02)
+    stream = body_of(busy, reauthorize, reauthorize_every=0.02)
 
     async def publish() -> None:
         while not asked:
@@ -199,3 +238,19 @@ async def test_permission_is_asked_for_while_messages_come() -> None:
     await soon(read())
     await publisher
     assert asked == [1]
+
+
+def test_the_sync_face_sends_the_same_and_its_first_bytes_before_it_catches_up() -> None:
+    source = buffer(2)
+    order: list[object] = []
+    stream = event_stream_sync(
+        EventStream(source, "c", ["t"], heartbeat=0.02, reauthorize_every=0.05),
+        lambda: order.append("caught up"),
+        lambda: False,
+    )
+    order.append(next(stream))
+    order.extend(stream)
+    assert order[:2] == [READY, "caught up"]
+    assert order[2] == numbered(0, "id0").to_event() + numbered(1, "id1").to_event()
+    assert set(order[3:-1]) == {HEARTBEAT}
+    assert order[-1] == end_event("forbidden")

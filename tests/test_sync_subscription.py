@@ -128,7 +128,7 @@ def test_streams(realtime: Realtime, channel: str) -> None:
         messages = subscription.get_json_stream()
         encoded = subscription.get_encoded_stream()
         events = subscription.get_event_stream()
-        assert re.fullmatch(rb"retry: 1000\nid: \S+\n: open\n\n", next(events))
+        assert re.fullmatch(rb"retry: 1000\nid: \S+\nevent: ready\ndata: .+\n\n", next(events))
         realtime.publish_sync((channel, "t"), {"x": 1})
         message = next(messages)
         assert message.data == {"x": 1}
@@ -151,7 +151,7 @@ def test_data_streams(realtime: Realtime, channel: str) -> None:
 def test_heartbeats(realtime: Realtime, channel: str) -> None:
     with realtime.subscribe_sync(channel=channel, topics=["t"]) as subscription:
         encoded = subscription.get_encoded_stream(heartbeat=0.01)
-        assert [next(encoded) for _ in range(3)] == [b": heartbeat\n\n"] * 3
+        assert [next(encoded) for _ in range(3)] == [b": heartbeat\n"] * 3
         encoded.close()
 
 
@@ -159,7 +159,9 @@ def test_permission_is_asked_for_again(realtime: Realtime, channel: str) -> None
     answers = iter([True, False])
     with realtime.subscribe_sync(channel=channel, topics=["t"]) as subscription:
         events = subscription.get_event_stream(reauthorize=lambda: next(answers), reauthorize_every=0.01)
-        assert set(list(events)[1:]) <= {b": heartbeat\n\n"}
+        *beats, last = list(events)[1:]
+        assert set(beats) <= {b": heartbeat\n"}
+        assert b"event: end\n" in last
 
 
 def test_resuming(server: DevServer, realtime: Realtime, channel: str) -> None:
@@ -282,7 +284,7 @@ def test_shutting_down(server: DevServer, channel: str) -> None:
         rest = pool.submit(list, events)
         realtime.begin_shutdown()
         assert reader.result(DEADLINE) == []
-        assert [part.endswith(b": closing\n\n") for part in rest.result(DEADLINE)] == [True]
+        assert [b"event: closing\n" in part for part in rest.result(DEADLINE)] == [True]
     with pytest.raises(ShuttingDownError):
         realtime.subscribe_sync(channel=channel, topics=["t"])
     realtime.close_sync()

@@ -32,7 +32,8 @@ async def test_async(inngest_realtime_server):
             chunks = [await anext(events)]
             await realtime.publish(("c", "t"), 1)
             chunks.append(await anext(events))
-            assert [event.json()["data"] for event in parse_events(chunks)] == [1]
+            ready, event = parse_events(chunks)
+            assert (ready.event, event.json()["data"]) == ("ready", 1)
             assert [message.data for message in await receive(stream, 1)] == [1]
             await events.aclose()
 

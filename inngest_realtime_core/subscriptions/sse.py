@@ -1,27 +1,43 @@
 """Server-sent events: what `text/event-stream` responses are made of.
 
 Async streams are `async def` generators: web servers clean up no other kind of iterator when a client disconnects.
+
+Widely used readers hand on every block that ends in an empty line, also one that holds a comment or an `id:` alone. So
+each block of an event stream is an event with JSON data that has a `kind`, and a heartbeat is a line of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Final
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from typing import Any, Final, Literal
 
+import msgspec
+
+from .._concurrency.threads import new_waiter
 from .._hub.buffer import ReaderBuffer
 from ..errors import RealtimeError
+from ..messages.message import Message
 
 __all__ = [
     "EVENT_STREAM_HEADERS",
     "HEARTBEAT",
     "MEDIA_TYPE",
+    "EndReason",
+    "EventStream",
     "close_event",
     "encoded_stream",
+    "encoded_stream_sync",
+    "end_event",
     "event_stream",
+    "event_stream_sync",
     "preamble",
+    "wait_sync",
 ]
 
 logger = logging.getLogger("inngest_realtime.sse")
@@ -35,28 +51,41 @@ EVENT_STREAM_HEADERS: Final = {
 }
 """The headers that every event stream is sent with, beside its media type."""
 
-HEARTBEAT: Final = b": heartbeat\n\n"
+HEARTBEAT: Final = b": heartbeat\n"
 """A comment: it keeps proxies from timing out, and shows a server that a client is gone."""
+
+EndReason = Literal["forbidden", "failed", "closed"]
+"""Why a stream has ended for good: `authorize` withdrew its consent, Inngest refused, or the application closed it."""
 
 _RETRY: Final = 1_000  # milliseconds
 _BATCH: Final = 64  # messages taken from the buffer at once
 _WRITE: Final = 64 * 1024  # bytes of waiting events that leave in one write
+_EVENT_ID: Final = re.compile(r"[!-~]{1,200}")
 
 
-def preamble(event_id: str | None = None) -> bytes:
-    """The first bytes of a stream: they tell how soon to reconnect, and that the stream is open.
+def preamble(channel: str, topics: Sequence[str], event_id: str | None = None) -> bytes:
+    """The first bytes of a stream: the event `ready`, and how soon to reconnect.
 
     Args:
-        event_id: Where the stream begins: a client that is cut off before its first event resumes from there. An
-            `EventSource` takes note of it although no event comes with it.
+        channel: The channel's name.
+        topics: The names of the topics.
+        event_id: The place before the first event that will follow: a client that is cut off before that event resumes
+            from there.
     """
     at = b"" if event_id is None else b"id: %b\n" % event_id.encode()
-    return b"retry: %d\n%b: open\n\n" % (_RETRY, at)
+    data = msgspec.json.encode({"kind": "ready", "channel": channel, "topics": list(topics)})
+    return b"retry: %d\n%bevent: ready\ndata: %b\n\n" % (_RETRY, at, data)
 
 
 def close_event() -> bytes:
     """The last bytes before a restart: clients come back spread over a while, not all at once."""
-    return b"retry: %d\n: closing\n\n" % random.randint(_RETRY // 2, _RETRY * 3)
+    retry = random.randint(_RETRY // 2, _RETRY * 3)
+    return b'retry: %d\nevent: closing\ndata: {"kind":"closing"}\n\n' % retry
+
+
+def end_event(reason: EndReason) -> bytes:
+    """The last bytes of a stream that is over for good."""
+    return b'event: end\ndata: {"kind":"end","reason":"%b"}\n\n' % reason.encode()
 
 
 class HeartbeatTimer:
@@ -64,7 +93,7 @@ class HeartbeatTimer:
 
     def __init__(self, buffer: ReaderBuffer, interval: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._consumer = buffer
+        self._buffer = buffer
         self._interval = interval
         self._last = self._loop.time()
         self._timer = self._loop.call_later(interval, self._beat)
@@ -81,7 +110,7 @@ class HeartbeatTimer:
         silent = self._loop.time() - self._last
         if silent >= self._interval:
             self.due = True
-            self._consumer.wake()
+            self._buffer.wake()
             silent = 0.0
         self._timer = self._loop.call_later(self._interval - silent, self._beat)
 
@@ -122,47 +151,155 @@ async def encoded_stream(buffer: ReaderBuffer, *, heartbeat: float | None) -> As
         buffer.detach()
 
 
+def encoded_stream_sync(buffer: ReaderBuffer, *, heartbeat: float | None) -> Generator[bytes, None, None]:
+    """The sync twin of `encoded_stream`."""
+    try:
+        while True:
+            message = buffer.take()
+            if message is not None:
+                yield message.to_sse()
+            elif buffer.ended:
+                return
+            elif not wait_sync(buffer, heartbeat):
+                yield HEARTBEAT
+    finally:
+        buffer.detach()
+
+
+def wait_sync(buffer: ReaderBuffer, timeout: float | None) -> bool:
+    """Blocks until there is something to take; False when the time is up first."""
+    waiter = new_waiter()
+    return not buffer.wait_on(waiter) or waiter.wait(timeout)
+
+
+class _Step(enum.Enum):
+    """What an event stream does next, where it is not bytes that it sends."""
+
+    WAIT = enum.auto()
+    REAUTHORIZE = enum.auto()
+
+
+class EventStream:
+    """The state of an event stream's body: what it sends next. Its sync and its async face only wait and send.
+
+    Args:
+        buffer: What it reads.
+        topics: The names of the subscription's topics.
+        heartbeat: Seconds of silence after which a comment is sent.
+        last_event_id: The id of the last event that the client has had.
+        reauthorize_every: Seconds between two times that the stream is authorized again, rounded up to the next
+            heartbeat; None for never.
+        leaving: Whether the process is about to stop.
+        encode: Makes an event of a message; one that is empty is left out.
+
+    Attributes:
+        over: Nothing more is to be sent.
+    """
+
+    def __init__(
+        self,
+        buffer: ReaderBuffer,
+        channel: str = "",
+        topics: Sequence[str] = (),
+        *,
+        heartbeat: float,
+        last_event_id: str | None = None,
+        reauthorize_every: float | None = None,
+        leaving: Callable[[], bool] = lambda: False,
+        encode: Callable[[Message[Any]], bytes] = Message.to_event,
+    ) -> None:
+        self.buffer = buffer
+        self.interval = heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
+        self._channel = channel
+        self._topics = topics
+        self._last_event_id = last_event_id
+        self._every = reauthorize_every
+        self._authorized_at = time.monotonic()
+        self._leaving = leaving
+        self._encode = encode
+        self.over = False
+
+    def preamble(self) -> bytes:
+        """The bytes that leave at once, before anything is waited for."""
+        event_id = self.buffer.start_id
+        if event_id is None and self._last_event_id and _EVENT_ID.fullmatch(self._last_event_id):
+            # Cut off again before what it missed has come, the client is where it was.
+            event_id = self._last_event_id
+        return preamble(self._channel, self._topics, event_id)
+
+    def poll(self) -> bytes | _Step:
+        """What is to be sent now, or what is to be done instead."""
+        if self._every is not None and time.monotonic() - self._authorized_at >= self._every:
+            return _Step.REAUTHORIZE
+        try:
+            events = self._waiting_events()
+        except RealtimeError as error:
+            # The client comes back, and is answered with the reason; the server has made no mistake.
+            logger.warning("An event stream ends, because its subscription has: %s", error)
+            return self._end(close_event() if self._leaving() else end_event("failed"))
+        if events:
+            return events
+        if self.buffer.ended:
+            return self._end(close_event() if self._leaving() else end_event("closed"))
+        return _Step.WAIT
+
+    def reauthorized(self, allowed: bool) -> bytes:
+        """Takes the answer to `REAUTHORIZE`; returns what is to be sent."""
+        self._authorized_at = time.monotonic()
+        return b"" if allowed else self._end(end_event("forbidden"))
+
+    def _end(self, last: bytes) -> bytes:
+        self.over = True
+        return last
+
+    def _waiting_events(self) -> bytes:
+        """All events that wait, up to a sensible size of one write; empty when none does."""
+        buffer = self.buffer
+        message = buffer.take()
+        if message is None:
+            return b""
+        event = self._encode(message)
+        if not buffer.has_messages and event:
+            return event
+        events = [event]
+        size = len(event)
+        # Only while there is more: taking from a reader that has ended may raise, and what was taken would be lost.
+        while size < _WRITE and buffer.has_messages and (message := buffer.take()) is not None:
+            event = self._encode(message)
+            events.append(event)
+            size += len(event)
+        return b"".join(events)
+
+
 async def event_stream(
-    buffer: ReaderBuffer,
-    *,
-    heartbeat: float,
-    reauthorize: Callable[[], Awaitable[bool]] | None = None,
-    reauthorize_every: float | None = None,
-    leaving: Callable[[], bool] = lambda: False,
+    state: EventStream, reauthorize: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """The body of an endpoint's stream: a preamble at once, events with ids, heartbeats, a close event.
+    """The body of an endpoint's stream: `ready` at once, events with ids, heartbeats, `closing` or `end` at last.
 
     Events that wait leave in one write.
 
     Args:
-        heartbeat: Seconds of silence after which a comment is sent.
-        reauthorize: Asked again and again whether the stream may go on.
-        reauthorize_every: Seconds between two questions, rounded up to the next heartbeat.
-        leaving: Whether the process is about to stop.
+        reauthorize: Asked again and again whether the stream may go on; required where `reauthorize_every` is given.
     """
-    heartbeat_timer = HeartbeatTimer(
-        buffer, heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
-    )
+    buffer = state.buffer
+    heartbeat_timer = HeartbeatTimer(buffer, state.interval)
     loop = asyncio.get_running_loop()
-    checked = loop.time()
     try:
-        yield preamble(buffer.start_id)
+        yield state.preamble()
         if buffer.catch_up is not None:
             await buffer.catch_up()
         heartbeat_timer.sent()
         while True:
-            if reauthorize is not None and reauthorize_every is not None and loop.time() - checked >= reauthorize_every:
-                if not await reauthorize():
+            step = state.poll()
+            if step is _Step.REAUTHORIZE:
+                step = state.reauthorized(reauthorize is None or await reauthorize())
+                if not step:
+                    continue
+            if isinstance(step, bytes):
+                yield step
+                if state.over:
                     return
-                checked = loop.time()
-            chunk = waiting_events(buffer)
-            if chunk:
-                yield chunk
                 heartbeat_timer.sent()
-            elif buffer.ended:
-                if leaving():
-                    yield close_event()
-                return
             elif heartbeat_timer.due:
                 yield HEARTBEAT
                 heartbeat_timer.sent()
@@ -170,31 +307,34 @@ async def event_stream(
             waiter = loop.create_future()
             if buffer.wait_on(waiter):
                 await waiter
-    except RealtimeError as error:
-        log_end(error)
     finally:
         heartbeat_timer.stop()
         buffer.detach()
 
 
-def log_end(error: RealtimeError) -> None:
-    """Say why a stream ends. The client comes back, and is answered with the reason; the server has made no mistake."""
-    logger.warning("An event stream ends, because its subscription has: %s", error)
+def event_stream_sync(
+    state: EventStream, catch_up: Callable[[], None], reauthorize: Callable[[], bool] | None = None
+) -> Generator[bytes, None, None]:
+    """The sync twin of `event_stream`.
 
-
-def waiting_events(buffer: ReaderBuffer) -> bytes:
-    """All events that wait, up to a sensible size of one write; empty when none does."""
-    message = buffer.take()
-    if message is None:
-        return b""
-    event = message.to_event()
-    if not buffer.has_messages:
-        return event
-    events = [event]
-    size = len(event)
-    # Only while there is more: taking from a reader that has ended may raise, and what has been taken would be lost.
-    while size < _WRITE and buffer.has_messages and (message := buffer.take()) is not None:
-        event = message.to_event()
-        events.append(event)
-        size += len(event)
-    return b"".join(events)
+    Args:
+        catch_up: Called after the first bytes, in place of the buffer's own, which belongs to its event loop.
+    """
+    buffer = state.buffer
+    try:
+        yield state.preamble()
+        catch_up()
+        while True:
+            step = state.poll()
+            if step is _Step.REAUTHORIZE:
+                step = state.reauthorized(reauthorize is None or reauthorize())
+                if not step:
+                    continue
+            if isinstance(step, bytes):
+                yield step
+                if state.over:
+                    return
+            elif not wait_sync(buffer, state.interval):
+                yield HEARTBEAT
+    finally:
+        buffer.detach()

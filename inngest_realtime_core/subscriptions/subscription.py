@@ -14,7 +14,7 @@ from .._hub.readers import Iteration, Readers
 from ..errors import SubscriptionClosedError
 from ..messages.message import Message
 from .callbacks import ErrorReporter, MessagePump, OnError, OnMessage, OnState, tell_state
-from .sse import encoded_stream, event_stream
+from .sse import EventStream, encoded_stream, event_stream
 
 if TYPE_CHECKING:
     from .._upstream.registry import State
@@ -105,7 +105,7 @@ class Subscription:
         buffer = self.new_reader()
         return self._guard(buffer.messages(), buffer)
 
-    def get_encoded_stream(self, *, heartbeat: float | None = 10.0) -> AsyncGenerator[bytes, None]:
+    def get_encoded_stream(self, *, heartbeat: float | None = None) -> AsyncGenerator[bytes, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
 
         The JSON is that of the TypeScript SDK's encoded stream. A gap is `event: gap`.
@@ -140,17 +140,25 @@ class Subscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
+        state = self.open_event_stream(heartbeat, last_event_id, reauthorize_every)
+        return self._guard(event_stream(state, reauthorize), state.buffer)
+
+    def open_event_stream(
+        self, heartbeat: float, last_event_id: str | None, reauthorize_every: float | None
+    ) -> EventStream:
+        """The state of a new event stream, for both faces. It belongs to the subscription's event loop."""
         buffer = self.new_reader(events=True, after=last_event_id)
         self.stream_begins()
         hub = self._readers.hub
-        body = event_stream(
+        return EventStream(
             buffer,
+            self.channel,
+            self.topics,
             heartbeat=heartbeat,
-            reauthorize=reauthorize,
+            last_event_id=last_event_id,
             reauthorize_every=reauthorize_every,
             leaving=lambda: hub.shutting_down,
         )
-        return self._guard(body, buffer)
 
     def new_reader(self, *, events: bool = False, after: str | None = None) -> ReaderBuffer:
         """The reader behind a new stream, for the sync face. It belongs to the subscription's event loop."""
@@ -173,11 +181,6 @@ class Subscription:
     def stream_begins(self) -> None:
         """Called before a stream for a web client, so that it ends when the process is asked to stop."""
         self._readers.hub.on_stream()
-
-    @property
-    def leaving(self) -> bool:
-        """Whether the process is about to stop."""
-        return self._readers.hub.shutting_down
 
     def watch(self, on_state: OnState) -> None:
         """Call `on_state` with the state of the connection and each new one, and when the subscription is closed."""

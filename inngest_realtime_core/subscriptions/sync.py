@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import weakref
@@ -9,11 +10,9 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._concurrency.background import run_sync
-from .._concurrency.threads import new_waiter
 from .._hub.buffer import ReaderBuffer
-from ..errors import RealtimeError
 from ..messages.message import Message
-from .sse import HEARTBEAT, close_event, log_end, preamble, waiting_events
+from .sse import encoded_stream_sync, event_stream_sync, wait_sync
 from .subscription import PendingSubscription, Subscription
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class SyncSubscription:
             if message is not None or buffer.ended:
                 return message
             remaining = None if deadline is None else deadline - time.monotonic()
-            if not _wait(buffer, remaining) and deadline is not None and time.monotonic() >= deadline:
+            if not wait_sync(buffer, remaining) and deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"No message came on {self.channel!r} within {timeout} s.")
 
     def get_json_stream(self) -> Generator[Message[Any], None, None]:
@@ -102,7 +101,7 @@ class SyncSubscription:
         buffer = self._on_loop(self._subscription.new_reader)
         return _guard(_messages(buffer, buffer.detach), buffer.detach)
 
-    def get_encoded_stream(self, *, heartbeat: float | None = 10.0) -> Generator[bytes, None, None]:
+    def get_encoded_stream(self, *, heartbeat: float | None = None) -> Generator[bytes, None, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
 
         Args:
@@ -113,7 +112,7 @@ class SyncSubscription:
         """
         buffer = self._on_loop(self._subscription.new_reader)
         self._subscription.stream_begins()
-        return _guard(_encoded_stream(buffer, heartbeat), buffer.detach)
+        return _guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer.detach)
 
     def get_event_stream(
         self,
@@ -134,17 +133,9 @@ class SyncSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-
-        async def new_reader() -> ReaderBuffer:
-            buffer = self._subscription.new_reader(events=True, after=last_event_id)
-            if buffer.catch_up is not None:
-                await buffer.catch_up()
-            return buffer
-
-        buffer = run_sync(new_reader)
-        self._subscription.stream_begins()
-        stream = _event_stream(buffer, heartbeat, reauthorize, reauthorize_every, lambda: self._subscription.leaving)
-        return _guard(stream, buffer.detach)
+        state = self._on_loop(lambda: self._subscription.open_event_stream(heartbeat, last_event_id, reauthorize_every))
+        stream = event_stream_sync(state, functools.partial(_catch_up, state.buffer), reauthorize)
+        return _guard(stream, state.buffer.detach)
 
     def close(self, reason: str | None = None) -> None:
         """Close the subscription: iterations end after what they have received. Safe to call repeatedly."""
@@ -169,12 +160,6 @@ def _guard(stream: Generator[T, None, None], leave: Callable[[], None]) -> Gener
     return stream
 
 
-def _wait(buffer: ReaderBuffer, timeout: float | None) -> bool:
-    """Block until there is something to take; False when the time is up first."""
-    waiter = new_waiter()
-    return not buffer.wait_on(waiter) or waiter.wait(timeout)
-
-
 def _messages(buffer: ReaderBuffer, leave: Callable[[], None]) -> Generator[Message[Any], None, None]:
     try:
         while True:
@@ -184,55 +169,11 @@ def _messages(buffer: ReaderBuffer, leave: Callable[[], None]) -> Generator[Mess
             elif buffer.ended:
                 return
             else:
-                _wait(buffer, None)
+                wait_sync(buffer, None)
     finally:
         leave()
 
 
-def _encoded_stream(buffer: ReaderBuffer, heartbeat: float | None) -> Generator[bytes, None, None]:
-    try:
-        while True:
-            message = buffer.take()
-            if message is not None:
-                yield message.to_sse()
-            elif buffer.ended:
-                return
-            elif not _wait(buffer, heartbeat):
-                yield HEARTBEAT
-    finally:
-        buffer.detach()
-
-
-def _event_stream(
-    buffer: ReaderBuffer,
-    heartbeat: float,
-    reauthorize: Callable[[], bool] | None,
-    reauthorize_every: float | None,
-    leaving: Callable[[], bool],
-) -> Generator[bytes, None, None]:
-    interval = heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
-    checked = time.monotonic()
-    try:
-        yield preamble(buffer.start_id)
-        while True:
-            if (
-                reauthorize is not None
-                and reauthorize_every is not None
-                and time.monotonic() - checked >= reauthorize_every
-            ):
-                if not reauthorize():
-                    return
-                checked = time.monotonic()
-            chunk = waiting_events(buffer)
-            if chunk:
-                yield chunk
-            elif buffer.ended:
-                if leaving():
-                    yield close_event()
-                return
-            elif not _wait(buffer, interval):
-                yield HEARTBEAT
-    except RealtimeError as error:
-        log_end(error)
-    finally:
-        buffer.detach()
+def _catch_up(buffer: ReaderBuffer) -> None:
+    if buffer.catch_up is not None:
+        run_sync(buffer.catch_up)

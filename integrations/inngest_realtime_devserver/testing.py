@@ -117,7 +117,7 @@ class Event(msgspec.Struct, frozen=True):
 
     Attributes:
         data: Its text; line breaks join several `data:` lines.
-        event: Its name: `message` when it has none, `gap` for a gap.
+        event: Its name: `message` when it has none, else `ready`, `gap`, `closing` or `end`.
         id: Its `id:`, or None.
     """
 
@@ -126,7 +126,7 @@ class Event(msgspec.Struct, frozen=True):
     id: str | None = None
 
     def json(self) -> Any:
-        """The text as JSON: what `Message.to_dict()` is."""
+        """The text as JSON: of a message what `Message.to_dict()` is."""
         return msgspec.json.decode(self.data)
 
 

@@ -20,11 +20,11 @@ TIMEOUT = 5.0  # seconds that anything awaited may take
 
 @dataclass(frozen=True)
 class Event:
-    """One block of a stream: an event, or comments and the like.
+    """An event of a stream, or a comment between two of them.
 
     Attributes:
         data: The lines of `data:`, joined; None when there is none.
-        raw: The block's bytes, without the blank line.
+        raw: The event's bytes, without the blank line.
     """
 
     data: str | None
@@ -65,25 +65,27 @@ class EventStream:
         self._buffer = b""
 
     async def next_block(self) -> Event:
-        """The next block, comments included.
+        """The next event or comment.
 
         Raises:
             StopAsyncIteration: The stream has ended.
         """
-        while b"\n\n" not in self._buffer:
+        while True:
+            end = b"\n" if self._buffer.startswith(b":") else b"\n\n"
+            if end in self._buffer:
+                block, self._buffer = self._buffer.split(end, 1)
+                return parse(block)
             self._buffer += await asyncio.wait_for(anext(self._chunks), TIMEOUT)
-        block, self._buffer = self._buffer.split(b"\n\n", 1)
-        return parse(block)
 
     async def next_event(self) -> Event:
-        """The next block that has data."""
+        """The next event that tells of messages: neither a comment nor the `ready` at the beginning."""
         while True:
             block = await self.next_block()
-            if block.data is not None:
+            if block.data is not None and block.event != "ready":
                 return block
 
     async def until_end(self) -> list[Event]:
-        """All blocks that are left; returns when the server ends the stream."""
+        """All events and comments that are left; returns when the server ends the stream."""
         blocks: list[Event] = []
         with contextlib.suppress(StopAsyncIteration):
             while True:

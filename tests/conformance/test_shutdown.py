@@ -39,6 +39,7 @@ async def test_a_server_stops_in_time(
         if number is signal.SIGTERM:  # what Ctrl-C exits with differs between versions of uvicorn
             assert server.process.returncode in (0, -number)
         assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
+        assert all(ending[-1].event == "closing" for ending in endings)
         assert "Traceback" not in server.log
 
 

@@ -28,8 +28,9 @@ async def test_the_first_bytes_come_at_once(client: Client, run_id: str) -> None
         first = await stream.next_block()
         assert time.monotonic() - began < 1.0
         assert first.retry is not None
-        assert first.comment
-        assert first.data is None
+        assert first.event == "ready"
+        assert first.json == {"kind": "ready", "channel": f"pipeline:{run_id}", "topics": ["status", "tokens"]}
+        assert first.id
 
 
 async def test_a_client_that_is_cut_off_before_its_first_event(client: Client, inngest: DevServer, run_id: str) -> None:
@@ -171,7 +172,8 @@ async def test_a_lost_connection_to_inngest_is_a_gap(client: Client, inngest: De
 async def test_a_stream_ends_when_authorize_no_longer_allows_it(client: Client) -> None:
     until = str(int(time.time() * 1000) + 500)
     async with client.stream("fleeting/stream", until=until) as stream:
-        await stream.until_end()
+        last = (await stream.until_end())[-1]
+    assert (last.event, last.json) == ("end", {"kind": "end", "reason": "forbidden"})
     assert time.time() * 1000 >= int(until)
     assert (await client.get("fleeting/stream", until=until)).status_code == 403
 
