@@ -6,6 +6,7 @@ The adapters for web frameworks are packages of their own: `inngest_realtime_sta
 
 from __future__ import annotations
 
+from ._api.batch import Batch, SyncBatch
 from ._api.claims import TokenClaims, TopicClaim
 from ._api.tokens import ClientSubscriptionToken
 from ._replay.log import Replay
@@ -43,6 +44,7 @@ from .subscriptions.sync import SyncSubscription
 
 __all__ = [
     "AuthenticationError",
+    "Batch",
     "Channel",
     "ChannelError",
     "ClientSubscriptionToken",
@@ -72,6 +74,7 @@ __all__ = [
     "Stats",
     "Subscription",
     "SubscriptionClosedError",
+    "SyncBatch",
     "SyncSubscription",
     "TokenClaims",
     "Topic",

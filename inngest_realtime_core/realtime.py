@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import httpx
 
 from ._api import publishing
+from ._api.batch import BatchPublishing
+from ._api.runs import run_id_or_current
+from ._api.steps import StepPublishing
 from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
 from ._hub.hub import Hub, HubOptions, Source
@@ -19,7 +22,7 @@ from ._replay.log import Replay, SharedReplay
 from ._shutdown.signals import end_streams_on_signals
 from ._upstream.liveness import Liveness
 from .channels.channel import Channel, Topic, TopicRef
-from .channels.resolve import adapter_for, resolve_channel, resolve_topics
+from .channels.resolve import resolve_channel, resolve_target, resolve_topics
 from .errors import ConfigurationError
 from .settings import HasSettings, InngestApp, Settings
 from .stats import Stats
@@ -27,8 +30,6 @@ from .subscriptions.callbacks import OnError, OnMessage, OnState, tell_state
 from .subscriptions.subscription import PendingSubscription, Subscription
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
     from .subscriptions.sync import SyncSubscription
 
 __all__ = ["Realtime"]
@@ -37,7 +38,7 @@ T = TypeVar("T")
 Topics = Sequence["str | Topic[Any] | TopicRef[Any]"]
 
 
-class Realtime:
+class Realtime(StepPublishing, BatchPublishing):
     """Inngest Realtime for one application.
 
     Args:
@@ -262,7 +263,7 @@ class Realtime:
         Args:
             topic: A topic of a channel (`channel.status`), or a pair of a channel and a topic's name.
             data: What the topic's type says, or any data that has a JSON form; at most 512 KiB of JSON.
-            run_id: The function run's id, a ULID.
+            run_id: The function run's id, a ULID; with `RealtimeMiddleware` that of the run it is called in.
             metadata: A JSON object that goes along.
             id: Identifies the message, at most 200 characters; None makes one. What is published to a topic with the
                 same id again, by a retry for instance, reaches the subscribers of this package once.
@@ -272,10 +273,18 @@ class Realtime:
             ChannelError, TopicError: The channel or the topic is not acceptable.
             InngestError: Inngest refused, did not answer, or answered something else.
         """
-        channel, name, adapter = _target(topic)
+        target = resolve_target(topic)
         async with self._registry.resources().api.http() as http:
             await publishing.publish(
-                http, self.settings, channel, name, data, adapter=adapter, run_id=run_id, metadata=metadata, id=id
+                http,
+                self.settings,
+                target.channel,
+                target.topic,
+                data,
+                adapter=target.adapter,
+                run_id=run_id_or_current(run_id),
+                metadata=metadata,
+                id=id,
             )
 
     @overload
@@ -308,6 +317,7 @@ class Realtime:
         id: str | None = None,
     ) -> None:
         """`publish` for threads. It blocks."""
+        run_id = run_id_or_current(run_id)
         run_sync(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata, id=id))
 
     async def publish_stream(
@@ -328,10 +338,16 @@ class Realtime:
             PublishError: The text is too long, or a part is not a text.
             InngestError: Inngest refused, did not answer, or answered something else.
         """
-        channel, name, _ = _target(topic)
+        target = resolve_target(topic)
         async with self._registry.resources().api.http() as http:
             await publishing.publish_stream(
-                http, self.settings, channel, name, chunks, run_id=run_id, metadata=metadata
+                http,
+                self.settings,
+                target.channel,
+                target.topic,
+                chunks,
+                run_id=run_id_or_current(run_id),
+                metadata=metadata,
             )
 
     def publish_stream_sync(
@@ -343,9 +359,17 @@ class Realtime:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """`publish_stream` for threads. It blocks, and takes `chunks` in the calling thread."""
-        channel, name, _ = _target(topic)
+        target = resolve_target(topic)
         with httpx.Client() as http:
-            publishing.publish_stream_sync(http, self.settings, channel, name, chunks, run_id=run_id, metadata=metadata)
+            publishing.publish_stream_sync(
+                http,
+                self.settings,
+                target.channel,
+                target.topic,
+                chunks,
+                run_id=run_id_or_current(run_id),
+                metadata=metadata,
+            )
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -406,15 +430,3 @@ class Realtime:
         hub = self._registry.hub()
         hub.shutting_down = self._shutting_down
         return hub
-
-
-def _target(
-    topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
-) -> tuple[str, str, TypeAdapter[Any] | None]:
-    """The names of a channel and a topic, and the type of what is published there."""
-    if isinstance(topic, TopicRef):
-        return topic.channel.name, topic.name, topic.adapter
-    channel, name = topic
-    resolved = resolve_channel(channel)
-    (checked,) = resolve_topics(channel, [name])
-    return resolved.name, checked, adapter_for(resolved.declaration, checked)

@@ -6,7 +6,6 @@ sent. Protocol: `POST /v1/realtime/publish?channel=&topic=[&run_id=][&metadata=]
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
@@ -26,6 +25,7 @@ from .errors_from_status import check_answer
 from .http import HttpRequest, send, send_sync
 from .message_ids import check_id, new_id
 from .payload import encode_metadata, encode_payload
+from .runs import usable_run_id
 from .signing import base_headers, send_signed, send_signed_sync, sign
 from .tokens import build_token_request
 
@@ -33,7 +33,6 @@ __all__ = ["build_publish_request", "publish", "publish_stream", "publish_stream
 
 _ACTION = "Publishing"
 _MAX_URL = 65_536  # characters; what httpx takes
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE | re.ASCII)
 
 
 def build_publish_request(
@@ -59,7 +58,7 @@ def build_publish_request(
     """
     query = {"channel": check_channel_name(channel), "topic": check_topic_name(topic)}
     if run_id is not None:
-        if not _ULID.fullmatch(run_id):
+        if usable_run_id(run_id) is None:
             raise PublishError("run_id is not a ULID of 26 characters, so Inngest would drop it. Pass ctx.run_id.")
         query["run_id"] = run_id
     if metadata is not None or id is not None:

@@ -13,7 +13,7 @@ from .channel import Channel, Topic, TopicRef
 from .template import check_channel_name
 from .topic import check_topic_name
 
-__all__ = ["ResolvedChannel", "adapter_for", "resolve_channel", "resolve_topics"]
+__all__ = ["ResolvedChannel", "ResolvedTopic", "adapter_for", "resolve_channel", "resolve_target", "resolve_topics"]
 
 
 class ResolvedChannel(msgspec.Struct, frozen=True):
@@ -21,6 +21,14 @@ class ResolvedChannel(msgspec.Struct, frozen=True):
 
     name: str
     declaration: type[Channel] | None
+
+
+class ResolvedTopic(msgspec.Struct, frozen=True):
+    """The names of a channel and one of its topics, and what validates the topic's data; None when nothing does."""
+
+    channel: str
+    topic: str
+    adapter: TypeAdapter[Any] | None
 
 
 def resolve_channel(channel: Channel | str) -> ResolvedChannel:
@@ -81,3 +89,13 @@ def adapter_for(declaration: type[Channel] | None, topic_name: str) -> TypeAdapt
     """What validates the data of a topic, by its name on the wire; None when nothing does."""
     declared = declaration.topics().get(topic_name) if declaration is not None else None
     return declared.adapter if declared is not None else None
+
+
+def resolve_target(topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]]) -> ResolvedTopic:
+    """Check what a user gave as the place to publish to. `ChannelError` or `TopicError` when it cannot be one."""
+    if isinstance(topic, TopicRef):
+        return ResolvedTopic(topic.channel.name, topic.name, topic.adapter)
+    channel, name = topic
+    resolved = resolve_channel(channel)
+    (checked,) = resolve_topics(channel, [name])
+    return ResolvedTopic(resolved.name, checked, adapter_for(resolved.declaration, checked))

@@ -1,0 +1,322 @@
+"""Many small parts in few messages: Inngest counts messages, and each is a request.
+
+Parts are kept as the JSON that they become, so that the size of a message is known before it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Generic, TypeVar, overload
+
+from pydantic import TypeAdapter
+from typing_extensions import Self
+
+from .._concurrency.background import run_sync
+from ..channels.channel import Channel, Topic, TopicRef
+from ..channels.resolve import resolve_target
+from ..errors import ConfigurationError, RealtimeError, TopicError
+from .payload import MAX_PAYLOAD, encode_payload
+from .runs import run_id_or_current
+from .steps import AnyTopic, Publisher
+
+__all__ = ["Batch", "BatchPublishing", "SyncBatch"]
+
+logger = logging.getLogger("inngest_realtime.batch")
+
+B = TypeVar("B", bound="str | list[Any]")
+
+# The quotes of a text, or the brackets of a list, around what is joined, and what is put between two parts.
+_JOINS = {"str": (b'"', b"", b'"'), "list": (b"[", b",", b"]")}
+_WRAPPERS = frozenset({"definitions", "function-after", "function-before", "function-wrap"})
+
+
+class Batch(Generic[B]):
+    """Collects parts of a text, or of a list, and publishes them together. `Realtime.batch()` makes it.
+
+    Attributes:
+        messages: How many messages it has published.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[Any], Coroutine[Any, Any, None]],
+        name: str,
+        adapter: TypeAdapter[B] | None,
+        *,
+        every: float,
+        max_bytes: int,
+    ) -> None:
+        kind = _kind(adapter)
+        if kind is None:
+            raise TopicError(
+                f"A batch needs a topic of str, whose parts it joins, or of a list; {name!r} is neither. "
+                "Declare it so (tokens = topic(str)), or use publish().",
+                topic=name,
+            )
+        if not every >= 0:
+            raise ConfigurationError(f"every={every!r}: expected seconds, 0 or more.")
+        if not 1 <= max_bytes <= MAX_PAYLOAD:
+            raise ConfigurationError(f"max_bytes={max_bytes!r}: expected 1 to {MAX_PAYLOAD:,}.")
+        self.messages = 0
+        self._publish = publish
+        self._adapter = adapter
+        self._open, self._between, self._close = _JOINS[kind]
+        self._every = every
+        self._max_bytes = max_bytes
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._sending = False  # a request is under way
+        self._closing = False
+        self._sender: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = asyncio.Event()  # what is pending shall be sent
+        self._progress = asyncio.Event()  # something was taken, answered, or failed
+        self._order = asyncio.Lock()
+        self._error: Exception | None = None
+        self._told = False
+
+    async def send(self, part: B) -> None:
+        """Add a part. Returns at once, unless as much as a message holds is waiting for a request to be answered.
+
+        Raises:
+            PublishError: The part is not of the topic's type, has no JSON form, or is too large. The batch goes on.
+            InngestError: An earlier request failed. The batch has ended, and what was pending is lost.
+            RealtimeError: The batch was not entered, or it has been left.
+        """
+        content = encode_payload(part, self._adapter)[1:-1]
+        if not content:
+            self._check()
+            return
+        async with self._order:
+            while self._parts and self._size_with(content) > self._max_bytes:
+                await self._next_progress()
+            self._check()
+            if not self._parts:
+                self._timer = asyncio.get_running_loop().call_later(self._every, self._due.set)
+            self._size = self._size_with(content)
+            self._parts.append(content)
+            if self._size >= self._max_bytes:
+                self._due.set()
+
+    async def flush(self) -> None:
+        """Publish what is pending now. Returns when all that was sent so far has been published.
+
+        Raises:
+            InngestError: As `send()`.
+        """
+        async with self._order:
+            self._check()
+            while self._parts or self._sending:
+                await self._next_progress()
+
+    async def __aenter__(self) -> Self:
+        if self._sender is not None:
+            raise RealtimeError("A batch can be entered once. Make another one with batch().")
+        self._sender = asyncio.create_task(self._send_all(), name="inngest-realtime batch")
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._sender is not None
+        self._closing = True
+        self._due.set()
+        try:
+            await self._sender
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        if self._error is None or self._told:
+            return
+        if exc is None:
+            raise self._error
+        logger.warning("The last parts of a batch were not published: %s", self._error)
+
+    async def _send_all(self) -> None:
+        try:
+            while self._parts or not self._closing:
+                await self._due.wait()
+                self._due.clear()
+                if self._parts:
+                    self._sending = True
+                    await self._publish(self._take())
+                    self.messages += 1
+                    self._sending = False
+                    self._progress.set()
+        except Exception as error:
+            self._error = error
+        finally:
+            self._sending = False
+            self._closing = True
+            self._progress.set()
+
+    def _take(self) -> str | list[Any]:
+        content = self._open + self._between.join(self._parts) + self._close
+        self._parts.clear()
+        self._size = 0
+        if self._timer is not None:
+            self._timer.cancel()
+        self._progress.set()
+        return json.loads(content)
+
+    def _size_with(self, content: bytes) -> int:
+        return self._size + len(content) + (len(self._between) if self._parts else 2)
+
+    async def _next_progress(self) -> None:
+        """Have what is pending sent, and return when the sender has got on."""
+        self._check()
+        self._progress.clear()
+        self._due.set()
+        await self._progress.wait()
+        self._check()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            self._told = True
+            raise self._error
+        if self._sender is None or self._closing:
+            raise RealtimeError("The batch is not open. Send within `async with realtime.batch(...) as batch:`.")
+
+
+class SyncBatch(Generic[B]):
+    """`Batch` for threads: `with realtime.batch_sync(...) as batch: batch.send(...)`."""
+
+    def __init__(self, batch: Batch[B]) -> None:
+        self._batch = batch
+
+    @property
+    def messages(self) -> int:
+        """How many messages it has published."""
+        return self._batch.messages
+
+    def send(self, part: B) -> None:
+        """Add a part; see `Batch.send`. It blocks while as much as a message holds is waiting."""
+        run_sync(lambda: self._batch.send(part))
+
+    def flush(self) -> None:
+        """Publish what is pending now; see `Batch.flush`. It blocks."""
+        run_sync(self._batch.flush)
+
+    def __enter__(self) -> Self:
+        run_sync(self._batch.__aenter__)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        run_sync(lambda: self._batch.__aexit__(exc_type, exc, traceback))
+
+
+class BatchPublishing:
+    """The methods of `Realtime` that publish many parts in few messages."""
+
+    @overload
+    def batch(
+        self: Publisher,
+        topic: TopicRef[B],
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Batch[B]: ...
+    @overload
+    def batch(
+        self: Publisher,
+        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Batch[Any]: ...
+    def batch(
+        self: Publisher,
+        topic: AnyTopic,
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Batch[Any]:
+        """Publish many small parts of a text, or of a list, in few messages: enter it with `async with`.
+
+        Texts are joined in order, lists are extended. A message is sent `every` seconds after its first part came, or
+        when it has `max_bytes`, and at the end of the block, also when that ends by an error. One request is under
+        way at a time; what comes meanwhile goes into the next.
+
+        Args:
+            topic: A topic whose type is `str` or a list.
+            every: Seconds that a part waits for others.
+            max_bytes: The size of a message as JSON, in bytes, at most 512 KiB; a larger part goes alone.
+            run_id: As in `publish()`.
+            metadata: As in `publish()`, for each message.
+
+        Raises:
+            TopicError: The topic's type is neither `str` nor a list.
+            ConfigurationError: `every` or `max_bytes` is out of range.
+            ChannelError: The channel is not acceptable.
+        """
+        return _make_batch(self, topic, every, max_bytes, run_id, metadata)
+
+    @overload
+    def batch_sync(
+        self: Publisher,
+        topic: TopicRef[B],
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SyncBatch[B]: ...
+    @overload
+    def batch_sync(
+        self: Publisher,
+        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SyncBatch[Any]: ...
+    def batch_sync(
+        self: Publisher,
+        topic: AnyTopic,
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SyncBatch[Any]:
+        """`batch` for threads: enter it with `with`."""
+        return SyncBatch(_make_batch(self, topic, every, max_bytes, run_id, metadata))
+
+
+def _make_batch(
+    publisher: Publisher,
+    topic: AnyTopic,
+    every: float,
+    max_bytes: int,
+    run_id: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Batch[Any]:
+    target = resolve_target(topic)
+    run_id = run_id_or_current(run_id)
+
+    def publish(data: Any) -> Coroutine[Any, Any, None]:
+        return publisher.publish(topic, data, run_id=run_id, metadata=metadata)
+
+    return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
+
+
+def _kind(adapter: TypeAdapter[Any] | None) -> str | None:
+    """How parts of data of this type are joined: as a "str", as a "list", or not at all."""
+    schema: Any = {} if adapter is None else adapter.core_schema
+    while schema.get("type") in _WRAPPERS:
+        schema = schema["schema"]
+    kind = schema.get("type")
+    return kind if kind in _JOINS else None

@@ -1,0 +1,252 @@
+"""Publishing as a step of an Inngest function: once, however often the function is run again.
+
+Inngest calls a function again for each of its steps and attempts, and gives back what steps returned before. A step
+that published and then failed to report is run again, too, so its message has an id that depends on the run, the
+step's id and how often that id came before. `inngest` is not imported: whoever has a context has imported it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..channels.channel import Channel, Topic, TopicRef
+from ..channels.resolve import resolve_target
+from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
+from .message_ids import MAX_ID
+from .payload import encode_payload
+from .runs import usable_run_id
+
+__all__ = ["MISTAKES", "Publisher", "StepPublishing", "no_retry"]
+
+T = TypeVar("T")
+AnyTopic = TopicRef[Any] | tuple["Channel | str", "str | Topic[Any] | TopicRef[Any]"]
+
+MISTAKES = (PublishError, ChannelError, TopicError, ConfigurationError)
+"""What is still wrong when it is tried again."""
+
+
+class _AsyncStep(Protocol):
+    def run(self, step_id: str, handler: Callable[[], Awaitable[Any]], /) -> Awaitable[Any]: ...
+
+
+class _SyncStep(Protocol):
+    def run(self, step_id: str, handler: Callable[[], Any], /) -> Any: ...
+
+
+class AsyncContext(Protocol):
+    """What is used of an `inngest.Context`."""
+
+    run_id: str
+
+    @property
+    def step(self) -> _AsyncStep: ...
+
+
+class SyncContext(Protocol):
+    """What is used of an `inngest.ContextSync`."""
+
+    run_id: str
+
+    @property
+    def step(self) -> _SyncStep: ...
+
+
+class Publisher(Protocol):
+    """What is used of a `Realtime`."""
+
+    async def publish(
+        self,
+        topic: Any,
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None: ...
+
+    def publish_sync(
+        self,
+        topic: Any,
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None: ...
+
+
+class StepPublishing:
+    """The methods of `Realtime` that publish as a step."""
+
+    @overload
+    async def publish_step(
+        self: Publisher,
+        ctx: AsyncContext,
+        id: str,
+        topic: TopicRef[T],
+        data: T,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> T: ...
+    @overload
+    async def publish_step(
+        self: Publisher,
+        ctx: AsyncContext,
+        id: str,
+        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any: ...
+    async def publish_step(
+        self: Publisher,
+        ctx: AsyncContext,
+        id: str,
+        topic: AnyTopic,
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Publish a message as a step of an Inngest function, once for each run.
+
+        Subscribers of this package get it once even when the step is run again because its result did not reach
+        Inngest; others may then get it twice.
+
+        Args:
+            ctx: The function's `inngest.Context`.
+            id: The step's id. Steps of one function may share an id, as Inngest's own steps may.
+            topic: A topic of a channel (`channel.status`), or a pair of a channel and a topic's name.
+            data: What the topic's type says; at most 512 KiB of JSON. It is the step's output on Inngest's dashboard.
+            metadata: A JSON object that goes along.
+
+        Returns:
+            The data that was published: what an earlier attempt gave, if it was published then.
+
+        Raises:
+            NonRetriableError: `inngest`'s own, which ends the run: the data, the topic, the channel or the
+                configuration is not acceptable (the cause says which), and no further attempt would change that.
+            StepError: `inngest`'s own: all attempts to reach Inngest Realtime have failed.
+        """
+        with no_retry():
+            step = _Step(ctx, id, topic, data, asynchronous=True)
+
+        async def send() -> Any:
+            with no_retry():
+                await self.publish(topic, data, run_id=step.run_id, metadata=metadata, id=step.message_id)
+                return step.output()
+
+        return step.result(await ctx.step.run(id, send))
+
+    @overload
+    def publish_step_sync(
+        self: Publisher,
+        ctx: SyncContext,
+        id: str,
+        topic: TopicRef[T],
+        data: T,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> T: ...
+    @overload
+    def publish_step_sync(
+        self: Publisher,
+        ctx: SyncContext,
+        id: str,
+        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any: ...
+    def publish_step_sync(
+        self: Publisher,
+        ctx: SyncContext,
+        id: str,
+        topic: AnyTopic,
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """`publish_step` for functions that are not async. `ctx` is an `inngest.ContextSync`."""
+        with no_retry():
+            step = _Step(ctx, id, topic, data, asynchronous=False)
+
+        def send() -> Any:
+            with no_retry():
+                self.publish_sync(topic, data, run_id=step.run_id, metadata=metadata, id=step.message_id)
+                return step.output()
+
+        return step.result(ctx.step.run(id, send))
+
+
+@contextmanager
+def no_retry() -> Generator[None]:
+    """Turn what no further attempt would change into `inngest.NonRetriableError`."""
+    try:
+        yield
+    except MISTAKES as error:
+        inngest = sys.modules.get("inngest")
+        if inngest is None:
+            raise
+        raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
+
+
+# By the `ctx.step` of an execution: contexts cannot be hashed.
+_calls: WeakKeyDictionary[object, Counter[str]] = WeakKeyDictionary()
+
+
+class _Step(Generic[T]):
+    """One call of `publish_step`.
+
+    Attributes:
+        run_id: The run's id, or None when it is none that Inngest would take.
+        message_id: Equal for each attempt of this step of this run; None without a run id.
+    """
+
+    def __init__(
+        self, ctx: AsyncContext | SyncContext, step_id: str, topic: AnyTopic, data: T, *, asynchronous: bool
+    ) -> None:
+        step = getattr(ctx, "step", None)
+        run = getattr(step, "run", None)
+        if run is None or inspect.iscoroutinefunction(run) is not asynchronous:
+            raise ConfigurationError(
+                f"ctx is {type(ctx).__name__}. Async functions use `await publish_step(ctx, ...)` with their "
+                "inngest.Context, other functions publish_step_sync(ctx, ...) with their inngest.ContextSync."
+            )
+        self._adapter: TypeAdapter[T] | None = resolve_target(topic).adapter
+        self._data = data
+        self.run_id = usable_run_id(ctx.run_id)
+        calls = _calls.setdefault(step, Counter())
+        ordinal = calls[step_id]
+        calls[step_id] += 1
+        self.message_id = None if self.run_id is None else _message_id(self.run_id, ordinal, step_id)
+
+    def output(self) -> Any:
+        """What the step returns to Inngest: the JSON form of the data."""
+        return json.loads(encode_payload(self._data, self._adapter))
+
+    def result(self, output: Any) -> T:
+        """What the caller gets for the step's output."""
+        if self._adapter is None:
+            return cast("T", output)
+        try:
+            return self._adapter.validate_json(json.dumps(output))
+        except ValidationError:
+            # The topic's type has changed since it was published, or has a JSON form that it does not read.
+            return self._data
+
+
+def _message_id(run_id: str, ordinal: int, step_id: str) -> str:
+    id = f"{run_id}.{ordinal}.{step_id}"
+    if len(id) > MAX_ID:
+        id = f"{run_id}.{ordinal}.{blake2b(step_id.encode('utf-8', 'replace'), digest_size=16).hexdigest()}"
+    return id

@@ -1,0 +1,7 @@
+"""Inngest Realtime inside Inngest functions: what is published there carries the run's id by itself."""
+
+from __future__ import annotations
+
+from .middleware import RealtimeMiddleware
+
+__all__ = ["RealtimeMiddleware"]
