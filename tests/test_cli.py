@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import httpx
@@ -49,6 +49,12 @@ async def start(server: DevServer) -> AsyncIterator[Start]:
             return process
 
         yield start
+
+
+@pytest.fixture
+def server_in_thread() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
@@ -121,6 +127,20 @@ async def test_tail_ends_when_nobody_reads_it(server: DevServer, start: Start, c
         if process.returncode is None:
             process.kill()
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_full_disk_and_a_closed_pipe_are_no_tracebacks(server_in_thread: DevServer) -> None:
+    arguments = ["token", "c", "a"]
+    environment = {**KEPT, "INNGEST_DEV": server_in_thread.url}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, *arguments], env=environment, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"inngest-realtime: the output could not be written: No space left on device\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*COMMAND, *arguments], env=environment, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 async def test_tail_says_in_a_line_why_it_cannot_go_on(server: DevServer, start: Start, channel: str) -> None:

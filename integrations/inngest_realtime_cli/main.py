@@ -4,7 +4,7 @@ Nothing else imports this module. Where Inngest is and how to sign comes from th
 signing key is never an argument: lists of processes show those.
 
 Exit statuses: 0, 1 for what failed (one line on stderr says why), 2 for wrong arguments, 130 after Ctrl-C. Whoever
-reads the output may leave early (`| head -1`): that is an end like any other, with 0.
+reads the output may leave early (`| head -1`): that is an end like any other, with 0. A full disk is a failure.
 """
 
 from __future__ import annotations
@@ -32,25 +32,38 @@ _EPILOG = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; None takes the process's own arguments. The result is the process's exit status."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        if arguments[:1] == ["devserver"]:
-            return _devserver(arguments[1:])
-        options = _parser().parse_args(arguments)
-        realtime = Realtime(api_base_url=options.api_base_url)
         try:
-            options.run(realtime, options)
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
         finally:
-            realtime.close_sync()
+            # Else it would be the interpreter that fails, at its end and with a traceback.
+            sys.stdout.flush()
     except RealtimeError as error:
-        print(f"{_PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        _complain(str(error))
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Else the interpreter would fail when it flushes stdout at its end.
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
+        _complain(f"the output could not be written: {error.strerror or error}")
+    return 1
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["devserver"]:
+        return _devserver(arguments[1:])
+    options = _parser().parse_args(arguments)
+    realtime = Realtime(api_base_url=options.api_base_url)
+    try:
+        options.run(realtime, options)
+    finally:
+        realtime.close_sync()
     return 0
+
+
+def _complain(text: str) -> None:
+    print(f"{_PROGRAM}: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _tail(realtime: Realtime, options: argparse.Namespace) -> None:
@@ -77,10 +90,9 @@ def _devserver(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("inngest_realtime"):
             raise
-        print(
-            f"{_PROGRAM}: The embedded server needs {error.name.split('.')[0]}, which is not installed. Install the "
-            'extra: pip install "inngest-realtime[cli]"',
-            file=sys.stderr,
+        _complain(
+            f"The embedded server needs {error.name.split('.')[0]}, which is not installed. Install the extra: "
+            'pip install "inngest-realtime[cli]"'
         )
         return 1
     return serve(arguments, program=f"{_PROGRAM} devserver")

@@ -1,15 +1,20 @@
-"""`python -m inngest_realtime_devserver`: the embedded server as a program."""
+"""`python -m inngest_realtime_devserver`: the embedded server as a program.
+
+Exit statuses: 0 after SIGINT and SIGTERM, 1 for what failed (one line on stderr says why), 2 for wrong arguments.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from inngest_realtime_core.errors import ConfigurationError
 
+from .options import SECONDS
 from .server import DevServer
 
 __all__ = ["main"]
@@ -25,12 +30,15 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         server = DevServer(
             options.host,
             options.port,
-            signing_key=options.signing_key,
-            signing_key_fallback=options.signing_key_fallback,
+            # From the environment, as `inngest start` takes them: lists of processes show arguments.
+            signing_key=os.environ.get("INNGEST_SIGNING_KEY") or None,
+            signing_key_fallback=os.environ.get("INNGEST_SIGNING_KEY_FALLBACK") or None,
             registration_delay=options.registration_delay,
             keepalive=options.keepalive,
             token_ttl=options.token_ttl,
             closing_grace=options.closing_grace,
+            strict=options.strict,
+            allow_remote=options.allow_remote,
         )
         asyncio.run(_serve(server))
     except KeyboardInterrupt:
@@ -50,27 +58,69 @@ async def _serve(server: DevServer) -> None:
         except NotImplementedError:  # Windows: Ctrl+C raises KeyboardInterrupt there
             pass
     async with server:
-        print(f"Inngest Realtime server for DEVELOPMENT ONLY, listening on {server.url}", flush=True)
-        print(f"Point your application to it: INNGEST_DEV={server.url}  (Ctrl+C stops it)", flush=True)
+        _announce(
+            f"Inngest Realtime server for DEVELOPMENT ONLY, listening on {server.url}",
+            f"Point your application to it: INNGEST_DEV={server.url}  (Ctrl+C stops it)",
+            "Requests need the signing key of INNGEST_SIGNING_KEY." if server.requires_key else "No key is needed.",
+        )
         await stopping.wait()
+
+
+def _announce(*lines: str) -> None:
+    # Whoever started it may not read this, or have no room to write it to: the server serves all the same.
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description="The embedded Inngest Realtime server (token, publish, connect, sse). For development only.",
+        epilog="With INNGEST_SIGNING_KEY (and INNGEST_SIGNING_KEY_FALLBACK) in the environment, requests need it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=int, default=8288, help="port to listen on; 0 takes a free one")
-    add("--signing-key", help="require this signing key, as `inngest start` does")
-    add("--signing-key-fallback", help="accept this signing key too")
-    add("--registration-delay", type=float, default=0.0, help="seconds from connect to subscription")
-    add("--keepalive", type=float, default=15.0, help="seconds between pings")
-    add("--token-ttl", type=float, default=60.0, help="seconds for which a token is valid")
-    add("--closing-grace", type=float, default=300.0, help="seconds from the closing frame to the end")
+    add("--host", default="127.0.0.1", help="address to listen on; another than loopback needs --allow-remote")
+    add("--port", type=_port, default=8288, help="port to listen on; 0 takes a free one")
+    add("--allow-remote", action="store_true", help="let other machines and web pages of any origin call")
+    add(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="refuse to mint tokens for holders of a mere subscription token; `inngest start` was seen to do it",
+    )
+    seconds = {
+        "registration-delay": (0.0, "seconds from connect to subscription"),
+        "keepalive": (15.0, "seconds between pings"),
+        "token-ttl": (60.0, "seconds for which a token is valid"),
+        "closing-grace": (300.0, "seconds from the closing frame to the end"),
+    }
+    for name, (default, text) in seconds.items():
+        add(f"--{name}", type=_seconds(name), default=default, help=text)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:6]) > 65_535:
+        raise argparse.ArgumentTypeError("expected a whole number from 0 to 65535")
+    return int(text[:6])
+
+
+def _seconds(name: str) -> Callable[[str], float]:
+    least, most = SECONDS[name.replace("-", "_")]
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {least:g} to {most:g} seconds")
+        return value
+
+    return convert
 
 
 if __name__ == "__main__":

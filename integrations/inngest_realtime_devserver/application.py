@@ -1,4 +1,4 @@
-"""The HTTP side of the server as a Starlette application: token, publish, sse, and the page for all other paths."""
+"""The HTTP side of the server as an ASGI application: token, publish, sse, and an error for all other paths."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import answers
-from .answers import Answer
+from . import responses
+from .access import is_loopback_origin
 from .broker import MAX_MESSAGE
+from .entries import read_entries
+from .loose_json import read_first
 from .node import Node
+from .responses import RawResponse
 from .sse import SseConnection
-from .tokens import TopicEntry
 from .websocket import CONNECT_PATH
 
 __all__ = ["create_application"]
@@ -26,8 +30,9 @@ __all__ = ["create_application"]
 PREFIX = "/v1/realtime"
 MAX_RAW_BODY = 1_024_000  # bytes of a request to publish/tee
 RAW_READ = 32_768  # bytes of one raw frame at most
-
-_decode_entries = msgspec.json.Decoder(list[TopicEntry | None] | None).decode
+MAX_TOKEN_BODY = 4 * 1024 * 1024  # bytes; the URL that carries a token has at most 1 MiB
+MAX_TOKEN_ENTRIES = 50_000
+_CORS_PATHS = (f"{PREFIX}/token", f"{PREFIX}/publish", f"{PREFIX}/publish/tee")
 
 
 def create_application(node: Node, abort: Callable[[tuple[str, int] | None], None]) -> Starlette:
@@ -39,12 +44,41 @@ def create_application(node: Node, abort: Callable[[tuple[str, int] | None], Non
             Route(f"{PREFIX}/publish", _publish, methods=["POST"]),
             Route(f"{PREFIX}/publish/tee", _publish_raw, methods=["POST"]),
             Route(f"{PREFIX}/sse", _Sse(node, abort), methods=["GET"]),
+            Route("/", _page, methods=["GET"]),
         ],
-        exception_handlers={404: _page, 405: _method_not_allowed},
+        middleware=[Middleware(_Neighbours)],
+        exception_handlers={404: _not_served, 405: _method_not_allowed},
     )
     application.router.redirect_slashes = False
     application.state.node = node
     return application
+
+
+class _Neighbours:
+    """Lets nobody in but this machine, and tells browsers that pages of it may call."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        node: Node = scope["app"].state.node
+        headers, path = Headers(scope=scope), scope["path"]
+        host, origin = headers.get("host", ""), headers.get("origin", "")
+        if not node.allow_remote and not is_loopback_origin(host, origin):
+            await _response(responses.not_local(host))(scope, receive, send)
+        elif path not in _CORS_PATHS:
+            await self._app(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            asked = headers.get("access-control-request-headers", "").encode("latin-1")
+            await _response(responses.preflight(asked))(scope, receive, send)
+        else:
+
+            async def send_with_origin(message: Message) -> None:
+                if origin and message["type"] == "http.response.start":
+                    message["headers"] = [*message["headers"], responses.ALLOW_ORIGIN]
+                await send(message)
+
+            await self._app(scope, receive, send_with_origin)
 
 
 class _Sse:
@@ -58,50 +92,56 @@ class _Sse:
         authorization = _authorization(request)
         head = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
         claims = node.authority.claims_of(authorization, _first(request, "token"))
-        if head > answers.MAX_HEAD:
-            answer = answers.head_too_large()
+        if head > responses.MAX_HEAD:
+            rejection = responses.head_too_large()
         elif node.connect_status is not None:
-            answer = answers.simulated_failure(node.connect_status)
+            rejection = responses.simulated_failure(node.connect_status)
         elif claims is None:
-            answer = answers.not_authenticated(node.authority, authorization)
+            rejection = responses.not_authenticated(node.authority, authorization)
         else:
             await SseConnection(node, claims, lambda: self._abort(scope["client"])).respond(receive, send)
             return
-        await _response(answer)(scope, receive, send)
+        await _response(rejection)(scope, receive, send)
 
 
 async def _token(request: Request) -> Response:
     node = _node(request)
     node.token_requests += 1
     if node.token_status is not None and node.token_channel is None:
-        return _response(answers.simulated_failure(node.token_status))
+        return _response(responses.simulated_failure(node.token_status))
     if not node.authority.allows(_authorization(request)):
-        return _response(answers.text(401, "Authentication failed"))
+        return _response(responses.text(401, "Authentication failed"))
+    body = bytearray()
     try:
-        entries = _decode_entries(await request.body())
-    except (msgspec.DecodeError, RecursionError):
-        return _response(answers.json_error(400, "Invalid request: must provide a list of topics"))
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_TOKEN_BODY:
+                return _response(responses.too_large(f"a token request has at most {MAX_TOKEN_BODY} bytes"))
+        entries = read_entries(read_first(bytes(body)))
+    except ValueError:
+        return _response(responses.json_error(400, "Invalid request: must provide a list of topics"))
     except ClientDisconnect:
         return Response(status_code=400)
-    channels = {entry.channel for entry in entries or () if entry is not None}
-    if node.token_status is not None and node.token_channel in channels:
-        return _response(answers.simulated_failure(node.token_status))
-    body = msgspec.json.encode({"jwt": node.authority.mint(entries or [])}) + b"\n"
-    return Response(body, status_code=201, headers={"content-type": "application/json"})
+    if entries is not None and len(entries) > MAX_TOKEN_ENTRIES:
+        return _response(responses.too_large(f"a token names at most {MAX_TOKEN_ENTRIES} topics"))
+    if node.token_status is not None and node.token_channel in {entry.channel for entry in entries or ()}:
+        return _response(responses.simulated_failure(node.token_status))
+    token = msgspec.json.encode({"jwt": node.authority.mint(entries)}) + b"\n"
+    return Response(token, status_code=201, headers={"content-type": "application/json"})
 
 
 async def _connect(request: Request) -> Response:
     # Reached without upgrade headers only: with them, the connection is handed to the WebSocket protocol.
     node, authorization = _node(request), _authorization(request)
     if node.authority.claims_of(authorization, _first(request, "token")) is None:
-        return _response(answers.not_authenticated(node.authority, authorization))
-    return _response(answers.upgrade_required())
+        return _response(responses.not_authenticated(node.authority, authorization))
+    return _response(responses.upgrade_required())
 
 
 async def _publish(request: Request) -> Response:
     node = _node(request)
-    if (refusal := _refuse_publisher(request)) is not None:
-        return _response(refusal)
+    if (rejection := _reject_publisher(request)) is not None:
+        return _response(rejection)
     channel, topic = _first(request, "channel"), _first(request, "topic")
     run_id, metadata = _first(request, "run_id"), _first(request, "metadata")
     if request.headers.get("content-type") == "text/stream":
@@ -120,11 +160,11 @@ async def _publish(request: Request) -> Response:
 
 async def _publish_raw(request: Request) -> Response:
     node = _node(request)
-    if (refusal := _refuse_publisher(request)) is not None:
-        return _response(refusal)
+    if (rejection := _reject_publisher(request)) is not None:
+        return _response(rejection)
     channel = _first(request, "channel")
     if not channel:
-        return _response(answers.text(400, "channel query parameter required"))
+        return _response(responses.text(400, "channel query parameter required"))
     left = MAX_RAW_BODY
     async with contextlib.aclosing(_body(request)) as pieces:
         async for piece in pieces:
@@ -132,24 +172,31 @@ async def _publish_raw(request: Request) -> Response:
                 await node.broker.publish_raw(channel, piece[:left][start : start + RAW_READ])
             left -= len(piece)
             if left < 0:
-                return _response(answers.text(500, "Error forwarding data"))
+                return _response(responses.text(500, "Error forwarding data"))
     return Response()
 
 
-async def _page(request: Request, exc: Exception) -> Response:
-    return _response(answers.html_page())
+async def _page(request: Request) -> Response:
+    return _response(responses.html_page())
+
+
+async def _not_served(request: Request, exc: Exception) -> Response:
+    return _response(responses.not_served(request.url.path))
 
 
 async def _method_not_allowed(request: Request, exc: Exception) -> Response:
     return Response(status_code=405, headers=exc.headers if isinstance(exc, HTTPException) else None)
 
 
-def _refuse_publisher(request: Request) -> Answer | None:
-    authority, authorization = _node(request).authority, _authorization(request)
-    if authority.claims_of(authorization, _first(request, "token")) is not None:
-        return answers.json_error(401, "Not authenticated")
-    if not authority.allows(authorization):
-        return answers.text(401, "Authentication failed")
+def _reject_publisher(request: Request) -> RawResponse | None:
+    node, authorization = _node(request), _authorization(request)
+    if node.publish_status is not None:
+        return responses.simulated_failure(node.publish_status)
+    claims = node.authority.claims_of(authorization, _first(request, "token"))
+    if claims is not None:
+        return None if claims.publish else responses.text(401, "Not authenticated for publishing")
+    if not node.authority.allows(authorization):
+        return responses.text(401, "Authentication failed")
     return None
 
 
@@ -177,7 +224,7 @@ def _first(request: Request, name: str) -> str:
     return values[0] if values else ""
 
 
-def _response(answer: Answer) -> Response:
-    response = Response(answer.body, status_code=answer.status)
-    response.raw_headers.extend(answer.headers)
+def _response(raw: RawResponse) -> Response:
+    response = Response(raw.body, status_code=raw.status)
+    response.raw_headers.extend(raw.headers)
     return response

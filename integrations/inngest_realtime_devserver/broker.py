@@ -9,6 +9,7 @@ from . import frames
 from .clock import Clock
 from .frames import Frame
 from .identifiers import new_stream_id, parse_ulid
+from .loose_json import decode_bytes
 
 __all__ = ["Broker", "Key", "Subscriber"]
 
@@ -80,14 +81,14 @@ class Broker:
     ) -> None:
         """Publish one message. What is too long, not JSON, or named wrongly fares as PROTOCOL.md section 6 says."""
         self.publishes += 1
-        text = frames.decode(body[:MAX_MESSAGE])
-        data = frames.compact_json(text)
+        body = body[:MAX_MESSAGE]
+        data = frames.compact_json(body.decode(errors="surrogateescape"))
         compact_metadata = frames.compact_json(metadata) if metadata else None
         if metadata and compact_metadata is None:
             return
         frame = frames.envelope(
             kind,
-            frames.quote(text) if data is None else data,
+            frames.quote(decode_bytes(body)) if data is None else data,
             created_at=self.clock.now(),
             channel=channel,
             topic=topic,
@@ -132,7 +133,7 @@ class Broker:
                     if reads == MAX_CHUNKS:
                         return
                     reads += 1
-                    text = frames.decode(chunk[start : start + MAX_CHUNK])
+                    text = decode_bytes(chunk[start : start + MAX_CHUNK])
                     await self.deliver((channel, topic), frames.chunk(stream_id, text, run_id=ulid))
         finally:
             await announce("datastream-end")

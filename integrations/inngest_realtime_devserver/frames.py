@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 
 import msgspec
 
+from . import loose_json
 from .identifiers import ENVIRONMENT_ID
 
-__all__ = ["Frame", "chunk", "closing", "compact_json", "decode", "envelope", "ping", "pong", "quote"]
-
-_UNDECODABLE = re.compile("[\udc80-\udcff]")
-_STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
+__all__ = ["Frame", "chunk", "closing", "compact_json", "envelope", "ping", "pong", "quote"]
 
 _TEXT, _PING, _PONG = 0x81, 0x89, 0x8A  # final frames
 
@@ -82,21 +79,12 @@ def pong(payload: bytes) -> bytes:
     return _header(_PONG, len(payload)) + payload
 
 
-def decode(body: bytes) -> str:
-    """`body` as text, each byte that is not UTF-8 replaced by U+FFFD, as Go does."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        # Python's own "replace" makes one U+FFFD of several bytes of a cut character; Go makes one of each byte.
-        return _UNDECODABLE.sub("\ufffd", body.decode(errors="surrogateescape"))
-
-
 def compact_json(text: str) -> str | None:
     """`text` without its insignificant white space, numbers and escapes untouched; None when it is not JSON."""
     try:
         return msgspec.json.format(text, indent=-1)
-    except (msgspec.DecodeError, RecursionError):
-        return _compact_leniently(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return loose_json.compact(text)
 
 
 def quote(text: str) -> str:
@@ -104,24 +92,12 @@ def quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _compact_leniently(text: str) -> str | None:
-    # Go calls an escaped lone surrogate valid, and so does Python's json; msgspec does not.
-    try:
-        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError):
-        return None
-    return _STRING_OR_SPACE.sub(r"\1", text)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def _escape(text: str) -> bytes:
     # In valid JSON these characters occur inside strings only, so the whole frame can be escaped at once.
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return text.encode()
+    # Bytes of a published JSON text that are not UTF-8 are passed on as they came.
+    return text.encode(errors="surrogateescape")
 
 
 def _header(opcode: int, length: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-__all__ = ["ACCOUNT_ID", "ENVIRONMENT_ID", "new_stream_id", "new_ulid", "parse_ulid"]
+__all__ = ["ACCOUNT_ID", "ENVIRONMENT_ID", "is_ulid", "new_stream_id", "new_ulid", "parse_ulid"]
 
 ACCOUNT_ID = "00000000-0000-4000-a000-000000000000"
 ENVIRONMENT_ID = "00000000-0000-4000-b000-000000000000"
@@ -18,15 +18,32 @@ _ULID_LENGTH = 26
 def new_ulid() -> str:
     """A ULID: 48 bits of milliseconds since 1970, then 80 random bits, as 26 characters."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))
+    return _ulid(value)
+
+
+def is_ulid(text: str) -> bool:
+    """Whether Inngest reads `text` as a ULID: by its length and its first character."""
+    characters = text.encode(errors="replace")
+    return len(characters) == _ULID_LENGTH and characters[0] <= ord("7")
 
 
 def parse_ulid(text: str) -> str | None:
-    """`text` in upper case when it is a ULID other than the zero one, else None."""
-    ulid = text.upper()
-    if len(ulid) != _ULID_LENGTH or ulid[0] > "7" or not set(ulid) <= set(_CROCKFORD) or not ulid.strip("0"):
+    """`text` as a ULID in upper case, or None when it has another length, is too large or is the zero one.
+
+    A character that does not belong into a ULID is not refused: it sets all bits that it has a part in, as in the
+    parser that Inngest uses.
+    """
+    if not is_ulid(text):
         return None
-    return ulid
+    characters = text.upper().encode()
+    identifier = bytearray(16)
+    for index, character in enumerate(characters):
+        bits = _CROCKFORD.find(chr(character))
+        for place in {max(5 * index - 2, 0) // 8, (5 * index + 2) // 8}:
+            shift = 8 * place + 8 - (5 * index + 3)
+            value = 0xFF if bits < 0 else bits
+            identifier[place] |= (value << shift if shift >= 0 else value >> -shift) & 0xFF
+    return _ulid(int.from_bytes(identifier, "big")) if any(identifier) else None
 
 
 def new_stream_id() -> str:
@@ -37,3 +54,7 @@ def new_stream_id() -> str:
         value, digit = divmod(value, 36)
         digits.append(_BASE36[digit])
     return "".join(reversed(digits))
+
+
+def _ulid(value: int) -> str:
+    return "".join(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5))

@@ -30,7 +30,7 @@ class Connection(Subscriber, Protocol):
         """Send what is unsent, then end the stream without a closing handshake."""
         ...
 
-    def encode_envelope(self) -> None:
+    def freeze(self) -> None:
         """Never send anything again, but leave the connection open."""
         ...
 
@@ -40,12 +40,14 @@ class Node:
     """The state of one server.
 
     Attributes:
-        registration_delay: Seconds between the answer to a connect (or a `sub` frame) and its subscription.
+        registration_delay: Seconds between the response to a connect (or a `sub` frame) and its subscription.
         keepalive: Seconds between the server's pings.
         sse_lifetime: Seconds after which an SSE response ends.
-        token_status: What token requests are answered with, or None to treat them normally.
+        allow_remote: Whether others than this machine may call.
+        token_status: The status with which token requests are rejected, or None.
         token_channel: The channel for which they are, or None for any.
-        connect_status: What connects are answered with, or None to treat them normally.
+        connect_status: The status with which connects are rejected, or None.
+        publish_status: The status with which publishes are rejected, or None.
         refuses_new: Whether new connections are dropped right after the upgrade, as a closing server does.
     """
 
@@ -53,6 +55,7 @@ class Node:
     registration_delay: float
     keepalive: float
     sse_lifetime: float = 900.0
+    allow_remote: bool = False
     broker: Broker = field(default_factory=Broker)
     connections: dict[Connection, None] = field(default_factory=dict[Connection, None])
     connects: int = 0
@@ -61,6 +64,7 @@ class Node:
     token_status: int | None = None
     token_channel: str | None = None
     connect_status: int | None = None
+    publish_status: int | None = None
     refuses_new: bool = False
     _departures: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
 

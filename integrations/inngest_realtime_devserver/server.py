@@ -17,10 +17,13 @@ from typing_extensions import Self
 from inngest_realtime_core.errors import ConfigurationError
 
 from . import frames
+from .entries import TopicEntry
 from .frames import Frame
+from .identifiers import ENVIRONMENT_ID
 from .listener import Listener
 from .node import Connection, Node
-from .tokens import Authority
+from .options import check_options
+from .tokens import Authority, digests_of
 
 __all__ = ["DevServer", "Stats"]
 
@@ -65,14 +68,17 @@ class DevServer:
         port: The port to listen on; 0 takes a free one.
         signing_key: `signkey-<env>-<hex>`; without it every request is accepted, as `inngest dev` does.
         signing_key_fallback: A second key that is accepted too.
-        registration_delay: Seconds between the answer to a connect (or a `sub`) and its subscription. A ping of the
+        registration_delay: Seconds between the response to a connect (or a `sub`) and its subscription. A ping of the
             client is answered after the registration only, as in Inngest.
         keepalive: Seconds between the server's pings.
         token_ttl: Seconds for which a token is valid.
         closing_grace: Seconds for which connections live on after `begin_closing()`.
+        strict: False: a subscription token mints tokens for any channel, and servers accept each other's tokens, as
+            `inngest start` was seen to do.
+        allow_remote: Whether `host` may be another address than loopback, and requests come with any Host and Origin.
 
     Raises:
-        ConfigurationError: A signing key is not hexadecimal.
+        ConfigurationError: An option is out of bounds, or a signing key is not hexadecimal.
     """
 
     def __init__(
@@ -86,12 +92,33 @@ class DevServer:
         keepalive: float = 15.0,
         token_ttl: float = 60.0,
         closing_grace: float = 300.0,
+        strict: bool = True,
+        allow_remote: bool = False,
     ) -> None:
+        digests = digests_of(signing_key, signing_key_fallback)
+        del signing_key, signing_key_fallback  # so that no error report shows them
+        if digests is None:
+            raise ConfigurationError(
+                "A signing key is not hexadecimal. Expected `signkey-<env>-<hex>`; copy it again from Inngest."
+            )
+        check_options(
+            host=host,
+            port=port,
+            allow_remote=allow_remote,
+            registration_delay=registration_delay,
+            keepalive=keepalive,
+            token_ttl=token_ttl,
+            closing_grace=closing_grace,
+        )
         self._host = host
         self._port = port
         self._closing_grace = closing_grace
-        authority = Authority(signing_key=signing_key, signing_key_fallback=signing_key_fallback, token_ttl=token_ttl)
-        self._node = Node(authority=authority, registration_delay=registration_delay, keepalive=keepalive)
+        self._node = Node(
+            authority=Authority(digests, token_ttl=token_ttl, strict=strict),
+            registration_delay=registration_delay,
+            keepalive=keepalive,
+            allow_remote=allow_remote,
+        )
         self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -112,6 +139,11 @@ class DevServer:
         """Its base URL, what `INNGEST_BASE_URL` is set to."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    @property
+    def requires_key(self) -> bool:
+        """Whether requests need a signing key."""
+        return self._node.authority.requires_key
 
     # Starting and stopping
 
@@ -261,6 +293,13 @@ class DevServer:
         body = data if isinstance(data, bytes) else msgspec.json.encode(data)
         await self._node.broker.publish(channel, topic, body, run_id=run_id, metadata=metadata, kind=kind)
 
+    # Tokens
+
+    def issue_token(self, channel: str, topics: Iterable[str], *, publish: bool = False) -> str:
+        """A token as `POST token` gives it; with `publish` one whose holder may publish, which that never gives."""
+        entries = [TopicEntry("run", ENVIRONMENT_ID, channel, topic) for topic in topics]
+        return self._node.authority.mint(entries, publish=publish)
+
     # Misbehaving
 
     async def begin_closing(self, grace: float | None = None, *, accept_new: bool = True) -> None:
@@ -290,16 +329,20 @@ class DevServer:
 
     def freeze_connections(self, channel: str | None = None) -> None:
         """Leave all connections of now, or those whose tokens cover `channel`, open but dead: no data, no pongs."""
-        self._each(channel, lambda connection: connection.encode_envelope())
+        self._each(channel, lambda connection: connection.freeze())
 
     def reject_tokens(self, status: int | None, *, channel: str | None = None) -> None:
-        """Answer token requests with `status` from now on, or only those that name `channel`; None ends that."""
+        """Reject token requests with `status` from now on, or only those that name `channel`; None ends that."""
         self._node.token_status = status
         self._node.token_channel = channel
 
     def reject_connects(self, status: int | None) -> None:
-        """Answer connects and `GET sse` with `status` from now on; None ends that."""
+        """Reject connects and `GET sse` with `status` from now on; None ends that."""
         self._node.connect_status = status
+
+    def reject_publishes(self, status: int | None) -> None:
+        """Reject publishes over HTTP with `status` from now on; None ends that."""
+        self._node.publish_status = status
 
     def _each(self, channel: str | None, action: Callable[[Connection], None]) -> None:
         def act() -> None:

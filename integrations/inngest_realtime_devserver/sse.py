@@ -57,7 +57,7 @@ class SseConnection:
 
     def drop(self) -> None:
         """Cut the client off, what is unsent included."""
-        self.encode_envelope()
+        self.freeze()
         self._abort()
 
     def finish(self) -> None:
@@ -65,7 +65,7 @@ class SseConnection:
         self._finished = True
         self._wake.set()
 
-    def encode_envelope(self) -> None:
+    def freeze(self) -> None:
         """Send nothing any more."""
         self._frozen = True
         self._unsent.clear()
@@ -86,7 +86,7 @@ class SseConnection:
         finally:
             lifetime.cancel()
             leaving.cancel()
-            self.encode_envelope()
+            self.freeze()
             self._node.leave(self)
 
     async def _pump(self, send: Send) -> None:
@@ -112,7 +112,7 @@ class SseConnection:
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self.encode_envelope()
+        self.freeze()
         self.finish()
 
     def _write(self, data: bytes) -> None:

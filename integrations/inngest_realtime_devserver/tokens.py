@@ -7,67 +7,44 @@ import hmac
 import re
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jwt
-import msgspec
 
-from inngest_realtime_core.errors import ConfigurationError
-
+from .entries import TopicEntry, read_entries
 from .identifiers import ACCOUNT_ID, ENVIRONMENT_ID, new_ulid
 
-__all__ = ["Authority", "Claims", "TopicEntry"]
+__all__ = ["Authority", "Claims", "digests_of"]
 
 _ISSUER = "rt.inngest.com"
 _KEY_PREFIX = re.compile(r"^signkey-\w+-")
 _BEARER = re.compile(r"^Bearer ", re.IGNORECASE)
 
 
-class TopicEntry(msgspec.Struct, frozen=True):
-    """One topic, as token requests, claims and `unsub` frames name it. Missing values are empty, as in Go."""
+class Claims(NamedTuple):
+    """What a valid token says: the (channel, topic) pairs that it covers, and whether its holder may publish."""
 
-    kind: str | None = ""
-    env_id: str | None = ""
-    channel: str | None = ""
-    name: str | None = ""
-
-    @property
-    def key(self) -> tuple[str, str] | None:
-        """(channel, topic) when messages can reach this entry, which only those of kind "run" are, else None."""
-        if self.kind != "run" or self.env_id != ENVIRONMENT_ID:
-            return None
-        return self.channel or "", self.name or ""
-
-
-class Claims(msgspec.Struct, frozen=True):
-    """What a valid token says."""
-
-    exp: float
-    topics: tuple[TopicEntry, ...] | None = ()
-
-    @property
-    def keys(self) -> tuple[tuple[str, str], ...]:
-        """The (channel, topic) pairs that the token covers."""
-        return tuple(key for entry in self.topics or () if (key := entry.key) is not None)
+    keys: tuple[tuple[str, str], ...]
+    publish: bool
+    topics: int  # how many it names, those that no message can reach included
 
 
 class Authority:
     """Mints and checks tokens, and checks signing keys.
 
     Args:
-        signing_key: `signkey-<env>-<hex>` or its bare hex part; None accepts every request, as the dev server does.
-        signing_key_fallback: A second key that is accepted too.
+        digests: Of the signing keys that are accepted; with none every request is, as by the dev server.
         token_ttl: Seconds for which a new token is valid.
-
-    Raises:
-        ConfigurationError: A signing key is not hexadecimal.
+        strict: False: a subscription token mints tokens for any channel, and all servers accept each other's tokens.
     """
 
-    def __init__(self, *, signing_key: str | None, signing_key_fallback: str | None, token_ttl: float) -> None:
-        keys = [key for key in (signing_key, signing_key_fallback) if key is not None]
-        self._digests = [_hash(key) for key in keys]
+    def __init__(self, digests: Sequence[str] = (), *, token_ttl: float = 60.0, strict: bool = True) -> None:
+        self._digests = tuple(digests)
         self._token_ttl = token_ttl
+        self._strict = strict
         # The same for every server with the same keys, so that a token survives a restart.
-        self._secret = hashlib.sha256("/".join(["inngest-realtime", *self._digests]).encode()).digest()
+        seed = ["inngest-realtime", *(self._digests if strict else ())]
+        self._secret = hashlib.sha256("/".join(seed).encode()).digest()
 
     @property
     def requires_key(self) -> bool:
@@ -78,14 +55,23 @@ class Authority:
         """Whether the value of an Authorization header carries an accepted hashed signing key, or none is needed."""
         if not self._digests:
             return True
-        given = _KEY_PREFIX.sub("", _BEARER.sub("", authorization)).encode()
-        return any(hmac.compare_digest(given, digest.encode()) for digest in self._digests)
+        bearer = _BEARER.sub("", authorization)
+        given = _KEY_PREFIX.sub("", bearer).encode()
+        if any(hmac.compare_digest(given, digest.encode()) for digest in self._digests):
+            return True
+        return not self._strict and self.verify(bearer) is not None
 
-    def mint(self, entries: Sequence[TopicEntry | None]) -> str:
-        """A new subscription token for `entries`, with the claims in Inngest's order."""
+    def mint(self, entries: Sequence[TopicEntry] | None, *, publish: bool = False) -> str:
+        """A new token for `entries`, with the claims in Inngest's order."""
         now = time.time()
         issued_at = int(now)
         whole = float(self._token_ttl).is_integer()
+        topics = None
+        if entries is not None:
+            topics = [
+                {"kind": entry.kind, "env_id": ENVIRONMENT_ID, "channel": entry.channel, "name": entry.name}
+                for entry in entries
+            ]
         claims = {
             "iss": _ISSUER,
             "sub": ACCOUNT_ID,
@@ -93,29 +79,25 @@ class Authority:
             "iat": issued_at,
             "jti": new_ulid(),
             "env": ENVIRONMENT_ID,
-            "topics": [
-                {
-                    "kind": entry.kind or "",
-                    "env_id": ENVIRONMENT_ID,
-                    "channel": entry.channel or "",
-                    "name": entry.name or "",
-                }
-                for entry in (entry or TopicEntry() for entry in entries)
-            ],
-            "publish": False,
+            "topics": topics,
+            "publish": publish,
         }
         return jwt.encode(claims, self._secret, algorithm="HS256")
 
     def verify(self, token: str) -> Claims | None:
         """The claims of `token`, or None when it is missing, malformed, expired or signed by somebody else."""
-        # Expiry is compared here: PyJWT cuts it to whole seconds, and tests use shorter lives.
+        # Times are compared here: PyJWT cuts them to whole seconds, and tests use shorter lives.
         options = {"verify_exp": False, "verify_iat": False, "verify_aud": False, "require": ["exp"]}
         try:
             payload = jwt.decode(token, self._secret, algorithms=["HS256"], issuer=_ISSUER, options=options)  # type: ignore[arg-type]
-            claims = msgspec.convert(payload, Claims)
-        except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeError, RecursionError):
+            now = time.time()
+            if now >= float(payload["exp"]) or float(payload.get("iat") or 0) > now:
+                return None
+            entries = read_entries(payload.get("topics")) or []
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
             return None
-        return claims if time.time() < claims.exp else None
+        keys = tuple(key for entry in entries if (key := entry.key) is not None)
+        return Claims(keys, payload.get("publish") is True, len(entries))
 
     def claims_of(self, authorization: str, token: str) -> Claims | None:
         """The claims a request carries. A header longer than 8 characters wins over the `token` in the query."""
@@ -124,10 +106,10 @@ class Authority:
         return self.verify(token)
 
 
-def _hash(signing_key: str) -> str:
+def digests_of(*signing_keys: str | None) -> list[str] | None:
+    """What clients send of each key: the SHA-256 of its bytes. None when one of them is not hexadecimal."""
     try:
-        key = bytes.fromhex(_KEY_PREFIX.sub("", signing_key))
-    except ValueError as error:
-        message = "A signing key is not hexadecimal. Expected `signkey-<env>-<hex>`; copy it again from Inngest."
-        raise ConfigurationError(message) from error
-    return hashlib.sha256(key).hexdigest()
+        keys = [bytes.fromhex(_KEY_PREFIX.sub("", key)) for key in signing_keys if key]
+    except ValueError:
+        return None
+    return [hashlib.sha256(key).hexdigest() for key in keys]

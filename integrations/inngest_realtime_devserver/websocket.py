@@ -7,6 +7,7 @@ without a close frame. So this is a protocol class of its own, which uvicorn tak
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections import deque
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
@@ -30,11 +31,13 @@ from wsproto.events import (
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from . import answers, frames
+from . import frames, responses
+from .access import is_loopback_origin
 from .broker import Key
+from .entries import read_entries, valid_identifiers
 from .frames import Frame
+from .loose_json import fold_keys, read_first
 from .node import Node
-from .tokens import TopicEntry
 
 __all__ = ["CONNECT_PATH", "WebSocketConnection"]
 
@@ -44,11 +47,6 @@ MAX_CLIENT_FRAME = 32_768  # bytes of one message from a client; a larger one cl
 HIGH_WATER = 3 * 1024 * 1024  # bytes unsent to one client, above which publishers wait
 FLUSH_SIZE = 65_536  # bytes collected before they are handed to the transport
 CLOSE_TIMEOUT = 5.0  # seconds given to the client to answer a close frame
-
-
-class _ClientFrame(msgspec.Struct, frozen=True):
-    kind: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -110,13 +108,13 @@ class WebSocketConnection(asyncio.Protocol):
         try:
             self._ws.receive_data(data)
         except RemoteProtocolError:
-            self._answer(answers.bad_upgrade())
+            self._reject(responses.bad_upgrade())
             return
         except LocalProtocolError:  # the client went on after the closing handshake
             self.transport.close()
             return
-        if head_size > answers.MAX_HEAD:
-            self._answer(answers.head_too_large())
+        if head_size > responses.MAX_HEAD:
+            self._reject(responses.head_too_large())
             return
         for event in self._ws.events():
             self._handle(event)
@@ -151,7 +149,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._fall_silent()
         self.transport.close()
 
-    def encode_envelope(self) -> None:
+    def freeze(self) -> None:
         """Send nothing any more, not even pongs, as if the network had gone."""
         self._frozen = True
         self._fall_silent()
@@ -178,16 +176,19 @@ class WebSocketConnection(asyncio.Protocol):
         path, _, query = request.target.partition("?")
         headers = {name.lower(): value for name, value in request.extra_headers}
         authorization = headers.get(b"authorization", b"").decode("latin-1")
+        if not node.allow_remote and not is_loopback_origin(request.host, ""):
+            self._reject(responses.not_local(request.host))
+            return
         if unquote(path) != CONNECT_PATH:
-            self._answer(answers.html_page())
+            self._reject(responses.not_served(path))
             return
         if node.connect_status is not None:
-            self._answer(answers.simulated_failure(node.connect_status))
+            self._reject(responses.simulated_failure(node.connect_status))
             return
         token = parse_qs(query).get("token", [""])[0]
         claims = node.authority.claims_of(authorization, token)
         if claims is None:
-            self._answer(answers.not_authenticated(node.authority, authorization))
+            self._reject(responses.not_authenticated(node.authority, authorization))
             return
         self.transport.write(self._ws.send(AcceptConnection()))
         if node.refuses_new:
@@ -199,11 +200,11 @@ class WebSocketConnection(asyncio.Protocol):
             self._ping()
         self._register(claims.keys)
 
-    def _answer(self, answer: answers.Answer) -> None:
+    def _reject(self, raw: responses.RawResponse) -> None:
         if self._ws.state is ConnectionState.CONNECTING:
-            headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode()), (b"connection", b"close")]
-            event = RejectConnection(status_code=answer.status, headers=headers, has_body=True)
-            self.transport.write(self._ws.send(event) + self._ws.send(RejectData(data=answer.body)))
+            headers = [*raw.headers, (b"content-length", str(len(raw.body)).encode()), (b"connection", b"close")]
+            event = RejectConnection(status_code=raw.status, headers=headers, has_body=True)
+            self.transport.write(self._ws.send(event) + self._ws.send(RejectData(data=raw.body)))
         self._fall_silent()
         self.transport.close()
 
@@ -237,16 +238,19 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _obey(self, text: str) -> None:
         try:
-            frame = msgspec.json.decode(text, type=_ClientFrame)
-            if frame.kind == "sub":
-                claims = self._node.authority.verify(msgspec.json.decode(frame.data, type=str))
+            value = read_first(text.encode(errors="replace"))
+            frame = fold_keys(value if isinstance(value, dict) else {})  # pyright: ignore[reportUnknownArgumentType]
+            if not valid_identifiers(frame) or not _valid_time(frame.get("created_at")):
+                return
+            if frame.get("kind") == "sub":
+                claims = self._node.authority.verify(frame["data"])
                 if claims is not None:
                     self._register(claims.keys)
-            elif frame.kind == "unsub":
-                entries = msgspec.json.decode(frame.data, type=tuple[TopicEntry, ...])
+            elif frame.get("kind") == "unsub":
+                entries = read_entries(frame["data"]) or ()
                 self._node.broker.unsubscribe(self, [key for entry in entries if (key := entry.key) is not None])
-        except (msgspec.DecodeError, RecursionError):
-            return  # anything else is ignored, and never answered
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # anything else is ignored, without an answer
 
     def _register(self, keys: tuple[Key, ...]) -> None:
         self.channels.update(channel for channel, _ in keys)
@@ -297,3 +301,10 @@ class WebSocketConnection(asyncio.Protocol):
         for timer in (self._keepalive, self._registering):
             if timer is not None:
                 timer.cancel()
+
+
+def _valid_time(text: object) -> bool:
+    try:
+        return text is None or bool(msgspec.convert(text, datetime.datetime))
+    except msgspec.ValidationError:
+        return False

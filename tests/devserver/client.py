@@ -29,9 +29,13 @@ class Client:
         jwt: str = response.json()["jwt"]
         return jwt
 
-    def connect(self, token: str | None, **options: Any) -> connect:
+    def connect(self, token: str | None, *, name: str | None = None, **options: Any) -> connect:
         query = "" if token is None else f"?token={token}"
         url = f"{self.server.url}/v1/realtime/connect{query}".replace("http", "ws", 1)
+        if name is not None:
+            # Another name for the same address.
+            url = url.replace(self.server.host, name, 1)
+            options |= {"host": self.server.host, "port": self.server.port}
         options = {"ping_interval": None, "close_timeout": 1.0, "max_size": None, "proxy": None, **options}
         return connect(url, **options)
 

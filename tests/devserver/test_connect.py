@@ -110,7 +110,7 @@ async def test_an_incomplete_upgrade_is_400(client: Client) -> None:
     assert (await client.http.get("/connect", headers=headers)).status_code == 400
 
 
-async def test_an_upgrade_of_a_wrong_path_is_a_page(client: Client) -> None:
+async def test_an_upgrade_of_a_wrong_path_is_404(client: Client) -> None:
     headers = {
         "connection": "Upgrade",
         "upgrade": "websocket",
@@ -118,7 +118,7 @@ async def test_an_upgrade_of_a_wrong_path_is_a_page(client: Client) -> None:
         "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
     }
     response = await client.http.get(f"{client.server.url}/realtime/connect", headers=headers)
-    assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/json")
 
 
 async def test_a_token_url_of_980_kb_is_accepted_and_one_of_1070_kb_is_431(client: Client, channel: str) -> None:

@@ -21,8 +21,9 @@ def test_new_ulids_are_valid_and_differ() -> None:
         ("", None),
         ("01JABCDEFGHJKMNPQRSTVWXYZ", None),
         ("81JABCDEFGHJKMNPQRSTVWXYZ0", None),
-        ("01JABCDEFGHJKMNPQRSTVWXYZU", None),
+        ("01JABCDEFGHJKMNPQRSTVWXYZI", "01JABCDEFGHJKMNPQRSTVWXYZZ"),
         ("0" * 26, None),
+        ("é" * 26, None),
     ],
 )
 def test_parse_ulid(text: str, ulid: str | None) -> None:

@@ -96,7 +96,7 @@ async def test_a_message_with_metadata_that_is_not_json_is_lost(client: Client, 
         assert await receive_data(connection) == 2
 
 
-@pytest.mark.parametrize("run_id", ["nonsense", "81JABCDEFGHJKMNPQRSTVWXYZ0", ""])
+@pytest.mark.parametrize("run_id", ["nonsense", "81JABCDEFGHJKMNPQRSTVWXYZ0", "0" * 26, ""])
 async def test_a_bad_run_id_is_dropped(client: Client, channel: str, run_id: str) -> None:
     async with client.listen((channel, "t")) as connection:
         await client.publish(channel, "t", "1", run_id=run_id)
@@ -154,8 +154,8 @@ async def test_a_publisher_that_goes_away_publishes_nothing(client: Client, chan
     server = client.server
     async with client.listen((channel, "t")) as connection:
         _, writer = await asyncio.open_connection(server.host, server.port)
-        head = f"POST /v1/realtime/publish?channel={channel}&topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n"
-        writer.write(f"{head}half a body".encode())
+        head = f"POST /v1/realtime/publish?channel={channel}&topic=t HTTP/1.1\r\nHost: localhost\r\n"
+        writer.write(f"{head}Content-Length: 99\r\n\r\nhalf a body".encode())
         await writer.drain()
         writer.close()
         await writer.wait_closed()

@@ -102,7 +102,7 @@ async def test_without_a_running_server_the_error_says_what_to_do() -> None:
 
 
 async def test_the_url_of_an_address_that_means_all_is_one_that_can_be_called() -> None:
-    async with DevServer("0.0.0.0") as server:
+    async with DevServer("0.0.0.0", allow_remote=True) as server:
         assert server.url == f"http://127.0.0.1:{server.port}"
         async with httpx.AsyncClient(trust_env=False) as http:
             assert (await http.get(server.url)).status_code == 200

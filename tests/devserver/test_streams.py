@@ -94,7 +94,7 @@ async def test_a_publisher_that_aborts_still_yields_an_end(client: Client, chann
     async with client.listen((channel, "t")) as connection:
         _, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(
-            f"POST /v1/realtime/publish?channel={channel}&topic=t HTTP/1.1\r\nHost: x\r\n"
+            f"POST /v1/realtime/publish?channel={channel}&topic=t HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Type: {STREAM}\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n".encode()
         )
         assert json.loads(await receive(connection))["kind"] == "datastream-start"

@@ -78,6 +78,7 @@ async def test_a_duplicate_sub_delivers_once(client: Client, channel: str) -> No
         "",
         '{"kind":"unsub","data":"x"}',
         b"\x00binary",
+        '{"kind":"unsub","data":null,"created_at":"yesterday"}',
     ],
 )
 async def test_a_bad_token_and_anything_else_is_silently_ignored(
@@ -101,6 +102,29 @@ async def test_unsub_takes_topics_away(client: Client, channel: str) -> None:
         await confirm(connection)
         await client.publish(channel, "a", "3")
         assert await receive_data(connection) == 3
+
+
+@pytest.mark.parametrize("changes", [{"created_at": "yesterday"}, {"run_id": "nonsense"}, {"created_at": 7}])
+async def test_sub_with_a_bad_time_or_run_is_ignored(client: Client, channel: str, changes: dict[str, Any]) -> None:
+    async with client.listen((channel, "a")) as connection:
+        frame = {"kind": "sub", "data": await client.token((channel, "b"))}
+        await connection.send(json.dumps(frame | changes))
+        await confirm(connection)
+        await client.publish(channel, "b", "1")
+        await connection.send(json.dumps({"KIND": "sub", "Data": frame["data"], "created_at": "2026-11-24T13:20:17Z"}))
+        await confirm(connection)
+        await client.publish(channel, "b", "2")
+        assert await receive_data(connection) == 2
+
+
+async def test_unsub_takes_an_environment_in_upper_case_and_keys_in_any(client: Client, channel: str) -> None:
+    async with client.listen((channel, "a"), (channel, "b")) as connection:
+        entry = {"KIND": "run", "Channel": channel, "name": "a", "env_id": ENVIRONMENT.upper()}
+        await connection.send(json.dumps({"kind": "unsub", "data": [entry]}))
+        await confirm(connection)
+        await client.publish(channel, "a", "1")
+        await client.publish(channel, "b", "2")
+        assert await receive_data(connection) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 
 import jwt
@@ -72,6 +76,11 @@ async def test_without_a_signing_key_any_authorization_will_do(client: Client, a
         '[{"channel":1,"name":"t","kind":"run"}]',
         '[{"channel":"c","name":["t"],"kind":"run"}]',
         '[{"channel":"c","name":"t","kind":true}]',
+        '[{"channel":"c","name":"t","kind":7}]',
+        '[{"channel":"c","env_id":"nonsense"}]',
+        '[{"channel":"c","run_id":"nonsense"}]',
+        "[NaN]",
+        "[" * 100_000,
         '"c"',
     ],
 )
@@ -119,12 +128,101 @@ async def test_get_is_405(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-@pytest.mark.parametrize("path", ["/realtime/token", "/", "/v1/realtime/token/"])
-async def test_a_wrong_path_is_a_page(client: Client, method: str, path: str) -> None:
+@pytest.mark.parametrize("path", ["/realtime/token", "/e/key", "/fn/register", "/v1/realtime/token/"])
+async def test_a_path_that_is_not_served_is_an_error_in_json(client: Client, method: str, path: str) -> None:
     response = await client.http.request(method, client.server.url + path)
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/json"
+    if method != "HEAD":
+        assert f"does not serve {path}" in response.json()["error"]
+
+
+async def test_the_root_is_a_page_for_people(client: Client) -> None:
+    response = await client.http.get(client.server.url)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.text.startswith("" if method == "HEAD" else "<!DOCTYPE html>")
+    assert response.text.startswith("<!DOCTYPE html>")
+
+
+async def test_a_client_that_sends_an_event_says_what_is_missing(server: DevServer) -> None:
+    code = """
+import asyncio, inngest, sys
+app = inngest.Inngest(app_id="app", is_production=False, event_api_base_url=sys.argv[1])
+asyncio.run(app.send(inngest.Event(name="shop/order.placed")))
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, server.url, stderr=subprocess.PIPE)
+    _, errors = await process.communicate()
+    assert b"npx inngest-cli@latest dev" in errors
+
+
+@pytest.mark.parametrize(
+    ("body", "topics"),
+    [
+        (b"null", None),
+        (b"[null]", [("", "")]),
+        (b'[{"Channel":"c","NAME":"t","kind":"run"}]', [("c", "t")]),
+        (b'[{"channel":"c","name":"t","kind":"run"}] and more', [("c", "t")]),
+        (b'[{"channel":"\xff\xe2(","name":"\\ud800","kind":"run"}]', [("\ufffd\ufffd(", "\ufffd")]),
+        (b'[{"channel":null,"name":"t","x":1e999,"env_id":null}]', [("", "t")]),
+        (b'[{"channel":"c","env_id":"11111111-0000-4000-B000-000000000000"}]', [("c", "")]),
+    ],
+)
+async def test_the_body_is_read_as_go_reads_it(
+    client: Client, body: bytes, topics: list[tuple[str, str]] | None
+) -> None:
+    response = await client.http.post("/token", content=body)
+    assert response.status_code == 201
+    claims = jwt.decode(response.json()["jwt"], options={"verify_signature": False})
+    found = claims["topics"] and [(entry["channel"], entry["name"]) for entry in claims["topics"]]
+    assert found == topics
+
+
+async def test_two_million_topics_are_refused_at_once(client: Client) -> None:
+    before = time.process_time()
+    for body in (b"[" + b"{}," * 2_000_000 + b"{}]", b"[" + b"{}," * 50_000 + b"{}]"):
+        response = await client.http.post("/token", content=body)
+        assert (response.status_code, "too large" in response.json()["error"]) == (413, True)
+    assert time.process_time() - before < 2.0
+
+
+async def test_a_token_with_publish_may_publish_and_a_subscription_token_may_not(client: Client, channel: str) -> None:
+    server = client.server
+    async with client.listen((channel, "t"), (channel, "$stream")) as connection:
+        headers = {"authorization": f"Bearer {server.issue_token(channel, ['t'], publish=True)}"}
+        for path in ("/publish", "/publish/tee"):
+            params = {"channel": channel, "topic": "t"}
+            response = await client.http.post(path, params=params, headers=headers, content="7")
+            assert (response.status_code, response.text) == (200, "")
+        assert await receive_data(connection) == 7
+        headers = {"authorization": f"Bearer {server.issue_token(channel, ['t'])}"}
+        response = await client.http.post("/publish", params={"channel": channel, "topic": "t"}, headers=headers)
+        assert (response.status_code, response.text) == (401, "Not authenticated for publishing\n")
+        assert response.headers["content-type"].startswith("text/plain")
+
+
+async def test_only_a_server_that_is_not_strict_mints_for_a_subscription_token(guarded: Client, channel: str) -> None:
+    async with DevServer() as dev, DevServer(signing_key=KEY, strict=False) as lenient, Client(lenient).http as http:
+        mine = lenient.issue_token(channel, ["t"])
+        assert (await http.post("/token", json=[], headers={"authorization": f"Bearer {mine}"})).status_code == 201
+        for authorization in ("Bearer garbage", "", f"Bearer {dev.issue_token(channel, ['t'])}x"):
+            response = await http.post("/token", json=[], headers={"authorization": authorization})
+            assert (response.status_code, response.text) == (401, "Authentication failed\n")
+        # `inngest start` signs as the dev server does.
+        other = DevServer(strict=False).issue_token(channel, ["t"])
+        assert (await http.post("/token", json=[], headers={"authorization": f"Bearer {other}"})).status_code == 201
+    mine = guarded.server.issue_token(channel, ["t"])
+    response = await guarded.http.post("/token", json=[], headers={"authorization": f"Bearer {mine}"})
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"), [({"exp": "4102444800"}, 426), ({"iat": 4102444800}, 401), ({"exp": "soon"}, 401)]
+)
+async def test_the_times_of_a_token(client: Client, changes: dict[str, object], status: int) -> None:
+    secret = hashlib.sha256(b"inngest-realtime").digest()
+    claims = jwt.decode(await client.token(("c", "t")), options={"verify_signature": False}) | changes
+    token = jwt.encode(claims, secret, algorithm="HS256")
+    assert (await client.http.get("/connect", params={"token": token})).status_code == status
 
 
 @pytest.mark.parametrize("key", [KEY, FALLBACK])
