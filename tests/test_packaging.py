@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -46,6 +48,12 @@ def locate(path: Path, flag: str = "") -> dict[str, Path]:
     return {name: Path(origin) for name, origin in zip(PACKAGES, done.stdout.splitlines(), strict=True)}
 
 
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return HeaderParser().parsestr(archive.read(name).decode())
+
+
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -75,9 +83,8 @@ def test_the_wheel_holds_the_client_of_browsers(wheel: Path) -> None:
 
 
 def test_the_metadata(wheel: Path) -> None:
+    headers = metadata_of(wheel)
     with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        headers = HeaderParser().parsestr(archive.read(metadata).decode())
         assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
     assert headers["Name"] == "inngest-realtime"
     assert headers["Requires-Python"] == ">=3.10"
@@ -86,6 +93,19 @@ def test_the_metadata(wheel: Path) -> None:
     plain = [requirement for requirement in headers.get_all("Requires-Dist", []) if "extra ==" not in requirement]
     frameworks = ("starlette", "fastapi", "django", "flask", "uvicorn", "inngest")
     assert not [requirement for requirement in plain if requirement.startswith(frameworks)]
+
+
+def test_the_addresses_come_from_one_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: Path) -> None:
+    monkeypatch.setenv("PROJECT_URL", "https://code.example/inngest-realtime/")
+    with_address, without = metadata_of(built(f"build_wheel({str(tmp_path)!r})", tmp_path)), metadata_of(wheel)
+    assert without.get_all("Project-URL") is None
+    urls = dict(line.split(", ") for line in with_address.get_all("Project-URL", []))
+    assert urls["Source"] == "https://code.example/inngest-realtime"
+    text = with_address.get_payload()
+    assert "https://code.example/inngest-realtime/raw/v0.1.0/docs/demo.png" in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    assert not [link for link in links if not link.startswith("https://")]
 
 
 def test_the_wheel_installs_the_command(wheel: Path) -> None:
