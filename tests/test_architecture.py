@@ -1,0 +1,49 @@
+"""What the documents for maintainers name exists, and the sizes that they promise hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "inngest_realtime_core"
+DOCUMENTS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+SOURCES = sorted([*CORE.rglob("*.py"), *(ROOT / "integrations").rglob("*.py")])
+
+# `inngest_realtime_core/_hub/feed.py`, or with a function: `_hub/feed.py:Feed.receive`
+_REFERENCE = re.compile(r"`((?:[\w.]+/)*[\w]+\.(?:py|js))(?::([\w.]+))?`")
+
+
+def references() -> list[tuple[str, str, str]]:
+    return [(name, *match) for name in DOCUMENTS for match in _REFERENCE.findall((ROOT / name).read_text())]
+
+
+def located(path: str) -> Path | None:
+    return next((base / path for base in (ROOT, CORE, ROOT / "integrations") if (base / path).exists()), None)
+
+
+@pytest.mark.parametrize(("document", "path", "name"), references())
+def test_what_a_document_names_exists(document: str, path: str, name: str) -> None:
+    file = located(path)
+    assert file is not None, f"{document} names {path}, which does not exist"
+    body = ast.parse(file.read_text()).body if file.suffix == ".py" else []
+    for part in name.split(".") if name else ():
+        found = [node for node in body if getattr(node, "name", None) == part]
+        assert found, f"{document} names {name} in {path}, which is not there"
+        body = getattr(found[0], "body", [])
+
+
+def test_there_are_few_modules_at_the_top_of_the_core() -> None:
+    assert len(list(CORE.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_and_a_class_have_one_subject(source: Path) -> None:
+    text = source.read_text()
+    assert text.count("\n") <= 360, "is there a second subject in it?"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            assert (node.end_lineno or 0) - node.lineno <= 310, f"{node.name} is long: is there a second subject in it?"
