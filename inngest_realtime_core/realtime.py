@@ -14,7 +14,8 @@ from ._api.runs import run_id_or_current
 from ._api.steps import StepPublishing
 from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
-from ._hub.hub import Hub, HubOptions, Source
+from ._hub.hub import Hub
+from ._hub.options import HubOptions, Source
 from ._hub.processes import ProcessRegistry
 from ._hub.readers import Readers
 from ._hub.views import SubscriptionSpec

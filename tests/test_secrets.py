@@ -15,7 +15,7 @@ import pytest
 from inngest_realtime_core import Message, Realtime, Subscription
 from inngest_realtime_core._api.signing import hash_signing_key
 from inngest_realtime_core._api.tokens import mint
-from inngest_realtime_core._hub.hub import Source
+from inngest_realtime_core._hub.options import Source
 from inngest_realtime_core._upstream.connection import Connection
 from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh, receive, soon

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -96,6 +96,21 @@ class Feed:
     def confirmed(self) -> Set[str]:
         """The topics that Inngest was proved to deliver."""
         return self._begins.keys()
+
+    async def join(self, topics: Collection[str]) -> None:
+        """Ask for these topics; returns once Inngest is proved to deliver them.
+
+        Raises:
+            InngestError: It can't be had.
+        """
+        self.topics.update(dict.fromkeys(topics))
+        await self.upstream.join(self, topics)
+
+    def withdraw(self, topics: Iterable[str]) -> None:
+        """Ask no more for these topics, unless somebody else is waiting for them."""
+        for topic in self.upstream.not_awaited(self.channel, topics):
+            self.topics.pop(topic, None)
+        self.upstream.measure(self)
 
     def confirm(self, topics: Iterable[str]) -> None:
         """Called when Inngest is proved to deliver these topics."""

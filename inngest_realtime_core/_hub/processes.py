@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from .._api.client import ApiClient
 from ..settings import Settings
 from ..stats import Counters
-from .hub import Hub, HubOptions
+from .hub import Hub
+from .options import HubOptions
 
 __all__ = ["LoopResources", "Process", "ProcessRegistry"]
 

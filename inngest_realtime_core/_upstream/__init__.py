@@ -1,3 +1,3 @@
-"""One place at Inngest for many channels: the WebSocket, kept, renewed and replaced."""
+"""One connection to Inngest for many channels: the WebSocket, kept, renewed and replaced."""
 
 from __future__ import annotations

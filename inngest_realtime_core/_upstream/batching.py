@@ -1,6 +1,6 @@
 """Which topics fit one token: in a URL, in one `sub` frame, in one `unsub` frame. Pure functions.
 
-Observed on a real server: a frame from a client holds at most 32,768 bytes, about 220 topics; a token of 980 KB in the
+Observed on a real server: a frame from a client has at most 32,768 bytes, about 220 topics; a token of 980 KB in the
 URL of a connection was accepted, one of 1.07 MB was not.
 """
 
@@ -52,9 +52,9 @@ def split_for_url(entries: Sequence[Entry], limit: int) -> tuple[list[Entry], li
 def frame_batches(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Split into batches whose tokens fit one `sub` frame each."""
     batches: list[list[Entry]] = []
-    rest = list(entries)
-    while rest:
-        batch, rest = split_for_url(rest, _FRAME_BUDGET)
+    remaining = list(entries)
+    while remaining:
+        batch, remaining = split_for_url(remaining, _FRAME_BUDGET)
         batches.append(batch)
     return batches
 

@@ -7,108 +7,43 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Final, cast
-from urllib.parse import quote
+from typing import Final, Literal
 
 import anyio
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.client import ClientProtocol
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.uri import parse_uri
 
+from .._api.tokens import IssuedToken
 from .._concurrency.tasks import end_tasks
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from ..messages.envelope import Envelope
 from .liveness import Liveness
-from .protocol import MAX_SERVER_FRAME, Decoder
+from .protocol import MAX_SERVER_FRAME, Decoder, subscribe_frame
 from .throttle import POLL, Throttle
+from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "Delivery"]
 
 logger = logging.getLogger("inngest_realtime.connection")
 
-# websockets logs the request line and the frames at DEBUG, and both hold tokens: this logger never goes below INFO,
-# whatever the root logger is set to.
-_wire_logger = logging.getLogger("inngest_realtime.websockets")
-_wire_logger.setLevel(logging.INFO)
-
 _BATCH: Final = 256  # frames handled before consumers get their turn on the event loop
 _BACKLOG: Final = 8_192  # frames waiting; beyond it the socket is not read until they are handled
-_HARD_LIMIT: Final = 64 * 1024 * 1024  # bytes; a larger frame ends the connection instead of filling the memory
-_CLOSE_TIMEOUT: Final = 1.0  # seconds
 
-# Looked up once: an enum's members are slow to get at.
-_TEXT, _CONT, _BINARY = Opcode.TEXT, Opcode.CONT, Opcode.BINARY
-
-
-class _Socket(ClientConnection):
-    """Hands each text frame on as it is parsed, without a queue: nobody can hold up the reading of this socket."""
-
-    _owner: Connection | None = None
-    _early: list[bytes | bytearray] | None = None
-    _fragments: list[bytes | bytearray] | None = None
-
-    def attach(self, owner: Connection) -> None:
-        """Say where frames go; those that came together with the handshake's answer go there first."""
-        self._owner = owner
-        # They hold the token, which may be large, and are of no use any more.
-        self.request = None
-        self.protocol.uri = replace(self.protocol.uri, query="")
-        early, self._early = self._early, None
-        for frame in early or ():
-            owner.accept(frame)
-        if self.state is State.CLOSED:
-            owner.cut()
-
-    def _hand_on(self, frame: bytes | bytearray) -> None:
-        if self._owner is not None:
-            self._owner.accept(frame)
-        else:
-            self._early = [*(self._early or ()), frame]
-
-    def process_event(self, event: Any) -> None:
-        if type(event) is Frame:
-            opcode = event.opcode
-            if opcode is _TEXT and event.fin and self._owner is not None:
-                # What nearly every event is, without a detour.
-                data: Any = event.data
-                self._owner.accept(data)
-                return
-            if opcode is _TEXT or opcode is _CONT:
-                self._text(event)
-                return
-            if opcode is _BINARY:
-                return
-        super().process_event(event)
-
-    def _text(self, frame: Frame) -> None:
-        # Inngest sends unfragmented frames; something between may not.
-        data: Any = frame.data
-        if frame.opcode is _TEXT:
-            if frame.fin:
-                self._hand_on(data)
-            else:
-                self._fragments = [data]
-        elif self._fragments is not None:
-            self._fragments.append(data)
-            if frame.fin:
-                whole, self._fragments = b"".join(self._fragments), None
-                self._hand_on(whole)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._owner is not None:
-            self._owner.cut()
+Delivery = Literal["holding", "delivering", "ignoring"]
 
 
 class Connection:
     """An open WebSocket and what it was found to be.
 
+    What it brings is held at first; `deliver` hands it on, `ignore` discards it.
+
+    Args:
+        on_change: Called when the server has said that it will shut down, and when the connection is lost.
+        on_oversized: Called with the size of a frame that is too large, and what it holds if that can be read.
+        liveness: How the connection is kept alive.
+        throttle: How far readers may hold it up.
+        open_transport: Opens the WebSocket.
+
     Attributes:
-        deliver: Called with each message, in order; may be replaced at any time.
+        delivery: What becomes of the messages.
         closing: The server has said that it will shut down.
         handled: Frames that have been dealt with.
         lost: The connection has ended, and all that it brought has been delivered.
@@ -116,91 +51,67 @@ class Connection:
 
     def __init__(
         self,
-        deliver: Callable[[Envelope], None],
         *,
         on_change: Callable[[], None],
         on_oversized: Callable[[int, Envelope | None], None],
         liveness: Liveness,
         throttle: Throttle | None = None,
+        open_transport: OpenTransport = open_websocket,
     ) -> None:
-        self.deliver = deliver
+        self.delivery: Delivery = "holding"
         self.closing = False
         self.handled = 0
         self.lost = False
         self.lost_reason = "the connection was closed"
         self.decoder = Decoder()
+        self._held: list[Envelope] = []
+        self._deliver: Callable[[Envelope], None] = self._held.append
         self._on_change = on_change
         self._on_oversized = on_oversized
         self._liveness = liveness
         self._throttle = throttle or Throttle()
+        self._open_transport = open_transport
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[bytes | bytearray] = deque()
         self._draining = False
         self._cut = False
         self._paused = False
-        self._socket: ClientConnection | None = None
+        self._transport: Transport | None = None
         self._keepalive: asyncio.Task[None] | None = None
 
-    async def open(self, websocket_url: str, token: str) -> None:
+    # -- opening and asking ---------------------------------------------------------------------------------------
+
+    async def open(self, websocket_url: str, token: IssuedToken) -> None:
         """Connect with a token.
 
         Args:
             websocket_url: The address without a query: `ws://host/v1/realtime/connect`.
 
         Raises:
-            AuthenticationError: The token was refused.
-            UnreachableError: There was no answer.
-            UnexpectedResponseError: The answer was not a WebSocket's.
+            AuthenticationError: The token was not accepted.
+            UnreachableError: There was no response.
+            UnexpectedResponseError: The response was not a WebSocket's.
         """
-        address = parse_uri(websocket_url)
-
-        def make(protocol: ClientProtocol, **options: Any) -> _Socket:
-            # Put in only here: Python's URL parser keeps the last URLs it has seen, and tokens of up to 700 KB with
-            # them. And not for another address that a redirect may have led to.
-            if protocol.uri == address:
-                protocol.uri = replace(address, query=f"token={quote(token, safe='')}")
-            return _Socket(protocol, **options)
-
-        # The exceptions of websockets may hold the request and so the token: none of them is chained.
         try:
-            socket = await connect(
-                websocket_url,
-                create_connection=cast("type[ClientConnection]", make),
-                compression=None,
-                open_timeout=self._liveness.open_timeout,
-                close_timeout=_CLOSE_TIMEOUT,
-                ping_interval=None,
-                max_size=_HARD_LIMIT,
-                logger=_wire_logger,
-                user_agent_header="inngest-realtime-python",
-            )
-        except InvalidStatus as error:
-            failure = _refusal(error.response.status_code, websocket_url)
-        except (TimeoutError, asyncio.TimeoutError):
-            failure = UnreachableError(
-                f"Inngest did not answer the WebSocket handshake within {self._liveness.open_timeout} s. "
-                "Check that the address is right and that a proxy lets WebSockets pass.",
-                url=websocket_url,
-            )
-        except OSError as error:
-            failure = UnreachableError(
-                f"No connection to Inngest ({type(error).__name__}: {error.strerror or 'no answer'}). "
-                "Check that it is running and that the address is right.",
-                url=websocket_url,
-            )
-        except WebSocketException as error:
-            failure = UnreachableError(
-                f"The WebSocket handshake with Inngest broke off ({type(error).__name__}). "
-                "Check that the address is right and that a proxy lets WebSockets pass.",
-                url=websocket_url,
-            )
+            transport = await self._open_transport(websocket_url, token, self, timeout=self._liveness.open_timeout)
+        except HandshakeError as error:
+            failure = _handshake_failure(error, websocket_url)
         else:
-            self._socket = socket
-            if isinstance(socket, _Socket):
-                socket.attach(self)
+            self._transport = transport
             self._keepalive = self._loop.create_task(self._keep_alive(), name="inngest-realtime keepalive")
             return
         raise failure
+
+    async def subscribe(self, token: IssuedToken) -> None:
+        """Add a token's topics; returns when they are proved to be delivered.
+
+        Raises:
+            UnreachableError: The connection has ended.
+        """
+        # The frame holds the token and is in no variable here, for reporters that show those of a traceback.
+        if not await self._sent(subscribe_frame(token.token)):
+            raise self._gone()
+        await self.confirm()
 
     async def send(self, frame: str) -> None:
         """Send a text frame.
@@ -208,35 +119,42 @@ class Connection:
         Raises:
             UnreachableError: The connection has ended.
         """
-        socket = self._open_socket()
+        if not await self._sent(frame):
+            raise self._gone()
+
+    async def _sent(self, frame: str) -> bool:
+        if self._transport is None or self._ended:
+            return False
         try:
             # Not asyncio.wait_for: before Python 3.12 it can swallow the cancellation of the task that waits.
             with anyio.fail_after(self._liveness.ping_timeout):
-                await socket.send(frame)
-        except (ConnectionClosed, TimeoutError):
+                await self._transport.send(frame)
+        except (TransportClosedError, TimeoutError):
             self.abort("a frame could not be sent")
-            raise self._gone() from None
+            return False
+        return True
 
     async def confirm(self) -> None:
         """Return when everything asked of the server so far has taken effect.
 
-        The server answers the handshake before it registers the subscription, and never acknowledges a `sub`. A ping
-        answered afterwards is the only proof: 0 of 500 messages were lost after it, 76 of 500 without it.
+        The server responds to the handshake before it registers the subscription, and never acknowledges a `sub`. A
+        pong afterwards is the only proof: 0 of 500 messages were lost after it, 76 of 500 without it.
 
         Raises:
             UnreachableError: The connection has ended, or no pong came in time.
         """
-        socket = self._open_socket()
+        if self._transport is None or self._ended:
+            raise self._gone()
         try:
             with anyio.fail_after(self._liveness.ping_timeout):
-                pong = asyncio.ensure_future(await socket.ping())
+                pong = asyncio.ensure_future(await self._transport.ping())
             # Looked at afterwards, so that a pong counts that came while this process was busy for too long.
             await asyncio.wait([pong], timeout=self._liveness.ping_timeout)
-        except (ConnectionClosed, TimeoutError):
-            answered = False
+        except (TransportClosedError, TimeoutError):
+            alive = False
         else:
-            answered = pong.done() and not pong.cancelled() and pong.exception() is None
-        if not answered:
+            alive = pong.done() and not pong.cancelled() and pong.exception() is None
+        if not alive:
             self.abort(f"no pong came within {self._liveness.ping_timeout} s")
             raise self._gone()
 
@@ -247,13 +165,28 @@ class Connection:
                 await asyncio.sleep(self._liveness.ping_interval)
                 await self.confirm()
 
-    def _open_socket(self) -> ClientConnection:
-        if self._socket is None or self.lost or self._cut:
-            raise self._gone()
-        return self._socket
+    @property
+    def _ended(self) -> bool:
+        return self.lost or self._cut
 
     def _gone(self) -> UnreachableError:
         return UnreachableError(f"The connection to Inngest has ended: {self.lost_reason}.", url="")
+
+    # -- delivering -----------------------------------------------------------------------------------------------
+
+    def deliver(self, route: Callable[[Envelope], None]) -> None:
+        """Give what was held to `route`, and from now on each message as it comes."""
+        held, self._held = self._held, []
+        self.delivery = "delivering"
+        self._deliver = route
+        for envelope in held:
+            route(envelope)
+
+    def ignore(self) -> None:
+        """Discard what was held and whatever still comes."""
+        self.delivery = "ignoring"
+        self._deliver = _discard
+        self._held.clear()
 
     @property
     def accepted(self) -> int:
@@ -261,14 +194,14 @@ class Connection:
         return self.handled + len(self._inbox)
 
     def accept(self, frame: bytes | bytearray) -> None:
-        """Take a text frame from the socket."""
+        """Called by the transport with each text frame."""
         self._inbox.append(frame)
         if not self._draining:
             self._draining = True
             self._loop.call_soon(self._drain)
 
     def cut(self) -> None:
-        """Note that the socket has ended; what it brought is still delivered."""
+        """Called by the transport when it has ended; what it brought is still delivered."""
         self._cut = True
         if not self._draining:
             self._draining = True
@@ -296,7 +229,7 @@ class Connection:
                     self._on_change()
                 continue
             try:
-                self.deliver(envelope)
+                self._deliver(envelope)
             except Exception:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
                 logger.exception("A message of channel %r could not be delivered.", envelope.channel[:200])
@@ -316,19 +249,21 @@ class Connection:
 
     def _pause_reading(self, pause: bool) -> None:
         # Never for longer than it takes to handle what has been read: consumers don't come into it.
-        if pause is self._paused or self._socket is None or self._cut:
+        if pause is self._paused or self._transport is None or self._cut:
             return
         self._paused = pause
         if pause:
-            self._socket.transport.pause_reading()
+            self._transport.pause_reading()
         else:
-            self._socket.transport.resume_reading()
+            self._transport.resume_reading()
+
+    # -- the end --------------------------------------------------------------------------------------------------
 
     def abort(self, reason: str) -> None:
         """Drop the connection without a closing handshake."""
-        if self._socket is not None and not self._cut:
+        if self._transport is not None and not self._cut:
             self.lost_reason = reason
-            self._socket.transport.abort()
+            self._transport.abort()
 
     async def close(self) -> None:
         """Close the connection; returns when its socket and its task are gone. Safe to call at any time, repeatedly."""
@@ -336,24 +271,35 @@ class Connection:
         try:
             if keepalive is not None:
                 await end_tasks([keepalive])
-            if self._socket is not None:
+            if self._transport is not None:
                 self._pause_reading(False)
-                await self._socket.close()
+                await self._transport.close()
         finally:
-            if self._socket is not None:
-                self._socket.transport.abort()
+            if self._transport is not None:
+                self._transport.abort()
 
 
-def _refusal(status: int, url: str) -> InngestError:
+def _discard(envelope: Envelope) -> None:
+    pass
+
+
+def _handshake_failure(error: HandshakeError, url: str) -> InngestError:
+    status = error.status
+    if status is None:
+        return UnreachableError(
+            f"Inngest {error.reason}. Check that it is running, that the address is right, and that a proxy lets "
+            "WebSockets pass.",
+            url=url,
+        )
     if status in {401, 403}:
         return AuthenticationError(
-            f"Inngest refused the subscription token ({status}). It may have expired (tokens live about a minute), or "
-            "have been made by another server: mint a fresh one from the same address.",
+            f"Inngest did not accept the subscription token ({status}). It may have expired (tokens live about a "
+            "minute), or have been issued by another server: mint a fresh one from the same address.",
             url=url,
             status=status,
         )
     return UnexpectedResponseError(
-        f"Inngest answered the WebSocket handshake with status {status}; 101 was expected. "
+        f"Inngest responded to the WebSocket handshake with status {status}; 101 was expected. "
         "Check that the address is an Inngest server's and that a proxy lets WebSockets pass.",
         url=url,
         status=status,

@@ -11,6 +11,7 @@ from .._api.tokens import Entry
 from ..errors import FrameTooLargeError, RealtimeError
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
+from .batching import weight
 from .protocol import MAX_SERVER_FRAME
 
 __all__ = ["ChannelRegistry", "ChannelSubscriber", "Join", "State", "tell_state"]
@@ -35,30 +36,33 @@ class ChannelSubscriber(Protocol):
         """What it was proved to get, at some time."""
         ...
 
+    def confirm(self, topics: Iterable[str]) -> None:
+        """Called when Inngest is proved to deliver these topics."""
+
     def receive(self, envelope: Envelope) -> None:
-        """Take a message of the channel."""
+        """Called with each message of the channel."""
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
         """What it has received in this time, as far as it is kept."""
         ...
 
     def lost(self) -> None:
-        """Take note that the connection was lost and is there again, as a gap, and as the end of all data streams."""
+        """Called when a lost connection is there again: a gap, and the end of all data streams."""
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
-        """Take note that messages may have been missed, before what is received next."""
+        """Called when messages may have been missed, before what is received next."""
 
     def interrupted(self, stream_id: str) -> None:
-        """Take note that the rest of a data stream will not come."""
+        """Called when the rest of a data stream will not come."""
 
     def report(self, error: RealtimeError) -> None:
-        """Take note of a message that could not be delivered."""
+        """Called when a message could not be delivered."""
 
     def fail(self, error: RealtimeError) -> None:
-        """Take note that nothing more will come."""
+        """Called when nothing more will come."""
 
     def state_changed(self, state: State) -> None:
-        """Take note of the connection's state."""
+        """Called with each new state of the connection."""
 
 
 class Join:
@@ -72,21 +76,37 @@ class Join:
 
 
 class ChannelRegistry:
-    """The channels of one upstream. Nothing here waits.
+    """The channels of one upstream, by name. Nothing here waits.
 
     Attributes:
-        members: By channel name.
-        covered: What Inngest is proved to deliver on the present connection.
-        leaving: What has been subscribed on it and is no longer wanted.
+        token_size: Characters that a token for all their topics has at most, nearly, without its fixed part.
     """
 
     def __init__(self) -> None:
-        self.members: dict[str, ChannelSubscriber] = {}
-        self.covered: set[Entry] = set()
-        self.leaving: dict[Entry, None] = {}
+        self.token_size = 0
+        self._subscribers: dict[str, ChannelSubscriber] = {}
+        self._sizes: dict[str, int] = {}  # each channel's share of the token size
+        self._covered: dict[str, set[str]] = {}  # what Inngest is proved to deliver on the present connection
+        self._leaving: dict[Entry, None] = {}  # what has been subscribed on it and is no longer wanted
         self._pending_gaps: set[str] = set()  # channels that are to be told of a gap once there is a connection again
         self._joins: dict[str, list[Join]] = {}
         self._left: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._subscribers)
+
+    @property
+    def empty(self) -> bool:
+        return not self._subscribers
+
+    @property
+    def subscribers(self) -> Collection[ChannelSubscriber]:
+        return self._subscribers.values()
+
+    @property
+    def covered(self) -> set[Entry]:
+        """What Inngest is proved to deliver on the present connection."""
+        return {(channel, topic) for channel, topics in self._covered.items() for topic in topics}
 
     @property
     def joining(self) -> bool:
@@ -96,11 +116,11 @@ class ChannelRegistry:
     @property
     def departing(self) -> bool:
         """Whether anything is to be left, or anybody waits for that."""
-        return bool(self.leaving or self._left)
+        return bool(self._leaving or self._left)
 
     def entries(self) -> list[Entry]:
         """All topics that are wanted."""
-        return [(member.channel, topic) for member in self.members.values() for topic in member.topics]
+        return [(subscriber.channel, topic) for subscriber in self.subscribers for topic in subscriber.topics]
 
     def wanted(self) -> list[Entry]:
         """The topics that somebody waits for and that are not covered."""
@@ -108,32 +128,58 @@ class ChannelRegistry:
             (channel, topic)
             for channel, joins in self._joins.items()
             for topic in dict.fromkeys(topic for join in joins for topic in join.topics)
-            if (channel, topic) not in self.covered
+            if topic not in self._covered.get(channel, ())
         ]
 
-    def gone(self) -> list[Entry]:
-        """Take what is to be left. A channel that has been joined again since keeps its topics."""
-        leaving, self.leaving = self.leaving, {}
-        return [entry for entry in leaving if entry[0] not in self.members]
+    def of(self, channels: Iterable[str]) -> Iterator[ChannelSubscriber]:
+        """The subscribers of these channels, as far as they are still there."""
+        for channel in list(channels):
+            subscriber = self._subscribers.get(channel)
+            if subscriber is not None:
+                yield subscriber
+
+    def measure(self, subscriber: ChannelSubscriber) -> None:
+        """Called when a channel has changed what it asks for."""
+        if self._subscribers.get(subscriber.channel) is subscriber:
+            self.token_size -= self._sizes.pop(subscriber.channel, 0)
+            size = self._sizes[subscriber.channel] = weight((subscriber.channel, topic) for topic in subscriber.topics)
+            self.token_size += size
+
+    def _drop(self, channel: str) -> None:
+        self._subscribers.pop(channel, None)
+        self.token_size -= self._sizes.pop(channel, 0)
 
     # -- joining --------------------------------------------------------------------------------------------------
 
-    def join(self, member: ChannelSubscriber, topics: Iterable[str]) -> asyncio.Future[None]:
+    def join(self, subscriber: ChannelSubscriber, topics: Iterable[str]) -> asyncio.Future[None]:
         """Take a channel along, or more topics of it; the future is for `resolve` and `fail`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.members[member.channel] = member
-        self._joins.setdefault(member.channel, []).append(Join(frozenset(topics), done))
+        self._subscribers[subscriber.channel] = subscriber
+        self.measure(subscriber)
+        self._joins.setdefault(subscriber.channel, []).append(Join(frozenset(topics), done))
         return done
 
     def joins(self) -> dict[str, list[Join]]:
         """Who waits at this moment."""
         return {channel: list(joins) for channel, joins in self._joins.items()}
 
+    def not_awaited(self, channel: str, topics: Iterable[str]) -> list[str]:
+        """Those of some topics that nobody waits for."""
+        awaited = {topic for join in self._joins.get(channel, ()) if not join.done.done() for topic in join.topics}
+        return [topic for topic in topics if topic not in awaited]
+
     def resolve(self) -> None:
         """Tell those whose topics are covered by now."""
         for channel, joins in list(self._joins.items()):
-            waiting = [join for join in joins if not all((channel, topic) in self.covered for topic in join.topics)]
-            _resolve(join.done for join in joins if join not in waiting)
+            covered = self._covered.get(channel, set[str]())
+            waiting: list[Join] = []
+            for join in joins:
+                if not join.topics <= covered:
+                    waiting.append(join)
+                elif not join.done.done():
+                    for subscriber in self.of([channel]):
+                        subscriber.confirm(join.topics)
+                    join.done.set_result(None)
             if waiting:
                 self._joins[channel] = waiting
             else:
@@ -158,29 +204,53 @@ class ChannelRegistry:
             for join in joins:
                 if not join.done.done():
                     join.done.set_exception(error)
-            rest = [join for join in self._joins.get(channel, ()) if join not in joins]
-            if rest:
-                self._joins[channel] = rest
+            later = [join for join in self._joins.get(channel, ()) if join not in joins]
+            if later:
+                self._joins[channel] = later
             else:
                 self._joins.pop(channel, None)
                 if drop:
-                    self.members.pop(channel, None)
+                    self._drop(channel)
+
+    def reject_topic(self, entry: Entry, error: RealtimeError) -> None:
+        """Tell that Inngest does not deliver one topic, though it does others."""
+        channel, topic = entry
+        self.fail(error, {channel})
+        for subscriber in self.of([channel]):
+            if subscriber.confirmed and topic not in subscriber.confirmed:
+                # Who asked for more than there was knows; who was content before still has that.
+                return
+            self._drop(channel)
+            if subscriber.confirmed:
+                tell_state(subscriber, "closed")
+                subscriber.fail(error)
 
     # -- leaving --------------------------------------------------------------------------------------------------
 
-    def leave(self, member: ChannelSubscriber) -> asyncio.Future[None]:
+    def leave(self, subscriber: ChannelSubscriber) -> asyncio.Future[None]:
         """Drop a channel; the future is for `release`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.members.pop(member.channel, None)
-        for join in self._joins.pop(member.channel, ()):
+        channel = subscriber.channel
+        self._drop(channel)
+        for join in self._joins.pop(channel, ()):
             if not join.done.done():
                 join.done.cancel()
-        for topic in member.topics:
-            if (member.channel, topic) in self.covered:
-                self.leaving[(member.channel, topic)] = None
-        self._pending_gaps.discard(member.channel)
+        for topic in self._covered.get(channel, ()):
+            self._leaving[(channel, topic)] = None
+        self._pending_gaps.discard(channel)
         self._left.append(done)
         return done
+
+    def take_leaving(self) -> list[Entry]:
+        """Take what is to be left. A channel that has been joined again since keeps its topics."""
+        leaving, self._leaving = self._leaving, {}
+        gone = [entry for entry in leaving if entry[0] not in self._subscribers]
+        for channel, topic in gone:
+            topics = self._covered.get(channel, set[str]())
+            topics.discard(topic)
+            if not topics:
+                self._covered.pop(channel, None)
+        return gone
 
     def take_leavers(self) -> list[asyncio.Future[None]]:
         """Who waits for a departure, to be given to `release` when it is made."""
@@ -189,7 +259,9 @@ class ChannelRegistry:
 
     def release(self, leavers: Iterable[asyncio.Future[None]] | None = None) -> None:
         """Tell those who left, some or all, that they may come back."""
-        _resolve(self.take_leavers() if leavers is None else leavers)
+        for future in self.take_leavers() if leavers is None else leavers:
+            if not future.done():
+                future.set_result(None)
 
     def keep_waiting(self, leavers: Iterable[asyncio.Future[None]]) -> None:
         """Have those who left wait on."""
@@ -198,48 +270,57 @@ class ChannelRegistry:
     # -- connections ----------------------------------------------------------------------------------------------
 
     def renew(self, entries: Iterable[Entry]) -> None:
-        """Take note of what a new connection is proved to deliver, in place of what the last one did."""
-        self.covered = set()
+        """Called with what a new connection is proved to deliver, in place of what the last one did."""
+        self._covered = {}
         self.cover(entries)
 
     def cover(self, entries: Iterable[Entry]) -> None:
-        """Take note of more that the present connection is proved to deliver."""
-        for entry in entries:
-            self.covered.add(entry)
-            if entry[0] not in self.members:
+        """Called with more that the present connection is proved to deliver."""
+        for channel, topic in entries:
+            self._covered.setdefault(channel, set()).add(topic)
+            if channel not in self._subscribers:
                 # It left while it was being subscribed.
-                self.leaving[entry] = None
+                self._leaving[(channel, topic)] = None
 
     def lose(self) -> None:
-        """Take note that what was covered is not delivered any more, and that its channels are to be told."""
-        self._pending_gaps.update(channel for channel, _ in self.covered)
+        """Called when what was covered is not delivered any more: its channels are to be told."""
+        self._pending_gaps.update(self._covered)
 
     def clear(self) -> None:
-        """Take note that there is no connection, and so nothing that is covered and nothing to leave."""
-        self.covered.clear()
-        self.leaving.clear()
+        """Called when there is no connection, and so nothing that is covered and nothing to leave."""
+        self._covered = {}
+        self._leaving.clear()
         self.release()
 
-    def pending_gaps(self) -> Iterator[ChannelSubscriber]:
+    def close(self, error: RealtimeError | None, waiting: RealtimeError) -> None:
+        """Called when nothing more will come: drops every channel.
+
+        Args:
+            error: What the channels are told, if it is a failure.
+            waiting: What those who wait are told.
+        """
+        self.fail(waiting)
+        subscribers, self._subscribers = self._subscribers, {}
+        self._sizes.clear()
+        self.token_size = 0
+        for subscriber in subscribers.values():
+            tell_state(subscriber, "closed")
+            if error is not None:
+                subscriber.fail(error)
+
+    def take_pending_gaps(self) -> Iterator[ChannelSubscriber]:
         """Take those that are to be told of a gap."""
         pending_gaps, self._pending_gaps = self._pending_gaps, set()
         return self.of(pending_gaps)
-
-    def of(self, channels: Iterable[str]) -> Iterator[ChannelSubscriber]:
-        """The members of these channels, as far as they are still there."""
-        for channel in list(channels):
-            member = self.members.get(channel)
-            if member is not None:
-                yield member
 
     # -- what comes -----------------------------------------------------------------------------------------------
 
     def route(self, envelope: Envelope) -> None:
         """Give a message to its channel."""
-        member = self.members.get(envelope.channel)
-        if member is not None:
+        subscriber = self._subscribers.get(envelope.channel)
+        if subscriber is not None:
             try:
-                member.receive(envelope)
+                subscriber.receive(envelope)
             except Exception:
                 # The mistake is one message's: what comes with it and after it is delivered all the same.
                 logger.exception("A message of channel %r could not be delivered.", envelope.channel)
@@ -247,7 +328,7 @@ class ChannelRegistry:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
     def oversized(self, size: int, envelope: Envelope | None) -> None:
-        """Tell whom it may concern that a frame of so many bytes was left out."""
+        """Tell the channel, or all when it can't be read, that a frame of so many bytes was left out."""
         channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
         error = FrameTooLargeError(
             f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
@@ -257,28 +338,20 @@ class ChannelRegistry:
             topic=topic,
         )
         logger.error("%s Channel %r, topic %r.", error, channel, topic)
-        members = list(self.members.values()) if channel is None else [self.members.get(channel)]
-        for member in members:
-            if member is not None:
-                member.report(error)
-                member.gap("too-large", None if channel is None else 1)
+        for subscriber in self.of(self._subscribers if channel is None else [channel]):
+            subscriber.report(error)
+            subscriber.gap("too-large", None if channel is None else 1)
 
     def tell_state(self, state: State) -> None:
         """Tell everybody of a new state of the connection."""
-        for member in list(self.members.values()):
-            tell_state(member, state)
+        for subscriber in list(self.subscribers):
+            tell_state(subscriber, state)
 
 
-def tell_state(member: ChannelSubscriber, state: State) -> None:
+def tell_state(subscriber: ChannelSubscriber, state: State) -> None:
     """Tell one channel of a state."""
     try:
-        member.state_changed(state)
+        subscriber.state_changed(state)
     except Exception:
         # An application's callback; the connection is not to suffer from it.
         logger.exception("A callback failed on the state %r.", state)
-
-
-def _resolve(futures: Iterable[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)

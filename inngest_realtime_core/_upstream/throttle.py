@@ -13,7 +13,7 @@ from typing import Final, Protocol
 __all__ = ["POLL", "Throttle"]
 
 POLL: Final = 0.001
-"""Seconds after which to ask again whether to hold."""
+"""Seconds after which to ask again whether to pause."""
 
 _LONGEST: Final = 0.05  # seconds in a row
 _SHARE: Final = 1 / 20_000  # seconds earned with each message
@@ -28,10 +28,10 @@ class Reader(Protocol):
         ...
 
     def caught_up(self) -> None:
-        """Take note that it is not waited for any longer, because it has caught up."""
+        """Called when it is not waited for any longer, because it has caught up."""
 
     def given_up(self) -> None:
-        """Take note that it is not waited for any longer, though it has not caught up."""
+        """Called when it is not waited for any longer, though it has not caught up."""
 
 
 class Throttle:
@@ -49,14 +49,14 @@ class Throttle:
         self._since: float | None = None
 
     def credit(self, messages: int) -> None:
-        """Take note that so many messages were handled."""
+        """Called when so many messages were handled."""
         self._credit = min(_LONGEST, self._credit + messages * _SHARE)
 
     def should_pause(self) -> bool:
         """Whether to handle nothing for the moment, so that readers can catch up."""
         now = time.monotonic()
         if self._since is not None:
-            # Never below nothing: the one who held may have been closed long ago.
+            # Never below nothing: the connection that paused may have been closed long ago.
             self._credit = max(0.0, self._credit - (now - self._since))
         still = [reader for reader in self.behind if reader.is_behind]
         if still and self._credit > 0:

@@ -291,9 +291,8 @@ async def test_reader_survives_its_listener() -> None:
         seen.append(bytes(envelope.data))
         raise LookupError("a listener's mistake")
 
-    connection = Connection(
-        deliver, on_change=lambda: None, on_oversized=lambda size, envelope: None, liveness=Liveness()
-    )
+    connection = Connection(on_change=lambda: None, on_oversized=lambda size, envelope: None, liveness=Liveness())
+    connection.deliver(deliver)
     for n in range(3):
         connection.accept(b'{"kind":"data","data":%d,"channel":"c","topic":"t"}' % n)
         await asyncio.sleep(0)

@@ -1,0 +1,137 @@
+"""Getting a connection, getting one again, and what a failed attempt means for those who wait."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from ..errors import AuthenticationError, RealtimeError, UnreachableError
+from .backoff import Backoff
+from .circuit import Circuit
+from .connection import Connection
+from .dialer import Dialer
+from .registry import ChannelRegistry, Join
+from .wake import Wake
+
+__all__ = ["Connector", "closed_here"]
+
+logger = logging.getLogger("inngest_realtime.upstream")
+
+_MAX_JOIN_WAIT: Final = 1.0  # seconds between two attempts at most while somebody waits to join
+
+
+class Connector:
+    """Makes the connections of one upstream.
+
+    Args:
+        dialer: Makes one attempt.
+        registry: The channels to connect for.
+        circuit: Shared with the other upstreams of the process.
+        wake: Set when a channel joins or leaves, and when a connection changes.
+    """
+
+    def __init__(self, dialer: Dialer, registry: ChannelRegistry, circuit: Circuit, wake: Wake) -> None:
+        self._dialer = dialer
+        self._registry = registry
+        self._circuit = circuit
+        self._wake = wake
+        self._backoff = Backoff()
+        self._rejections = 0
+
+    async def connect(self, *, reconnecting: bool) -> Connection | None:
+        """Make one attempt at the first connection, or at one in place of a lost one.
+
+        Returns:
+            A connection that holds what it brings; None when the attempt failed and another one is to be made.
+
+        Raises:
+            RealtimeError: No other attempt is to be made.
+        """
+        if reconnecting:
+            await self._pause(self._backoff.next_delay())
+        # A newcomer is told of the trouble rather than queued behind those who wait for their turn.
+        crowded = not reconnecting and self._circuit.crowded
+        if not crowded:
+            await self.wait_for_turn()
+        if self._registry.empty:
+            # Everybody has left meanwhile.
+            raise closed_here()
+        joined = self._registry.joins()
+        if crowded:
+            self._handle_failure(_crowded(), joined, reconnecting)
+            return None
+        try:
+            return await self.establish()
+        except RealtimeError as error:
+            self._handle_failure(error, joined, reconnecting)
+            return None
+
+    async def wait_for_turn(self) -> None:
+        """Return when an attempt may be made: at once while Inngest is well."""
+        await self._circuit.wait()
+
+    async def establish(self) -> Connection:
+        """Open a connection that is proved to be subscribed to all topics of all channels, and that holds what comes.
+
+        Raises:
+            RealtimeError: It can't be had.
+        """
+        entries = self._registry.entries()
+        try:
+            connection, rejected = await self._dialer.dial(
+                entries, on_change=self._wake.set, on_oversized=self._registry.oversized
+            )
+        except RealtimeError as error:
+            # A rejection says that Inngest is well.
+            if not isinstance(error, AuthenticationError):
+                self._circuit.failed()
+            raise
+        self._registry.renew(entry for entry in entries if entry not in rejected)
+        for entry, error in rejected.items():
+            self._registry.reject_topic(entry, error)
+        self._rejections = 0
+        self._circuit.succeeded()
+        self._backoff.opened()
+        return connection
+
+    def is_final(self, error: RealtimeError) -> bool:
+        """Count a failed attempt to replace a connection; returns whether to make no other."""
+        if not isinstance(error, AuthenticationError):
+            return False
+        # A token made just before a server was replaced is rejected once; the rejection of a second one is final.
+        self._rejections += 1
+        return error.url != self._dialer.websocket_url or self._rejections >= 2
+
+    def _handle_failure(self, error: RealtimeError, joined: dict[str, list[Join]], reconnecting: bool) -> None:
+        """Who joins is told at once; who was here already is kept if possible."""
+        self._registry.reject_pending(joined, error, drop=not reconnecting)
+        if isinstance(error, AuthenticationError) and (not reconnecting or self.is_final(error)):
+            raise error
+        if reconnecting:
+            logger.warning("Reconnecting to Inngest failed: %s", error)
+        elif self._registry.empty:
+            raise error
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not on when nobody is left to wait for, and not long when somebody waits to join."""
+        began = time.monotonic()
+        while not self._registry.empty:
+            longest = min(seconds, _MAX_JOIN_WAIT) if self._registry.joining else seconds
+            remaining = began + longest - time.monotonic()
+            if remaining <= 0:
+                return
+            self._wake.clear()
+            await self._wake.wait(remaining)
+
+
+def closed_here() -> UnreachableError:
+    return UnreachableError("The connection to Inngest was closed by this process.", url="")
+
+
+def _crowded() -> UnreachableError:
+    return UnreachableError(
+        "Inngest has failed several times in a row; until it responds again, this process tries about once a second. "
+        "Try again later, and see the log for what failed.",
+        url="",
+    )

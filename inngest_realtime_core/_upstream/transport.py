@@ -1,0 +1,249 @@
+"""The one file that knows `websockets`: a WebSocket that hands on each text frame as it is read.
+
+Another transport is a function like `open_websocket` that returns a `Transport`. What is relied upon beyond the
+documented interface of websockets is named by `tests/test_transport.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import replace
+from typing import Any, Final, Protocol, cast
+from urllib.parse import quote
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from .._api.tokens import IssuedToken
+
+__all__ = ["FrameReceiver", "HandshakeError", "OpenTransport", "Transport", "TransportClosedError", "open_websocket"]
+
+# websockets logs the request line and the frames at DEBUG, and both hold tokens: this logger never goes below INFO,
+# whatever the root logger is set to.
+_wire_logger = logging.getLogger("inngest_realtime.websockets")
+_wire_logger.setLevel(logging.INFO)
+
+_HARD_LIMIT: Final = 64 * 1024 * 1024  # bytes; a larger frame ends the connection instead of filling the memory
+_CLOSE_TIMEOUT: Final = 1.0  # seconds
+
+# Looked up once: an enum's attributes are slow to get at.
+_TEXT, _CONT, _BINARY = Opcode.TEXT, Opcode.CONT, Opcode.BINARY
+
+
+class FrameReceiver(Protocol):
+    """Gets what a transport reads. Neither method may raise."""
+
+    def accept(self, frame: bytes | bytearray) -> None:
+        """Called with each text frame, whole and in order."""
+
+    def cut(self) -> None:
+        """Called when the connection has ended and nothing more will be read."""
+
+
+class Transport(Protocol):
+    """An open WebSocket. It is read all the time, except between `pause_reading` and `resume_reading`."""
+
+    async def send(self, text: str) -> None:
+        """Send a text frame.
+
+        Raises:
+            TransportClosedError: The connection has ended.
+        """
+
+    async def ping(self) -> Awaitable[object]:
+        """Send a ping; the awaitable returned is done when its pong arrives, and fails when the connection ends.
+
+        Raises:
+            TransportClosedError: The connection has ended.
+        """
+        ...
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+    def abort(self) -> None:
+        """End the connection without a closing handshake."""
+
+    async def close(self) -> None:
+        """End the connection with a closing handshake of at most a second; returns when the socket is closed."""
+
+
+class OpenTransport(Protocol):
+    """Opens a transport."""
+
+    async def __call__(
+        self, websocket_url: str, token: IssuedToken, receiver: FrameReceiver, *, timeout: float
+    ) -> Transport:
+        """Open a WebSocket.
+
+        Args:
+            websocket_url: The address without a query: `ws://host/v1/realtime/connect`.
+            token: Sent in the query, to this address only.
+            receiver: Gets the frames.
+            timeout: Seconds for the TCP, TLS and WebSocket handshakes together.
+
+        Raises:
+            HandshakeError: There is no connection.
+        """
+        ...
+
+
+class TransportClosedError(Exception):
+    """The connection has ended."""
+
+
+class HandshakeError(Exception):
+    """A WebSocket could not be opened.
+
+    Attributes:
+        reason: What happened, the rest of a sentence that begins with the address.
+        status: The HTTP status of a response that was not a WebSocket's; None when there was none.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class _Socket(ClientConnection):
+    """Hands each text frame on as it is parsed, without a queue: nobody can hold up the reading of this socket."""
+
+    _receiver: FrameReceiver | None = None
+    _early: list[bytes | bytearray] | None = None
+    _fragments: list[bytes | bytearray] | None = None
+
+    def attach(self, receiver: FrameReceiver) -> None:
+        """Set where frames go; those that came together with the response to the handshake go there first."""
+        self._receiver = receiver
+        # They hold the token, which may be large, and are of no use any more.
+        self.request = None
+        self.protocol.uri = replace(self.protocol.uri, query="")
+        early, self._early = self._early, None
+        for frame in early or ():
+            receiver.accept(frame)
+        if self.state is State.CLOSED:
+            receiver.cut()
+
+    def _hand_on(self, frame: bytes | bytearray) -> None:
+        if self._receiver is not None:
+            self._receiver.accept(frame)
+        else:
+            self._early = [*(self._early or ()), frame]
+
+    def process_event(self, event: Any) -> None:
+        if type(event) is Frame:
+            opcode = event.opcode
+            if opcode is _TEXT and event.fin and self._receiver is not None:
+                # What nearly every event is, without a detour.
+                data: Any = event.data
+                self._receiver.accept(data)
+                return
+            if opcode is _TEXT or opcode is _CONT:
+                self._text(event)
+                return
+            if opcode is _BINARY:
+                return
+        super().process_event(event)
+
+    def _text(self, frame: Frame) -> None:
+        # Inngest sends unfragmented frames; something between may not.
+        data: Any = frame.data
+        if frame.opcode is _TEXT:
+            if frame.fin:
+                self._hand_on(data)
+            else:
+                self._fragments = [data]
+        elif self._fragments is not None:
+            self._fragments.append(data)
+            if frame.fin:
+                whole, self._fragments = b"".join(self._fragments), None
+                self._hand_on(whole)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._receiver is not None:
+            self._receiver.cut()
+
+
+class _WebSocketTransport:
+    """A transport that is a connection of websockets."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._socket.send(text)
+        except ConnectionClosed:
+            pass
+        else:
+            return
+        raise TransportClosedError
+
+    async def ping(self) -> Awaitable[object]:
+        try:
+            return await self._socket.ping()
+        except ConnectionClosed:
+            raise TransportClosedError from None
+
+    def pause_reading(self) -> None:
+        self._socket.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._socket.transport.resume_reading()
+
+    def abort(self) -> None:
+        self._socket.transport.abort()
+
+    async def close(self) -> None:
+        await self._socket.close()
+
+
+async def open_websocket(
+    websocket_url: str, token: IssuedToken, receiver: FrameReceiver, *, timeout: float
+) -> Transport:
+    """Open a WebSocket by the rules of `OpenTransport`."""
+    address = parse_uri(websocket_url)
+
+    def make(protocol: ClientProtocol, **options: Any) -> _Socket:
+        # Put in only here: Python's URL parser keeps the last URLs it has seen, and tokens of up to 700 KB with
+        # them. And not for another address that a redirect may have led to.
+        if protocol.uri == address:
+            protocol.uri = replace(address, query=f"token={quote(token.token, safe='')}")
+        return _Socket(protocol, **options)
+
+    # The exceptions of websockets may hold the request and so the token: none of them is chained.
+    try:
+        socket = await connect(
+            websocket_url,
+            create_connection=cast("type[ClientConnection]", make),
+            compression=None,
+            open_timeout=timeout,
+            close_timeout=_CLOSE_TIMEOUT,
+            ping_interval=None,
+            max_size=_HARD_LIMIT,
+            logger=_wire_logger,
+            user_agent_header="inngest-realtime-python",
+        )
+    except InvalidStatus as error:
+        failure = HandshakeError("responded with no WebSocket", status=error.response.status_code)
+    except (TimeoutError, asyncio.TimeoutError):
+        failure = HandshakeError(f"did not respond to the WebSocket handshake within {timeout} s")
+    except OSError as error:
+        failure = HandshakeError(
+            f"could not be connected to ({type(error).__name__}: {error.strerror or 'no response'})"
+        )
+    except WebSocketException as error:
+        failure = HandshakeError(f"broke off the WebSocket handshake ({type(error).__name__})")
+    else:
+        if isinstance(socket, _Socket):
+            socket.attach(receiver)
+        return _WebSocketTransport(socket)
+    raise failure

@@ -1,0 +1,225 @@
+"""The transport's seam, and what it relies on of `websockets` beyond what is documented.
+
+`inngest_realtime_core/_upstream/transport.py` is the only file that knows `websockets`. It relies on
+
+- `connect(create_connection=...)` calling a factory with the client protocol, whose `uri` may still be replaced then;
+- `ClientConnection.process_event` getting each frame as a `websockets.frames.Frame`, a text frame's `data` as bytes;
+- `ClientConnection.connection_lost`, and `.transport`, an asyncio transport;
+- `ClientConnection.request` and `.protocol.uri` being of no use any more after the handshake.
+
+Each of these has a test here: a release of `websockets` that changes one of them fails by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
+
+import inngest_realtime_core
+from inngest_realtime_core._api.tokens import IssuedToken
+from inngest_realtime_core._upstream.transport import HandshakeError, TransportClosedError, open_websocket
+from raw_server import RawServer, http_answer, raw_server
+from talk import eventually, soon
+
+TOKEN = IssuedToken("a.secret/token", None)
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.cuts = 0
+
+    def accept(self, frame: bytes | bytearray) -> None:
+        self.frames.append(bytes(frame))
+
+    def cut(self) -> None:
+        self.cuts += 1
+
+
+def websocket_url(server: RawServer) -> str:
+    return server.url.replace("http", "ws", 1) + "/v1/realtime/connect"
+
+
+def serialized(*frames: Frame) -> bytes:
+    return b"".join(frame.serialize(mask=False) for frame in frames)
+
+
+def accepting(servers: list[RawServer], sent: bytes = b"", *, end: bool = False) -> Callable[[socket.socket], None]:
+    """Accept the handshake, send `sent` in the same packet, and read on until the client leaves."""
+
+    def respond(connection: socket.socket) -> None:
+        found = re.search(rb"(?i)sec-websocket-key: *(\S+)", servers[0].requests[-1])
+        assert found is not None
+        digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        head = [
+            b"HTTP/1.1 101 Switching Protocols",
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Accept: " + base64.b64encode(digest),
+        ]
+        connection.sendall(b"\r\n".join(head) + b"\r\n\r\n" + sent)
+        while not end and connection.recv(65536):
+            pass
+
+    return respond
+
+
+async def test_every_text_frame_is_handed_on_whole_and_in_order() -> None:
+    """Those that came with the response to the handshake too; binary frames are passed over."""
+    servers: list[RawServer] = []
+    frames = serialized(
+        Frame(Opcode.TEXT, b"early"),
+        Frame(Opcode.BINARY, b"\x00"),
+        Frame(Opcode.TEXT, b"in ", fin=False),
+        Frame(Opcode.PING, b"between"),
+        Frame(Opcode.CONT, b"three ", fin=False),
+        Frame(Opcode.CONT, b"parts"),
+        Frame(Opcode.TEXT, b"last"),
+    )
+    with raw_server(accepting(servers, frames)) as server:
+        servers.append(server)
+        receiver = Receiver()
+        transport = await open_websocket(websocket_url(server), TOKEN, receiver, timeout=5)
+        await eventually(lambda: len(receiver.frames) == 3)
+        transport.abort()
+        await transport.close()
+    assert receiver.frames == [b"early", b"in three parts", b"last"]
+    assert receiver.cuts == 1
+
+
+async def test_a_transport_that_ended_says_so() -> None:
+    servers: list[RawServer] = []
+    with raw_server(accepting(servers, end=True)) as server:
+        servers.append(server)
+        receiver = Receiver()
+        transport = await open_websocket(websocket_url(server), TOKEN, receiver, timeout=5)
+        await eventually(lambda: receiver.cuts == 1)
+        with pytest.raises(TransportClosedError):
+            await transport.send("{}")
+        with pytest.raises(TransportClosedError):
+            await transport.ping()
+        transport.abort()
+        await soon(transport.close())
+
+
+async def test_the_token_goes_to_its_address_and_to_no_redirects_target() -> None:
+    """And nothing of the request is kept once the connection is open."""
+    servers: list[RawServer] = []
+    with raw_server(accepting(servers)) as target:
+        servers.append(target)
+        elsewhere = websocket_url(target)
+        with raw_server(http_answer("302 Found", location=elsewhere, connection="close")) as server:
+            transport = await open_websocket(websocket_url(server), TOKEN, Receiver(), timeout=5)
+            transport.abort()
+            await transport.close()
+            assert server.requests[0].startswith(b"GET /v1/realtime/connect?token=a.secret%2Ftoken HTTP/1.1\r\n")
+        assert len(target.requests) == 1
+        assert b"secret" not in target.requests[0]
+
+
+async def test_the_token_is_not_kept() -> None:
+    servers: list[RawServer] = []
+    with raw_server(accepting(servers)) as server:
+        servers.append(server)
+        transport = await open_websocket(websocket_url(server), TOKEN, Receiver(), timeout=5)
+        kept = cast("Any", transport)._socket
+        assert isinstance(kept, ClientConnection)
+        assert "secret" not in f"{kept.request} {kept.protocol.uri} {vars(kept.protocol)}"
+        transport.abort()
+        await transport.close()
+
+
+async def test_another_response_is_told_by_its_status() -> None:
+    with raw_server(http_answer("418 Teapot", connection="close")) as server:
+        with pytest.raises(HandshakeError) as caught:
+            await open_websocket(websocket_url(server), TOKEN, Receiver(), timeout=5)
+    assert caught.value.status == 418
+    # The exceptions of websockets hold the request, and the request the token.
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+async def test_reading_pauses_and_goes_on() -> None:
+    servers: list[RawServer] = []
+
+    def respond(connection: socket.socket) -> None:
+        accepting(servers, end=True)(connection)
+        connection.recv(65536)  # the client's frame: it does not read from now on
+        connection.sendall(serialized(Frame(Opcode.TEXT, b"unread"), Frame(Opcode.PING, b"")))
+        connection.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            connection.recv(65536)
+        connection.settimeout(None)
+        while connection.recv(65536):
+            pass
+
+    with raw_server(respond) as server:
+        servers.append(server)
+        receiver = Receiver()
+        transport = await open_websocket(websocket_url(server), TOKEN, receiver, timeout=5)
+        transport.pause_reading()
+        await transport.send("{}")
+        await asyncio.sleep(0.15)  # the server watches for a pong for 0.1 s
+        assert receiver.frames == []
+        transport.resume_reading()
+        await eventually(lambda: receiver.frames == [b"unread"])
+        transport.abort()
+        await transport.close()
+
+
+async def test_websockets_calls_process_event_with_frames() -> None:
+    """The one undocumented method that is overridden."""
+    seen: list[Any] = []
+
+    class Spy(ClientConnection):
+        def process_event(self, event: Any) -> None:
+            seen.append(event)
+            super().process_event(event)
+
+    servers: list[RawServer] = []
+    with raw_server(accepting(servers, serialized(Frame(Opcode.TEXT, b"x")))) as server:
+        servers.append(server)
+        async with connect(websocket_url(server), create_connection=Spy, proxy=None) as connection:
+            await eventually(lambda: len(seen) == 2)
+            connection.transport.abort()
+    frame = seen[1]
+    assert type(frame) is Frame
+    assert (frame.opcode, frame.fin, bytes(frame.data)) == (Opcode.TEXT, True, b"x")
+
+
+def test_no_other_file_knows_websockets() -> None:
+    package = Path(inngest_realtime_core.__file__).parent
+    knowing = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(from|import) websockets", path.read_text(), re.MULTILINE)
+    ]
+    assert knowing == ["_upstream/transport.py"]
+
+
+def test_the_log_of_websockets_never_shows_requests() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import logging; logging.basicConfig(level=logging.DEBUG)\n"
+            "from inngest_realtime_core._upstream import transport\n"
+            "print(transport._wire_logger.isEnabledFor(logging.DEBUG))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
