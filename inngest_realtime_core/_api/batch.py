@@ -161,7 +161,8 @@ class Batch(Generic[B]):
         if self._timer is not None:
             self._timer.cancel()
         self._progress.set()
-        return json.loads(content)
+        data: str | list[Any] = json.loads(content)
+        return data
 
     def _size_with(self, content: bytes) -> int:
         return self._size + len(content) + (len(self._between) if self._parts else 2)

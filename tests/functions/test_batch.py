@@ -1,0 +1,346 @@
+"""Many small parts in few messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from inngest_realtime_core import (
+    Batch,
+    Channel,
+    ConfigurationError,
+    Message,
+    PublishError,
+    Realtime,
+    RealtimeError,
+    SyncBatch,
+    TopicError,
+    UnreachableError,
+    topic,
+)
+from inngest_realtime_devserver.server import DevServer
+from talk import Status, eventually, fresh, soon
+
+
+class Answers(Channel, name="answers:{key}"):
+    key: str
+    tokens = topic(str)
+    short = topic(Annotated[str, Field(max_length=5)])
+    rows = topic(list[int])
+    found = topic(list[Status])
+    status = topic(Status)
+    maybe = topic(str | None)
+    untyped = topic(Any)
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers(key=fresh().replace(":", "-"))
+
+
+@asynccontextmanager
+async def watching(realtime: Realtime, channel: Answers, name: str) -> AsyncIterator[list[Message[Any]]]:
+    """The messages of a topic, complete when the block has ended."""
+    messages: list[Message[Any]] = []
+    async with realtime.subscribe(channel=channel.name, topics=[name, "end"]) as stream:
+        yield messages
+        await realtime.publish((channel.name, name), "the end")
+        while (message := await soon(anext(stream))).data != "the end":
+            messages.append(message)
+
+
+async def send_and_fail(batch: Batch[str], part: str) -> None:
+    async with batch:
+        await batch.send(part)
+        _ = 1 / 0
+
+
+def send_and_fail_sync(batch: SyncBatch[str], part: str) -> None:
+    with batch:
+        batch.send(part)
+        _ = 1 / 0
+
+
+async def test_texts_are_joined_in_order(realtime: Realtime, answers: Answers) -> None:
+    words = ["Hel", "lo", "", ", ", 'wo"rld', "\n", "☀️", "\\u0041"]
+    async with watching(realtime, answers, "tokens") as messages:
+        async with realtime.batch(answers.tokens) as tokens:
+            for word in words:
+                await tokens.send(word)
+        assert tokens.messages == 1
+    assert [message.data for message in messages] == ["".join(words)]
+    assert messages[0].id
+
+
+async def test_lists_are_extended(realtime: Realtime, answers: Answers) -> None:
+    async with watching(realtime, answers, "found") as messages, realtime.batch(answers.found) as found:
+        await found.send([Status(message="a")])
+        await found.send([])
+        await found.send([Status(message="b"), Status(message="c", step="d")])
+    assert [message.data for message in messages] == [
+        [{"message": "a", "step": None}, {"message": "b", "step": None}, {"message": "c", "step": "d"}]
+    ]
+
+
+async def test_a_message_leaves_when_the_time_has_come_and_no_earlier(realtime: Realtime, answers: Answers) -> None:
+    async with realtime.subscribe(channel=answers.name, topics=["tokens"]) as stream:
+        async with realtime.batch(answers.tokens, every=0.2) as tokens:
+            began = time.monotonic()
+            await tokens.send("a")
+            await tokens.send("b")
+            message = await soon(anext(stream))
+            assert message.data == "ab"
+            assert time.monotonic() - began >= 0.2
+            await tokens.send("c")
+            message = await soon(anext(stream))
+            assert message.data == "c"
+
+
+async def test_a_message_leaves_when_it_is_full(server: DevServer, realtime: Realtime, answers: Answers) -> None:
+    async with watching(realtime, answers, "tokens") as messages:
+        async with realtime.batch(answers.tokens, every=3600, max_bytes=12) as tokens:
+            await tokens.send("x" * 10)  # and two quotes
+            await eventually(lambda: server.stats().publishes == 1)
+            await tokens.send("y" * 6)
+            await tokens.send("z" * 5)  # would be one too many
+            await eventually(lambda: server.stats().publishes == 2)
+            await tokens.send("too large for one, so it goes alone")
+            await tokens.send("w")
+    assert [message.data for message in messages] == [
+        *("x" * 10, "y" * 6, "z" * 5, "too large for one, so it goes alone", "w")
+    ]
+
+
+async def test_flush_returns_when_all_is_published(server: DevServer, realtime: Realtime, answers: Answers) -> None:
+    async with realtime.batch(answers.tokens, every=3600) as tokens:
+        await tokens.flush()
+        assert server.stats().publishes == 0
+        await tokens.send("a")
+        await soon(tokens.flush())
+        assert server.stats().publishes == tokens.messages == 1
+
+
+async def test_the_end_of_the_block_publishes_the_rest_also_after_an_error(
+    realtime: Realtime, answers: Answers
+) -> None:
+    async with watching(realtime, answers, "tokens") as messages:
+        with pytest.raises(ZeroDivisionError):
+            await send_and_fail(realtime.batch(answers.tokens, every=3600), "before the error")
+        inside = asyncio.Event()
+
+        async def cancelled() -> None:
+            async with realtime.batch(answers.tokens, every=3600) as tokens:
+                await tokens.send("before the cancellation")
+                inside.set()
+                await asyncio.sleep(3600)
+
+        task = asyncio.create_task(cancelled())
+        await inside.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await soon(task)
+    assert [message.data for message in messages] == ["before the error", "before the cancellation"]
+
+
+@pytest.mark.parametrize("name", ["status", "maybe", "untyped"])
+def test_other_topics_are_refused_when_it_is_made(name: str, answers: Answers) -> None:
+    realtime = Realtime(api_base_url="http://127.0.0.1:9")
+    for make in (realtime.batch, realtime.batch_sync):
+        anything: Any = make
+        with pytest.raises(TopicError, match=f"topic of str, whose parts it joins, or of a list; '{name}' is neither"):
+            anything(getattr(answers, name))
+        with pytest.raises(TopicError, match="is neither"):
+            anything(("a channel that declares nothing", name))
+
+
+@pytest.mark.parametrize(
+    "options", [{"every": -1}, {"every": float("nan")}, {"max_bytes": 0}, {"max_bytes": 524_289}], ids=str
+)
+def test_options_out_of_range(options: dict[str, Any], answers: Answers) -> None:
+    realtime = Realtime(api_base_url="http://127.0.0.1:9")
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        realtime.batch(answers.tokens, **options)
+
+
+async def test_a_part_that_does_not_fit_is_refused_at_once_and_the_others_go_on(
+    realtime: Realtime, answers: Answers
+) -> None:
+    async with watching(realtime, answers, "rows") as messages, realtime.batch(answers.rows) as rows:
+        anything: Any = rows
+        await rows.send([1])
+        for part in (["x"], 7, None, [float("nan")]):
+            with pytest.raises(PublishError):
+                await anything.send(part)
+        await rows.send([2])
+    assert [message.data for message in messages] == [[1, 2]]
+
+
+async def test_what_is_joined_must_fit_the_topic_too(realtime: Realtime, answers: Answers) -> None:
+    async def too_long() -> None:
+        async with realtime.batch(answers.short) as short:
+            await short.send("abc")
+            await short.send("def")
+
+    with pytest.raises(PublishError, match="at most 5 characters"):
+        await too_long()
+
+
+async def test_a_request_that_fails_ends_the_batch(answers: Answers, caplog: pytest.LogCaptureFixture) -> None:
+    async with Realtime(api_base_url="http://127.0.0.1:9") as realtime:
+        with pytest.raises(UnreachableError):
+            async with realtime.batch(answers.tokens) as tokens:
+                await tokens.send("a")  # fails at the end, and there it is told
+        async with realtime.batch(answers.tokens) as tokens:
+            await tokens.send("a")
+            with pytest.raises(UnreachableError):
+                await tokens.flush()
+            with pytest.raises(UnreachableError):
+                await tokens.send("b")  # was told already, so the end is silent
+        assert not caplog.records
+        with caplog.at_level(logging.WARNING, "inngest_realtime.batch"), pytest.raises(ZeroDivisionError):
+            await send_and_fail(realtime.batch(answers.tokens), "a")
+        assert "The last parts of a batch were not published" in caplog.text
+
+
+async def test_a_batch_that_is_not_open(realtime: Realtime, answers: Answers) -> None:
+    tokens = realtime.batch(answers.tokens)
+    with pytest.raises(RealtimeError, match="not open"):
+        await tokens.send("a")
+    async with tokens:
+        await tokens.send("a")
+    for part in ("b", ""):
+        with pytest.raises(RealtimeError, match="not open"):
+            await tokens.send(part)
+    with pytest.raises(RealtimeError, match="once"):
+        async with tokens:
+            pass
+
+
+class Requests:
+    """Stands at the place of `publish()`: how many are under way, and when they are answered."""
+
+    def __init__(self) -> None:
+        self.data: list[Any] = []
+        self.under_way = self.most = 0
+        self.answered = asyncio.Event()
+
+    async def publish(self, data: Any) -> None:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.answered.wait()
+            self.data.append(data)
+        finally:
+            self.under_way -= 1
+
+
+async def test_one_request_at_a_time_and_back_pressure() -> None:
+    requests = Requests()
+    adapter = Answers.tokens.adapter
+    async with Batch(requests.publish, "tokens", adapter, every=0, max_bytes=12) as tokens:
+        await tokens.send("a" * 10)
+        await eventually(lambda: requests.under_way == 1)
+        await tokens.send("b" * 9)  # room for as much as a message holds, and no more
+        last = asyncio.create_task(tokens.send("c" * 9))
+        after = asyncio.create_task(tokens.send("d"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not last.done()
+        assert not after.done()
+        requests.answered.set()
+        await soon(asyncio.gather(last, after))
+    assert requests.most == 1
+    assert requests.data == ["a" * 10, "b" * 9, "c" * 9 + "d"]
+
+
+async def test_a_second_cancellation_does_not_wait_for_the_request() -> None:
+    requests = Requests()
+
+    async def work() -> None:
+        async with Batch(requests.publish, "tokens", Answers.tokens.adapter, every=0, max_bytes=100) as tokens:
+            await tokens.send("a")
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(work())
+    await eventually(lambda: requests.under_way == 1)
+    task.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not task.done(), "the rest is still on its way"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+    assert requests.under_way == 0
+    assert len(asyncio.all_tasks()) == 1
+
+
+@given(st.lists(st.text(max_size=20), max_size=30), st.integers(2, 60))
+async def test_nothing_is_lost_or_changed_and_no_message_is_too_large(parts: list[str], max_bytes: int) -> None:
+    requests = Requests()
+    requests.answered.set()
+    async with Batch(requests.publish, "tokens", Answers.tokens.adapter, every=0, max_bytes=max_bytes) as tokens:
+        for part in parts:
+            await tokens.send(part)
+    assert "".join(requests.data) == "".join(parts)
+    assert all(requests.data)
+
+
+def test_threads(server_in_thread: DevServer, answers: Answers) -> None:
+    realtime = Realtime(api_base_url=server_in_thread.url, linger=0)
+    try:
+        with realtime.subscribe_sync(channel=answers, topics=["tokens"]) as stream:
+            with realtime.batch_sync(answers.tokens, every=3600) as tokens:
+                tokens.send("Hel")
+                tokens.send("lo")
+                tokens.flush()
+                tokens.send("!")
+            assert tokens.messages == 2
+            messages = [stream.receive(timeout=5) for _ in range(2)]
+            assert [message and message.data for message in messages] == ["Hello", "!"]
+            with pytest.raises(ZeroDivisionError):
+                send_and_fail_sync(realtime.batch_sync(answers.tokens), "before the error")
+            message = stream.receive(timeout=5)
+            assert message is not None
+            assert message.data == "before the error"
+        with pytest.raises(RealtimeError, match="not open"):
+            realtime.batch_sync(answers.tokens).send("a")
+    finally:
+        realtime.close_sync()
+
+
+def test_many_threads_share_one_batch(server_in_thread: DevServer, answers: Answers) -> None:
+    realtime = Realtime(api_base_url=server_in_thread.url, linger=0)
+    with realtime.subscribe_sync(channel=answers, topics=["rows"]) as stream:
+        with realtime.batch_sync(answers.rows, every=0, max_bytes=64) as rows:
+            senders = [
+                threading.Thread(target=lambda part=part: [rows.send([part, part]) for _ in range(10)])
+                for part in range(8)
+            ]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join()
+        got: list[int] = []
+        while len(got) < 160:
+            message = stream.receive(timeout=5)
+            assert message is not None
+            got += message.data
+    assert sorted(got) == sorted([part for part in range(8) for _ in range(20)])
+    assert got[::2] == got[1::2], "a part was torn"
+    realtime.close_sync()
+
+
+@pytest.fixture
+def server_in_thread() -> Any:
+    with DevServer().in_thread() as server:
+        yield server
