@@ -9,8 +9,9 @@ from __future__ import annotations
 from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
 from .channels.channel import Channel
-from .realtime import Realtime, Topics
+from .realtime import Realtime
 from .settings import HasSettings, InngestApp
+from .subscriber import Rewind, Token, Topics
 from .subscriptions.callbacks import OnError, OnMessage, OnState
 from .subscriptions.subscription import PendingSubscription
 from .subscriptions.sync import SyncSubscription
@@ -46,7 +47,7 @@ async def get_client_subscription_token(
 def get_client_subscription_token_sync(
     app: InngestApp | HasSettings | None = None, *, channel: Channel | str, topics: Topics | None = None
 ) -> ClientSubscriptionToken:
-    """`get_client_subscription_token` for threads. It blocks."""
+    """The sync twin of `get_client_subscription_token`. It blocks."""
     return run_sync(lambda: get_client_subscription_token(app, channel=channel, topics=topics))
 
 
@@ -56,9 +57,11 @@ def subscribe(
     channel: Channel | str,
     topics: Topics | None = None,
     key: str | None = None,
+    token: Token | None = None,
     api_base_url: str | None = None,
     validate: bool = True,
     gaps: bool = True,
+    rewind: Rewind | None = None,
     on_message: OnMessage | None = None,
     on_error: OnError | None = None,
     on_state: OnState | None = None,
@@ -77,9 +80,11 @@ def subscribe(
         channel=channel,
         topics=topics,
         key=key,
-        api_base_url=api_base_url if realtime is app else None,
+        token=token,
+        api_base_url=api_base_url,
         validate=validate,
         gaps=gaps,
+        rewind=rewind,
         on_message=on_message,
         on_error=on_error,
         on_state=on_state,
@@ -92,23 +97,27 @@ def subscribe_sync(
     channel: Channel | str,
     topics: Topics | None = None,
     key: str | None = None,
+    token: Token | None = None,
     api_base_url: str | None = None,
     validate: bool = True,
     gaps: bool = True,
+    rewind: Rewind | None = None,
     on_message: OnMessage | None = None,
     on_error: OnError | None = None,
     on_state: OnState | None = None,
 ) -> SyncSubscription:
-    """`subscribe` for threads: returns the open subscription; iterate it with `for`."""
+    """The sync twin of `subscribe`: returns the open subscription; iterate it with `for`."""
     return SyncSubscription.open(
         subscribe(
             app=app,
             channel=channel,
             topics=topics,
             key=key,
+            token=token,
             api_base_url=api_base_url,
             validate=validate,
             gaps=gaps,
+            rewind=rewind,
             on_message=on_message,
             on_error=on_error,
             on_state=on_state,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypedDict, runtime_checkable
 from urllib.parse import urlsplit
 
+from .arguments import check_text, describe
 from .errors import ConfigurationError
 
-__all__ = ["HasSettings", "InngestApp", "Settings"]
+__all__ = ["HasSettings", "InngestApp", "Settings", "SettingsArguments", "hash_signing_key", "settings_problem"]
 
 CLOUD_URL = "https://api.inngest.com"
 DEV_SERVER_URL = "http://127.0.0.1:8288"
@@ -85,32 +90,30 @@ class Settings:
         Raises:
             ConfigurationError: An address is not a plain http(s) URL, `env` cannot be sent, or `app` is something else.
         """
-        environ = os.environ if environ is None else environ
-        base = _base(app, environ)
-        # An address without a scheme gets the one that fits, as in the `inngest` package.
-        scheme = "http" if _is_dev(app, environ) else "https"
-        url = _base_url(api_base_url, "api_base_url", scheme) if api_base_url else base.api_base_url
-        if client_api_base_url:
-            client_url = _base_url(client_api_base_url, "client_api_base_url", scheme)
-        elif base.client_api_base_url != base.api_base_url:
-            client_url = base.client_api_base_url
-        else:
-            client_url = url
-        return cls(
-            api_base_url=url,
-            client_api_base_url=client_url,
-            signing_key=signing_key or base.signing_key,
-            signing_key_fallback=signing_key_fallback or base.signing_key_fallback,
-            env=_header_value(env or base.env),
+        found = _resolve(
+            app,
+            SettingsArguments(
+                api_base_url=api_base_url,
+                client_api_base_url=client_api_base_url,
+                signing_key=signing_key,
+                signing_key_fallback=signing_key_fallback,
+                env=env,
+            ),
+            environ,
         )
+        if isinstance(found, Settings):
+            return found
+        # Error reports show the local variables of the frames that an error went through.
+        del signing_key, signing_key_fallback, environ
+        raise found
 
-    def at(self, api_base_url: str) -> Settings:
-        """The same settings for another address of Inngest.
+    def at(self, api_base_url: str | None) -> Settings:
+        """The same settings for another address of Inngest; None for the same one.
 
         Raises:
             ConfigurationError: It is not a plain http(s) URL.
         """
-        return Settings.resolve(self, api_base_url=api_base_url)
+        return self if api_base_url is None else Settings.resolve(self, api_base_url=api_base_url)
 
     @property
     def websocket_url(self) -> str:
@@ -134,17 +137,111 @@ class Settings:
             )
 
 
-def _base(app: InngestApp | HasSettings | Settings | None, environ: Mapping[str, str]) -> Settings:
+class SettingsArguments(TypedDict, total=False):
+    """What a caller says of the settings; what is None is taken from the app or the environment."""
+
+    api_base_url: str | None
+    client_api_base_url: str | None
+    signing_key: str | None
+    signing_key_fallback: str | None
+    env: str | None
+
+
+def hash_signing_key(key: str) -> str:
+    """The sha256 hex digest of the bytes of `<hex>` in `signkey-<env>-<hex>`, as the `inngest` package sends it."""
+    digest = _digest(key)
+    del key  # error reports show the local variables of the frames that an error went through
+    if digest is None:
+        raise ConfigurationError(
+            "The signing key is not valid: expected signkey-<env>-<hexadecimal digits>. "
+            "Copy INNGEST_SIGNING_KEY (and INNGEST_SIGNING_KEY_FALLBACK) again from Inngest's settings."
+        )
+    return digest
+
+
+def _digest(key: str) -> str | None:
+    key = key.strip()
+    prefix = re.match(r"signkey-\w+-", key)
+    try:
+        secret = bytes.fromhex(key[prefix.end() :] if prefix else key)
+    except ValueError:
+        return None
+    return hashlib.sha256(secret).hexdigest() if secret else None
+
+
+def settings_problem(app: object, given: SettingsArguments) -> ConfigurationError | None:
+    """What is wrong with the app or an argument, without the frames in which keys are looked at."""
+    try:
+        _check_app(app)
+        scheme = "http" if _is_dev(app, {}) else "https"
+        for name in ("api_base_url", "client_api_base_url"):
+            url = check_text(name, given.get(name))
+            if url is not None:
+                _base_url(url, name, scheme)
+        for name in ("signing_key", "signing_key_fallback"):
+            key = check_text(name, given.get(name))
+            if key is not None:
+                hash_signing_key(key)
+        _header_value(check_text("env", given.get("env")))
+    except ConfigurationError as error:
+        return error.with_traceback(None)
+    return None
+
+
+def _resolve(
+    app: InngestApp | HasSettings | Settings | None, given: SettingsArguments, environ: Mapping[str, str] | None
+) -> Settings | ConfigurationError:
+    """The settings, or what is wrong with them, without the frames in which keys are looked at."""
+    problem = settings_problem(app, given)
+    if problem is not None:
+        return problem
+    environ = os.environ if environ is None else environ
+    url, client_url = given.get("api_base_url"), given.get("client_api_base_url")
+    try:
+        base = _base(app, environ)
+        # An address without a scheme gets the one that fits, as in the `inngest` package.
+        scheme = "http" if _is_dev(app, environ) else "https"
+        address = _base_url(url, "api_base_url", scheme) if url else base.api_base_url
+        if client_url:
+            client_address = _base_url(client_url, "client_api_base_url", scheme)
+        else:
+            moved = base.client_api_base_url == base.api_base_url
+            client_address = address if moved else base.client_api_base_url
+        return Settings(
+            api_base_url=address,
+            client_api_base_url=client_address,
+            signing_key=given.get("signing_key") or base.signing_key,
+            signing_key_fallback=given.get("signing_key_fallback") or base.signing_key_fallback,
+            env=_header_value(given.get("env") or base.env),
+        )
+    except ConfigurationError as error:
+        return error.with_traceback(None)
+
+
+def _check_app(app: object) -> None:
+    if app is None or isinstance(app, Settings):
+        return
+    if not isinstance(app, type):
+        # Looked at from outside: the settings of a Realtime are found out at their first use.
+        settings: Any = inspect.getattr_static(app, "settings", None)
+        if (
+            isinstance(settings, (Settings, property))
+            or inspect.isdatadescriptor(settings)
+            or isinstance(app, InngestApp)
+        ):
+            return
+    raise ConfigurationError(
+        f"app must be an inngest.Inngest or a Realtime, not {describe(app)}. Leave it out to read the environment; "
+        "an address goes into api_base_url=."
+    )
+
+
+def _base(app: Any, environ: Mapping[str, str]) -> Settings:
     if app is None:
         return _from_environ(environ)
-    settings: Any = app if isinstance(app, Settings) else getattr(app, "settings", None)
+    settings: object = getattr(app, "settings", app)
     if isinstance(settings, Settings):
         return settings
-    if not isinstance(app, InngestApp):
-        raise ConfigurationError(
-            f"app must be an inngest.Inngest or a Realtime, not {type(app).__name__}. "
-            "Leave it out to read the environment."
-        )
     url = _base_url(app.api_origin, "app.api_origin", "https")
     return Settings(url, url, app.signing_key or None, app.signing_key_fallback or None, app.env or None)
 
@@ -161,6 +258,9 @@ def _from_environ(environ: Mapping[str, str]) -> Settings:
     else:
         if "." in dev or ":" in dev:
             url = _base_url(dev, "INNGEST_DEV", scheme)
+    for variable in ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
+        if environ.get(variable):
+            hash_signing_key(environ[variable])
     return Settings(
         api_base_url=url,
         client_api_base_url=url,
@@ -187,7 +287,8 @@ def _is_dev(app: object, environ: Mapping[str, str]) -> bool:
 def _base_url(text: str, source: str, scheme: str) -> str:
     """Check and normalise an address. The message shows no part of it that may hold a password or a token."""
     text = text.strip()
-    if "://" not in text:
+    guessed = "://" not in text
+    if guessed:
         text = f"{scheme}://{text}"
     wanted = f"Expected an address such as {DEV_SERVER_URL} or {CLOUD_URL}."
     try:
@@ -203,4 +304,13 @@ def _base_url(text: str, source: str, scheme: str) -> str:
         raise ConfigurationError(f"{source} holds a user name or a password. {wanted} Inngest uses the signing key.")
     if "?" in text or "#" in text:
         raise ConfigurationError(f"{source} holds a query or a fragment. {wanted}")
+    if guessed and scheme == "https" and _is_loopback(host):
+        raise ConfigurationError(f"{source} has no scheme. Write http://{parts.netloc}, or https:// if that is meant.")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")

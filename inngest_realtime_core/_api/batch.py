@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from .._concurrency.background import run_sync
 from ..channels.channel import Channel, Topic, TopicRef
-from ..channels.resolve import resolve_target
+from ..channels.target import resolve_target
 from ..errors import ConfigurationError, RealtimeError, TopicError
 from .payload import MAX_PAYLOAD, encode_payload
 from .runs import run_id_or_current

@@ -10,7 +10,7 @@ import jwt
 
 from ..errors import ConfigurationError
 
-__all__ = ["TokenClaims", "TopicClaim", "read_claims_unverified"]
+__all__ = ["TokenClaims", "TopicClaim", "read_claims", "read_claims_unverified"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,17 @@ class TokenClaims:
 
 def read_claims_unverified(key: str) -> TokenClaims:
     """Read the claims of a subscription token. `ConfigurationError` when `key` is not one; it does not repeat it."""
+    claims = read_claims(key)
+    del key  # error reports show local variables
+    if claims is None:
+        raise ConfigurationError(
+            "This key is not a subscription token. Pass the `key` that get_client_subscription_token() returned."
+        )
+    return claims
+
+
+def read_claims(key: str) -> TokenClaims | None:
+    """Read the claims of a subscription token; None when `key` is not one."""
     try:
         payload: dict[str, Any] = jwt.decode(
             key,
@@ -80,9 +91,7 @@ def read_claims_unverified(key: str) -> TokenClaims:
             token_id=_text(payload.get("jti")),
         )
     except (jwt.InvalidTokenError, AttributeError, TypeError, ValueError, OverflowError):
-        raise ConfigurationError(
-            "This key is not a subscription token. Pass the `key` that get_client_subscription_token() returned."
-        ) from None
+        return None
 
 
 def _text(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""What an answer other than success means: the error to raise, and what to check."""
+"""What a response other than success means: the error to raise, and what to check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError
 from .http import HttpRequest, HttpResponse
 
-__all__ = ["check_answer", "unexpected"]
+__all__ = ["check_response", "unexpected"]
 
 _CHECK_ADDRESS = "Check INNGEST_BASE_URL, INNGEST_API_BASE_URL or api_base_url."
 
@@ -18,11 +18,11 @@ class _Error(msgspec.Struct):
     error: str
 
 
-def check_answer(request: HttpRequest, response: HttpResponse, *, action: str) -> None:
+def check_response(request: HttpRequest, response: HttpResponse, *, action: str) -> None:
     """Return when the status is 2xx and the content is not a web page; otherwise raise the error that fits.
 
     Args:
-        action: What was attempted, to begin the message with: "TokenCache a subscription token".
+        action: What was attempted, to begin the message with: "Minting a subscription token".
 
     Raises:
         AuthenticationError: 401 or 403.

@@ -21,7 +21,7 @@ from ..channels.topic import check_topic_name
 from ..errors import PublishError
 from ..settings import Settings
 from .chunks import Splitter, Throttle
-from .errors_from_status import check_answer
+from .errors_from_status import check_response
 from .http import HttpRequest, send, send_sync
 from .message_ids import check_id, new_id
 from .payload import encode_metadata, encode_payload
@@ -103,7 +103,7 @@ async def publish(
     request = build_publish_request(
         settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
     )
-    check_answer(*await send_signed(http, settings, request), action=_ACTION)
+    check_response(*await send_signed(http, settings, request), action=_ACTION)
 
 
 def publish_sync(
@@ -123,7 +123,7 @@ def publish_sync(
     request = build_publish_request(
         settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
     )
-    check_answer(*send_signed_sync(http, settings, request), action=_ACTION)
+    check_response(*send_signed_sync(http, settings, request), action=_ACTION)
 
 
 async def publish_stream(
@@ -160,11 +160,11 @@ async def publish_stream(
                 settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
             )
             probe, answer = await send_signed(http, settings, build_token_request(settings, []))
-            check_answer(probe, answer, action=_ACTION)
+            check_response(probe, answer, action=_ACTION)
             request = sign(request, _authorization(probe))
             with text.failures():
                 response = await send(http, request, timeout=None)
-        check_answer(request, response, action=_ACTION)
+        check_response(request, response, action=_ACTION)
     finally:
         if isinstance(chunks, AsyncGenerator):
             await cast("AsyncGenerator[str, None]", chunks).aclose()
@@ -192,11 +192,11 @@ def publish_stream_sync(
                 settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
             )
             probe, answer = send_signed_sync(http, settings, build_token_request(settings, []))
-            check_answer(probe, answer, action=_ACTION)
+            check_response(probe, answer, action=_ACTION)
             request = sign(request, _authorization(probe))
             with text.failures():
                 response = send_sync(http, request, timeout=None)
-        check_answer(request, response, action=_ACTION)
+        check_response(request, response, action=_ACTION)
     finally:
         if isinstance(chunks, Generator):
             cast("Generator[str]", chunks).close()

@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import httpx
 
-from ..errors import ConfigurationError
-from ..settings import Settings
+from ..settings import Settings, hash_signing_key
 from .http import TIMEOUT, HttpRequest, HttpResponse, send, send_sync
 
 __all__ = ["authorizations", "base_headers", "hash_signing_key", "send_signed", "send_signed_sync", "sign"]
 
-_PREFIX = re.compile(r"signkey-\w+-")
 REFUSED = frozenset({401, 403})
-
-
-def hash_signing_key(key: str) -> str:
-    """The sha256 hex digest of the bytes of `<hex>` in `signkey-<env>-<hex>`, as the `inngest` package sends it."""
-    key = key.strip()
-    prefix = _PREFIX.match(key)
-    try:
-        secret = bytes.fromhex(key[prefix.end() :] if prefix else key)
-    except ValueError:
-        secret = b""
-    if not secret:
-        raise ConfigurationError(
-            "The signing key is not valid: expected signkey-<env>-<hexadecimal digits>. "
-            "Copy INNGEST_SIGNING_KEY (and INNGEST_SIGNING_KEY_FALLBACK) again from Inngest's settings."
-        )
-    return hashlib.sha256(secret).hexdigest()
 
 
 def authorizations(settings: Settings) -> Iterator[Mapping[str, str]]:
     """The headers to try, in this order: those of the signing key (empty without one), then of the fallback key."""
     settings.require_signing_key()
-    for index, key in enumerate((settings.signing_key, settings.signing_key_fallback)):
-        if key is not None:
-            yield {"authorization": f"Bearer {hash_signing_key(key)}"}
-        elif index == 0:
-            yield {}
+    # No variable holds a key: error reports show them.
+    if settings.signing_key is None:
+        yield {}
+    else:
+        yield {"authorization": f"Bearer {hash_signing_key(settings.signing_key)}"}
+    if settings.signing_key_fallback is not None:
+        yield {"authorization": f"Bearer {hash_signing_key(settings.signing_key_fallback)}"}
 
 
 def base_headers(settings: Settings, content_type: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from ..channels.channel import Channel, Topic, TopicRef
-from ..channels.resolve import resolve_target
+from ..channels.target import resolve_target
 from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
 from .message_ids import MAX_ID
 from .payload import encode_payload

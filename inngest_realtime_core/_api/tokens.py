@@ -1,4 +1,4 @@
-"""Subscription tokens: asking Inngest for one, and what is handed to browsers.
+"""Subscription tokens: asking Inngest for one.
 
 A token opens connections to the topics it names for one minute; a connection, once open, outlives it.
 Protocol: `POST /v1/realtime/token`, answered by 201 and `{"jwt": "..."}`.
@@ -7,15 +7,14 @@ Protocol: `POST /v1/realtime/token`, answered by 201 and `{"jwt": "..."}`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import httpx
 import msgspec
 
-from ..errors import RealtimeError
 from ..settings import Settings
-from .claims import TokenClaims, TopicClaim, read_claims_unverified
-from .errors_from_status import check_answer, unexpected
+from .claims import TokenClaims, TopicClaim, read_claims, read_claims_unverified
+from .client_token import ClientSubscriptionToken
+from .errors_from_status import check_response, unexpected
 from .http import HttpRequest, HttpResponse
 from .signing import base_headers, send_signed, send_signed_sync
 
@@ -32,7 +31,7 @@ __all__ = [
     "read_token_response",
 ]
 
-_ACTION = "TokenCache a subscription token"
+_ACTION = "Minting a subscription token"
 
 
 class _Answer(msgspec.Struct):
@@ -54,33 +53,9 @@ class IssuedToken(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, token: str) -> IssuedToken:
-        """Read the environment from a token's claims."""
-        try:
-            return cls(token, read_claims_unverified(token).env_id)
-        except RealtimeError:
-            # Not a token that can be read here; Inngest says what it thinks of it.
-            return cls(token, None)
-
-
-@dataclass(frozen=True)
-class ClientSubscriptionToken:
-    """What a browser's `useRealtime` takes to subscribe. The repr leaves out the key.
-
-    Attributes:
-        key: The token, a JWT. Whoever has it can read the topics it names.
-        api_base_url: The address of Inngest as the browser reaches it.
-    """
-
-    key: str = field(repr=False)
-    api_base_url: str
-
-    def to_dict(self) -> dict[str, str]:
-        """The JSON for the browser: `{"key": "...", "apiBaseUrl": "..."}`."""
-        return {"key": self.key, "apiBaseUrl": self.api_base_url}
-
-    def read_claims_unverified(self) -> TokenClaims:
-        """What the token says about itself, its signature not being verified."""
-        return read_claims_unverified(self.key)
+        """Read the environment from a token's claims. What cannot be read here is for Inngest to judge."""
+        claims = read_claims(token)
+        return cls(token, None if claims is None else claims.env_id)
 
 
 def build_token_request(settings: Settings, entries: Sequence[Entry]) -> HttpRequest:
@@ -97,7 +72,7 @@ def read_token_response(request: HttpRequest, response: HttpResponse) -> str:
         AuthenticationError: Inngest refused the signing key.
         UnexpectedResponseError: Any other answer that is not a token.
     """
-    check_answer(request, response, action=_ACTION)
+    check_response(request, response, action=_ACTION)
     try:
         token = msgspec.json.decode(response.content, type=_Answer).jwt
     except msgspec.ValidationError:

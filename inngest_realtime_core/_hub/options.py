@@ -17,14 +17,18 @@ class HubOptions(msgspec.Struct, frozen=True):
 
     Attributes:
         buffer_size: Messages held for each reader at most.
+        buffer_bytes: Bytes of payload held for each reader at most.
         linger: Seconds that a channel is kept after its last reader left.
         multiplex: Whether many channels ride on one socket.
+        proxy: The proxy for HTTP and WebSocket; None follows the environment.
         replay: What is kept for web clients that reconnect, and where.
     """
 
     buffer_size: int = 1024
+    buffer_bytes: int = 8 * 2**20
     linger: float = 30.0
     multiplex: bool = True
+    proxy: str | None = None
     replay: Replay | SharedReplay = msgspec.field(default_factory=Replay)
     liveness: Liveness = msgspec.field(default_factory=Liveness)
 

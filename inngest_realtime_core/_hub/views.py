@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pydantic import ValidationError
 
-from ..channels.channel import Channel
-from ..channels.resolve import adapter_for
+from ..channels.channel import Channel, Topic
 from ..errors import MessageValidationError
 from ..messages.envelope import Envelope
 from ..messages.message import Message
@@ -34,20 +33,23 @@ class SubscriptionSpec:
         declaration: The channel's class, which says what types its topics have; None for a plain name.
         topics: The names of the topics of interest.
         validate: Whether data must fit its topic's type.
+        given: The topics that were given as objects, which have a type also where the channel is a plain name.
     """
 
     declaration: type[Channel] | None
     topics: tuple[str, ...]
     validate: bool = True
+    given: tuple[Topic[Any], ...] = ()
     schemas: Mapping[str, TypeAdapter[Any]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         schemas: dict[str, TypeAdapter[Any]] = {}
-        if self.validate and self.declaration is not None:
-            for topic in self.topics:
-                adapter = adapter_for(self.declaration, topic)
-                if adapter is not None:
-                    schemas[topic] = adapter
+        if self.validate:
+            types = {topic.name: topic for topic in self.given}
+            if self.declaration is not None:
+                types.update(self.declaration.topics())
+            adapters = {name: types[name].adapter for name in self.topics if name in types}
+            schemas.update({name: adapter for name, adapter in adapters.items() if adapter is not None})
         object.__setattr__(self, "schemas", schemas)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from pydantic import TypeAdapter
 
+from ..arguments import describe
 from ..errors import ChannelError, TopicError
 from .channel import Channel, Topic, TopicRef
 from .template import check_channel_name
 from .topic import check_topic_name
 
-__all__ = ["ResolvedChannel", "ResolvedTopic", "adapter_for", "resolve_channel", "resolve_target", "resolve_topics"]
+__all__ = ["ResolvedChannel", "adapter_for", "resolve_channel", "resolve_declared", "resolve_topics"]
 
 
 class ResolvedChannel(msgspec.Struct, frozen=True):
@@ -21,14 +22,6 @@ class ResolvedChannel(msgspec.Struct, frozen=True):
 
     name: str
     declaration: type[Channel] | None
-
-
-class ResolvedTopic(msgspec.Struct, frozen=True):
-    """The names of a channel and one of its topics, and what validates the topic's data; None when nothing does."""
-
-    channel: str
-    topic: str
-    adapter: TypeAdapter[Any] | None
 
 
 def resolve_channel(channel: Channel | str) -> ResolvedChannel:
@@ -43,10 +36,18 @@ def resolve_channel(channel: Channel | str) -> ResolvedChannel:
 def resolve_topics(
     channel: Channel | str, topics: Sequence[str | Topic[Any] | TopicRef[Any]] | None = None
 ) -> tuple[str, ...]:
-    """The names on the wire of `topics` of `channel`, without repetitions.
+    """The names on the wire of `topics` of `channel`, without repetitions. Errors as for `resolve_declared`."""
+    return tuple(resolve_declared(channel, topics))
 
-    None means every topic that the channel declares. `TopicError` for an empty sequence, a topic that the channel does
-    not declare, a `TopicRef` of another channel, and None with a channel that declares nothing, such as a string.
+
+def resolve_declared(
+    channel: Channel | str, topics: Sequence[str | Topic[Any] | TopicRef[Any]] | None = None
+) -> dict[str, Topic[Any] | None]:
+    """The names on the wire of `topics` of `channel`, each with what declares it; None for the name alone.
+
+    `topics` None means every topic that the channel declares. `TopicError` for an empty sequence, a topic that the
+    channel does not declare, a `TopicRef` of another channel, two topics of one name that differ, and None with a
+    channel that declares nothing, such as a string.
     """
     declared = channel.topics() if isinstance(channel, Channel) else None
     if topics is None:
@@ -55,18 +56,28 @@ def resolve_topics(
                 f"{type(channel).__name__} declares no topics" if declared is not None else "A str declares no topics"
             )
             raise TopicError(f"{what}. Say which ones: topics=[...].")
-        return tuple(declared)
-    if isinstance(topics, (str, Topic, TopicRef)):
+        return dict(declared)
+    given: Any = topics
+    if isinstance(given, (str, Topic, TopicRef)):
         raise TopicError("topics must be a list. Put the one topic into brackets: topics=[...].")
-    names = tuple(dict.fromkeys(_topic_name(channel, declared, item) for item in topics))
-    if not names:
+    if not isinstance(given, Iterable):
+        raise TopicError(f"topics is {describe(given)}: expected a list of names or topics, topics=[...].")
+    found: dict[str, Topic[Any] | None] = {}
+    for item in topics:
+        topic = _topic(channel, declared, item)
+        name = topic if isinstance(topic, str) else topic.name
+        known = found.get(name)
+        if known is not None and topic is not known and not isinstance(topic, str):
+            raise TopicError(f"topics has two different topics named {name!r}: {known!r} and {topic!r}.", topic=name)
+        found[name] = known if isinstance(topic, str) else topic
+    if not found:
         raise TopicError("topics is empty, so nothing would ever arrive. Name at least one topic.")
-    return names
+    return found
 
 
-def _topic_name(
+def _topic(
     channel: Channel | str, declared: Mapping[str, Topic[Any]] | None, item: str | Topic[Any] | TopicRef[Any]
-) -> str:
+) -> Topic[Any] | str:
     if isinstance(item, TopicRef):
         if item.channel.name != str(channel):
             raise TopicError(
@@ -77,25 +88,17 @@ def _topic_name(
     if isinstance(item, Topic):
         if declared is not None and declared.get(item.name) is not item:
             raise TopicError(f"{item!r} is declared by another class than {channel!r}.", topic=item.name)
-        return item.name
+        return item
     name = check_topic_name(item)
-    if declared is not None and name not in declared:
+    if declared is None:
+        return name
+    if name not in declared:
         known = ", ".join(declared) or "none"
         raise TopicError(f"{type(channel).__name__} has no topic {name!r}; it has: {known}.", topic=name)
-    return name
+    return declared[name]
 
 
 def adapter_for(declaration: type[Channel] | None, topic_name: str) -> TypeAdapter[Any] | None:
     """What validates the data of a topic, by its name on the wire; None when nothing does."""
     declared = declaration.topics().get(topic_name) if declaration is not None else None
     return declared.adapter if declared is not None else None
-
-
-def resolve_target(topic: TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]]) -> ResolvedTopic:
-    """Check what a user gave as the place to publish to. `ChannelError` or `TopicError` when it cannot be one."""
-    if isinstance(topic, TopicRef):
-        return ResolvedTopic(topic.channel.name, topic.name, topic.adapter)
-    channel, name = topic
-    resolved = resolve_channel(channel)
-    (checked,) = resolve_topics(channel, [name])
-    return ResolvedTopic(resolved.name, checked, adapter_for(resolved.declaration, checked))

@@ -122,8 +122,8 @@ async def publishing(realtime: Realtime) -> None:
         yield "a"
 
     await realtime.publish_stream(("plain", "t"), chunks())
-    await realtime.publish(channel.tokens, 1)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
-    realtime.publish_sync(channel.tokens, 1)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish(channel.tokens, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    realtime.publish_sync(channel.tokens, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def tokens(realtime: Realtime, app: inngest.Inngest) -> None:

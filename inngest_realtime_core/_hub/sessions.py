@@ -1,0 +1,70 @@
+"""What a `Realtime` has open at each Inngest that it has been used with: more than one where it is overridden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..settings import Settings
+from ..stats import Stats
+from .options import HubOptions
+from .processes import ProcessRegistry
+
+__all__ = ["Sessions"]
+
+
+class Sessions:
+    """The process registries of one `Realtime`, by the settings that they use.
+
+    Args:
+        options: How subscriptions are kept.
+        on_stream: Called when a stream for a web client begins.
+    """
+
+    def __init__(self, options: HubOptions, *, on_stream: Callable[[], None]) -> None:
+        self._options = options
+        self._on_stream = on_stream
+        self._registries: dict[Settings, ProcessRegistry] = {}
+        self._ended: list[ProcessRegistry] = []
+
+    def at(self, settings: Settings) -> ProcessRegistry:
+        """What is open with these settings."""
+        registry = self._registries.get(settings)
+        if registry is None:
+            # setdefault: another thread may have been here meanwhile.
+            new = ProcessRegistry(settings, self._options, on_stream=self._on_stream)
+            registry = self._registries.setdefault(settings, new)
+        return registry
+
+    def end(self, settings: Settings) -> None:
+        """End the streams that were opened with these settings. What they used is closed by `close()` at the latest."""
+        registry = self._registries.pop(settings, None)
+        if registry is not None:
+            registry.end_streams()
+            self._ended = [ended for ended in self._ended if ended.process().hubs()]
+            self._ended.append(registry)
+
+    def end_streams(self) -> None:
+        """End the streams of all event loops. Callable from any thread."""
+        for registry in list(self._registries.values()):
+            registry.end_streams()
+
+    def stats(self) -> Stats:
+        """The numbers of all, those included that have ended."""
+        processes = [registry.process() for registry in (*self._registries.values(), *self._ended)]
+        hubs = [hub for process in processes for hub in process.hubs()]
+        counters = [process.counters for process in processes]
+        return Stats(
+            sockets=sum(hub.sockets for hub in hubs),
+            subscriptions=sum(hub.subscriptions for hub in hubs),
+            channels=sum(hub.channels for hub in hubs),
+            received=sum(counter.received for counter in counters),
+            delivered=sum(counter.delivered for counter in counters),
+            dropped=sum(counter.dropped for counter in counters),
+            gaps=sum(counter.gaps for counter in counters),
+            reconnects=sum(counter.reconnects for counter in counters),
+        )
+
+    async def close(self) -> None:
+        """End everything on the running event loop."""
+        for registry in (*self._registries.values(), *self._ended):
+            await registry.close()

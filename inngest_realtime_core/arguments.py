@@ -1,0 +1,90 @@
+"""Checks of the arguments that callers give: each error names the argument and says what was expected."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+__all__ = [
+    "check_callable",
+    "check_count",
+    "check_flag",
+    "check_proxy",
+    "check_rewind",
+    "check_seconds",
+    "check_text",
+    "describe",
+]
+
+T = TypeVar("T")
+
+
+def describe(value: object) -> str:
+    """What a wrong argument is, without repeating a value that may be long or secret."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
+
+
+def check_seconds(name: str, value: object, *, least: float = 0.0) -> float:
+    """Return a number of seconds. `ConfigurationError` for anything but a finite number of at least `least`."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
+        return value
+    raise ConfigurationError(f"{name} is {describe(value)}: expected a number of seconds, at least {least:g}.")
+
+
+def check_count(name: str, value: object, *, least: int = 1, of: str = "") -> int:
+    """Return a whole number. `ConfigurationError` for anything else, `True` and `1.0` included."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise ConfigurationError(f"{name} is {describe(value)}: expected a whole number{of and f' of {of}'} >= {least}.")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return True or False. `ConfigurationError` for anything else: `"false"` from a file would be true."""
+    if isinstance(value, bool):
+        return value
+    raise ConfigurationError(f"{name} is {describe(value)}: expected True or False.")
+
+
+def check_text(name: str, value: object) -> str | None:
+    """Return a text, or None where it is None or empty, which both mean that it is not given."""
+    if value is None or isinstance(value, str):
+        return value or None
+    raise ConfigurationError(f"{name} is {describe(value)}: expected a str.")
+
+
+def check_callable(name: str, value: T, form: str) -> T:
+    """Return a function, or None. `form` says how to write one, such as `def on_error(error): ...`."""
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{name} is {describe(value)}: expected a function, {form}.")
+    return value
+
+
+def check_proxy(proxy: object) -> str | None:
+    """Return a proxy's address. `ConfigurationError` for anything that is not one; it may hold a password."""
+    if proxy is None:
+        return None
+    wrong = ConfigurationError("proxy is not an address: expected http://host:port, https://... or socks5://...")
+    if not isinstance(proxy, str):
+        raise wrong
+    parts = None
+    try:
+        parts = urlsplit(proxy)
+        known = parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        del proxy, parts  # error reports show local variables
+        raise wrong
+    return proxy
+
+
+def check_rewind(name: str, rewind: object) -> None:
+    """`ConfigurationError` for anything but None, a whole number of messages above 0, or "all"."""
+    if rewind is None or rewind == "all" or (isinstance(rewind, int) and not isinstance(rewind, bool) and rewind > 0):
+        return
+    raise ConfigurationError(f'{name} is {rewind!r}: expected a number of messages for each topic above 0, or "all".')

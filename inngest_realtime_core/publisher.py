@@ -1,0 +1,177 @@
+"""The publishing methods of `Realtime`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar, cast, overload
+
+import httpx
+
+from ._api import publishing
+from ._api.runs import run_id_or_current
+from ._concurrency.background import run_sync
+from .channels.channel import Channel, Topic, TopicRef
+from .channels.target import DataOf, Target, resolve_target
+from .settings import Settings
+
+__all__ = ["Publisher"]
+
+T = TypeVar("T")
+
+
+class Publisher(ABC):
+    """Publishes messages and data streams."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Settings:
+        """Where Inngest is and how to sign."""
+
+    @abstractmethod
+    def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        """An HTTP client of the running event loop."""
+
+    @overload
+    async def publish(
+        self,
+        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        data: DataOf[T],
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None: ...
+    @overload
+    async def publish(
+        self,
+        topic: tuple[Channel | str, str],
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None: ...
+    async def publish(
+        self,
+        topic: Target,
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None:
+        """Publish a message. What Inngest would lose or change silently is refused before it is sent.
+
+        Args:
+            topic: A topic of a channel (`channel.status`), or a pair of a channel and a topic or its name. The data is
+                validated where the topic has a type.
+            data: What the topic's type says, or any data that has a JSON form; at most 512 KiB of JSON.
+            run_id: The function run's id, a ULID; with `RealtimeMiddleware` that of the run it is called in.
+            metadata: A JSON object that goes along.
+            id: Identifies the message, at most 200 characters; None makes one. What is published to a topic with the
+                same id again, by a retry for instance, reaches the subscribers of this package once.
+
+        Raises:
+            PublishError: The data does not fit the topic, has no JSON form, or is too large.
+            ChannelError, TopicError: The channel or the topic is not acceptable.
+            InngestError: Inngest refused, did not answer, or answered something else.
+        """
+        target = resolve_target(topic)
+        async with self._http() as http:
+            await publishing.publish(
+                http,
+                self.settings,
+                target.channel,
+                target.topic,
+                data,
+                adapter=target.adapter,
+                run_id=run_id_or_current(run_id),
+                metadata=metadata,
+                id=id,
+            )
+
+    @overload
+    def publish_sync(
+        self,
+        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        data: DataOf[T],
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None: ...
+    @overload
+    def publish_sync(
+        self,
+        topic: tuple[Channel | str, str],
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None: ...
+    def publish_sync(
+        self,
+        topic: Target,
+        data: Any,
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+    ) -> None:
+        """The sync twin of `publish`. It blocks."""
+        run_sync(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata, id=id))
+
+    async def publish_stream(
+        self,
+        topic: Target,
+        chunks: Iterable[str] | AsyncIterable[str],
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish a text as a data stream while it comes into being; no character is cut.
+
+        Args:
+            topic: A topic of a channel, or a pair of a channel and a topic or its name.
+            chunks: The parts of the text; at most 1,000 pieces of 1,024 bytes are sent.
+
+        Raises:
+            PublishError: The text is too long, or a part is not a text.
+            ChannelError, TopicError: The channel or the topic is not acceptable.
+            InngestError: Inngest refused, did not answer, or answered something else.
+        """
+        target = resolve_target(topic)
+        async with self._http() as http:
+            await publishing.publish_stream(
+                http,
+                self.settings,
+                target.channel,
+                target.topic,
+                chunks,
+                run_id=run_id_or_current(run_id),
+                metadata=metadata,
+            )
+
+    def publish_stream_sync(
+        self,
+        topic: Target,
+        chunks: Iterable[str],
+        *,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """The sync twin of `publish_stream`. It blocks, and takes `chunks` in the calling thread."""
+        target = resolve_target(topic)
+        with httpx.Client() as http:
+            publishing.publish_stream_sync(
+                http,
+                self.settings,
+                target.channel,
+                target.topic,
+                chunks,
+                run_id=run_id_or_current(run_id),
+                metadata=metadata,
+            )

@@ -1,0 +1,82 @@
+"""A token minted elsewhere, given to `subscribe()`: what it is for, by its own claims."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from .._api.claims import read_claims
+from .._api.tokens import ClientSubscriptionToken
+from ..arguments import check_text
+from ..errors import AuthenticationError, ConfigurationError
+
+__all__ = ["SubscriptionKey"]
+
+
+class SubscriptionKey(msgspec.Struct, frozen=True):
+    """A token minted elsewhere and the address of the Inngest that it is for; None each where it is not given."""
+
+    key: str | None = None
+    api_base_url: str | None = None
+
+    def __repr__(self) -> str:
+        return f"SubscriptionKey(api_base_url={self.api_base_url!r})"
+
+    @classmethod
+    def of(cls, key: str | None, token: object, api_base_url: str | None) -> SubscriptionKey:
+        """What the arguments `key`, `token` and `api_base_url` of `subscribe()` say together.
+
+        Raises:
+            ConfigurationError: `key` is not a str, `token` not a token, or both are given.
+        """
+        found = cls._of(key, token, api_base_url)
+        del key, token  # error reports show local variables
+        if isinstance(found, ConfigurationError):
+            raise found
+        return found
+
+    @classmethod
+    def _of(cls, key: Any, token: Any, api_base_url: str | None) -> SubscriptionKey | ConfigurationError:
+        try:
+            address = check_text("api_base_url", api_base_url)
+            if token is None:
+                check_text("key", key)
+                return cls(key, address)
+            if key is not None:
+                return ConfigurationError("key and token are both given: pass one of them.")
+            if isinstance(token, str):
+                return ConfigurationError("token is a str: pass it as key=, or the token object or its dict as token=.")
+            parsed = ClientSubscriptionToken.parse(token)
+            return cls(parsed.key, address or parsed.api_base_url or None)
+        except ConfigurationError as error:
+            return error.with_traceback(None)
+
+    def check(self, channel: str, topics: Collection[str], *, url: str) -> None:
+        """Refuse a token that has expired or does not cover the topics, which Inngest would serve with silence.
+
+        Args:
+            url: Where the token would be used, for the error.
+
+        Raises:
+            AuthenticationError: Its claims say so. A token whose claims cannot be read is for Inngest to judge.
+        """
+        claims = None if self.key is None else read_claims(self.key)
+        if claims is None:
+            return
+        if claims.expires_at is not None and claims.expires_at <= datetime.now(timezone.utc):
+            raise AuthenticationError(
+                f"The token expired at {claims.expires_at:%H:%M:%S} UTC; it lives for a minute. Mint another.",
+                url=url,
+            )
+        covered = {claim.name for claim in claims.topics if claim.channel == channel and claim.kind == "run"}
+        missing = [topic for topic in topics if topic not in covered]
+        if missing:
+            what = ", ".join(sorted({f"{claim.channel}: {claim.name}" for claim in claims.topics})[:10]) or "nothing"
+            raise AuthenticationError(
+                f"The token does not cover {', '.join(map(repr, missing))} of channel {channel!r}; it is for {what}. "
+                "Mint it for the channel and topics that are subscribed to.",
+                url=url,
+            )
