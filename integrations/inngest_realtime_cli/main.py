@@ -19,6 +19,8 @@ from typing import Any
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.realtime import Realtime
 
+from . import types
+
 __all__ = ["main"]
 
 _PROGRAM = "inngest-realtime"
@@ -53,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["devserver"]:
         return _devserver(arguments[1:])
+    if arguments[:1] == ["types"]:
+        return types.main(arguments[1:], program=f"{_PROGRAM} types")
     options = _parser().parse_args(arguments)
     realtime = Realtime(api_base_url=options.api_base_url)
     try:
@@ -133,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
     # It takes its arguments itself: its options can be known only where the extra is installed.
     commands.add_parser("devserver", add_help=False, help="Run the embedded server, for development (extra: cli).")
+    commands.add_parser("types", add_help=False, help=types.HELP)
     return parser
 
 
