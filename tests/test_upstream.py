@@ -1,0 +1,267 @@
+"""One upstream, without a socket: connecting, joining, leaving, and being lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inngest_fake import Channel, FakeInngest
+from inngest_realtime_core import AuthenticationError, UnexpectedResponseError, UnreachableError
+from inngest_realtime_core._upstream import connecting
+from inngest_realtime_core._upstream.backoff import Backoff
+from inngest_realtime_core._upstream.circuit import Circuit
+from inngest_realtime_core._upstream.transport import HandshakeError
+from inngest_realtime_core._upstream.upstream import Upstream
+from talk import eventually, soon
+from wire import frame
+
+
+@pytest.fixture(autouse=True)
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "next_delay", lambda self: 0.001)
+
+
+@pytest.fixture
+def inngest() -> FakeInngest:
+    return FakeInngest()
+
+
+async def opened(inngest: FakeInngest, *channels: Channel, circuit: Circuit | None = None) -> Upstream:
+    upstream = inngest.upstream(circuit)
+    await soon(asyncio.gather(*(upstream.join(channel, channel.topics) for channel in channels)))
+    return upstream
+
+
+async def test_all_who_join_at_once_share_a_token_and_a_connection(inngest: FakeInngest) -> None:
+    channels = [Channel(f"c{n}", "t") for n in range(10)]
+    upstream = await opened(inngest, *channels)
+    assert len(inngest.requests) == len(inngest.transports) == 1
+    assert (upstream.state, upstream.sockets, upstream.channels) == ("open", 1, 10)
+    assert all(channel.confirmed == {"t"} for channel in channels)
+    await upstream.close()
+    assert (upstream.state, upstream.sockets, upstream.channels, upstream.token_size) == ("closed", 0, 0, 0)
+    assert not inngest.transports[0].open
+
+
+async def test_who_joins_later_is_added_and_proved_on_the_same_connection(inngest: FakeInngest) -> None:
+    a, b = Channel("a", "t"), Channel("b", "t", "u")
+    upstream = await opened(inngest, a)
+    await soon(upstream.join(b, ["t", "u"]))
+    assert [sorted(request) for request in inngest.requests] == [[("a", "t")], [("b", "t"), ("b", "u")]]
+    assert inngest.transports[0].log == ["ping", "sub", "ping"]
+    inngest.transports[0].bring(frame(1, channel="b"), frame(2, channel="a"))
+    await eventually(lambda: (a.told, b.told) == (["2"], ["1"]))
+    await upstream.close()
+
+
+async def test_the_circuit_is_told_of_a_success(inngest: FakeInngest) -> None:
+    circuit = Circuit(threshold=3)
+    circuit.failed()
+    circuit.failed()
+    upstream = await opened(inngest, Channel("c", "t"), circuit=circuit)
+    circuit.failed()
+    assert not circuit.open
+    await upstream.close()
+
+
+async def test_the_circuit_is_told_of_failures_and_not_of_rejections(inngest: FakeInngest) -> None:
+    circuit = Circuit(threshold=1)
+    inngest.connect_failures = [HandshakeError("", status=401)]
+    with pytest.raises(AuthenticationError):
+        await opened(inngest, Channel("c", "t"), circuit=circuit)
+    assert not circuit.open
+    inngest.connect_failures = [HandshakeError("did nothing")]
+    with pytest.raises(UnreachableError):
+        await opened(inngest, Channel("c", "t"), circuit=circuit)
+    assert circuit.open
+
+
+async def test_a_newcomer_is_not_queued_behind_an_open_circuit(inngest: FakeInngest) -> None:
+    circuit = Circuit(threshold=1)
+    circuit.failed()
+    waiting = asyncio.ensure_future(circuit.wait())
+    await asyncio.sleep(0)
+    with pytest.raises(UnreachableError, match="several times in a row"):
+        await opened(inngest, Channel("c", "t"), circuit=circuit)
+    assert inngest.requests == []
+    waiting.cancel()
+
+
+async def test_a_topic_that_was_left_while_it_was_being_subscribed_is_unsubscribed(inngest: FakeInngest) -> None:
+    staying, leaving = Channel("staying", "t"), Channel("leaving", "t")
+    upstream = inngest.upstream(ping_timeout=5.0)
+    await soon(upstream.join(staying, ["t"]))
+    transport = inngest.transports[0]
+    transport.silent = True
+    upstream.join(leaving, ["t"])
+    await eventually(lambda: transport.log[-2:] == ["sub", "ping"])
+    left = upstream.leave(leaving)
+    transport.pong()
+    await soon(left)
+    assert [entry["channel"] for sent in transport.sent if sent["kind"] == "unsub" for entry in sent["data"]] == [
+        "leaving"
+    ]
+    await upstream.close()
+
+
+async def test_who_left_while_the_token_was_made_is_not_subscribed(inngest: FakeInngest) -> None:
+    upstream = await opened(inngest, Channel("staying", "t"))
+    inngest.mint_gate.clear()
+    leaving = Channel("leaving", "t")
+    upstream.join(leaving, ["t"])
+    await eventually(lambda: len(inngest.requests) == 2)
+    left = upstream.leave(leaving)
+    inngest.mint_gate.set()
+    await soon(left)
+    await asyncio.sleep(0.01)
+    assert inngest.transports[0].sent == []
+    await upstream.close()
+
+
+async def test_those_who_leave_do_not_keep_out_those_who_join(inngest: FakeInngest) -> None:
+    """Each departure is followed by another one while somebody waits with a token at hand."""
+    leaving = [Channel(f"leaving-{n}", "t") for n in range(10)]
+    upstream = await opened(inngest, Channel("staying", "t"), *leaving)
+    transport = inngest.transports[0]
+
+    def next_one(_: object = None) -> None:
+        if leaving:
+            upstream.leave(leaving.pop())
+
+    transport.on_send = next_one
+    joining = upstream.join(Channel("joining", "t"), ["t"])
+    next_one()
+    await soon(joining)
+    assert transport.log.count("unsub") <= 2
+    await eventually(lambda: not leaving)
+    await upstream.close()
+
+
+async def test_a_departure_is_over_once_it_is_proved(inngest: FakeInngest) -> None:
+    leaving = Channel("leaving", "t")
+    upstream = inngest.upstream(ping_timeout=5.0)
+    await soon(asyncio.gather(upstream.join(Channel("staying", "t"), ["t"]), upstream.join(leaving, ["t"])))
+    transport = inngest.transports[0]
+    transport.silent = True
+    left = upstream.leave(leaving)
+    await eventually(lambda: transport.log[-2:] == ["unsub", "ping"])
+    assert not left.done()
+    transport.pong()
+    await soon(left)
+    await upstream.close()
+
+
+async def test_the_last_who_leaves_closes_the_connection_before_being_told(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    left = upstream.leave(channel)
+    await soon(left)
+    assert not inngest.transports[0].open
+    assert inngest.transports[0].sent == []
+    assert not upstream.alive
+
+
+async def test_a_lost_connection_is_made_again_with_a_fresh_token_and_told_once(inngest: FakeInngest) -> None:
+    a, b = Channel("a", "t"), Channel("b", "t")
+    upstream = await opened(inngest, a, b)
+    first = inngest.transports[0]
+    first.bring(frame(1, channel="a"))
+    first.end()
+    await eventually(lambda: len(inngest.transports) == 2 and upstream.state == "open")
+    assert a.told == ["1", "lost"]
+    assert b.told == ["lost"]
+    assert inngest.requests[0] == inngest.requests[1]
+    inngest.transports[1].bring(frame(2, channel="a"))
+    await eventually(lambda: a.told == ["1", "lost", "2"])
+    await upstream.close()
+
+
+async def test_what_comes_with_the_new_connection_follows_the_gap(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.on_open = lambda transport: transport.bring(frame(1))
+    inngest.transports[0].end()
+    await eventually(lambda: channel.told == ["lost", "1"])
+    await upstream.close()
+
+
+async def test_reconnecting_goes_on_until_it_succeeds(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.connect_failures = [HandshakeError("did nothing") for _ in range(3)]
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "reconnecting")
+    await eventually(lambda: upstream.state == "open")
+    assert channel.told == ["lost"]
+    await upstream.close()
+
+
+async def test_who_joins_during_an_outage_is_told_and_those_who_were_here_are_kept(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.connect_failures = [HandshakeError("did nothing") for _ in range(1_000)]
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "reconnecting")
+    with pytest.raises(UnreachableError):
+        await soon(upstream.join(Channel("new", "t"), ["t"]))
+    inngest.connect_failures.clear()
+    await eventually(lambda: upstream.state == "open")
+    assert channel.told == ["lost"]
+    await upstream.close()
+
+
+async def test_somebody_who_joins_shortens_the_pause(inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "next_delay", lambda self: 60.0)
+    monkeypatch.setattr(connecting, "_MAX_JOIN_WAIT", 0.02)
+    upstream = await opened(inngest, Channel("c", "t"))
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "reconnecting")
+    await asyncio.sleep(0.05)
+    assert len(inngest.transports) == 1
+    await soon(upstream.join(Channel("new", "t"), ["t"]))
+    assert len(inngest.transports) == 2
+    await upstream.close()
+
+
+async def test_nobody_waits_for_a_pause_to_leave(inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "next_delay", lambda self: 60.0)
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "reconnecting")
+    await soon(upstream.leave(channel))
+    assert not upstream.alive
+
+
+async def test_the_connection_lost_while_joining_takes_the_joiner_along(inngest: FakeInngest) -> None:
+    a, b = Channel("a", "t"), Channel("b", "t")
+    upstream = await opened(inngest, a)
+    inngest.transports[0].on_send = lambda _: inngest.transports[0].end()
+    await soon(upstream.join(b, ["t"]))
+    assert len(inngest.transports) == 2
+    assert (a.told, b.told) == (["lost"], [])
+    await upstream.close()
+
+
+async def test_a_bad_name_that_joins_is_told_and_costs_the_others_nothing(inngest: FakeInngest) -> None:
+    a, good, wrong = Channel("a", "t"), Channel("good", "t"), Channel("wrong", "t")
+    upstream = await opened(inngest, a)
+    inngest.wrong = {("wrong", "t"): UnexpectedResponseError("bad name", url="", status=400)}
+    bad = upstream.join(wrong, ["t"])
+    await soon(upstream.join(good, ["t"]))
+    with pytest.raises(UnexpectedResponseError):
+        await soon(bad)
+    assert a.told == good.told == wrong.told == []
+    assert upstream.channels == 2
+    await upstream.close()
+
+
+async def test_a_defect_is_told_to_all_rather_than_leaving_them_waiting(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.connect_failures = [LookupError("a defect")]
+    inngest.transports[0].end()
+    await eventually(lambda: len(channel.told) == 1)
+    assert isinstance(channel.told[0], UnreachableError)
+    await eventually(lambda: not upstream.alive)
