@@ -231,6 +231,23 @@ def test_system_checks_explain_a_wrong_setting(environment: dict[str, str], valu
     assert f"inngest_realtime.{id}" in said or not id
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "id", "says"),
+    [
+        ("INNGEST_DEV", "ftp://a", "E008", "INNGEST_DEV must start with http://"),
+        ("INNGEST_DEV", "0", "W002", "There is no signing key"),
+        ("INNGEST_SIGNING_KEY", "hunter2", "E008", "signing key is not valid"),
+    ],
+)
+def test_system_checks_read_the_environment(
+    environment: dict[str, str], variable: str, value: str, id: str, says: str
+) -> None:
+    said = check({**environment, variable: value}, "{'GRANTS': 'django_project.realtime.grants'}")
+    assert says in said, said
+    assert f"inngest_realtime.{id}" in said
+    assert "hunter2" not in said
+
+
 def test_names_can_be_reversed(environment: dict[str, str]) -> None:
     code = "from django.urls import reverse; print(reverse('inngest_realtime:token', args=['inbox']))"
     assert manage(environment, "shell", "-c", code).stdout.splitlines()[-1] == "/api/realtime/inbox/token"

@@ -9,7 +9,9 @@
 | `inngest_realtime.E005` | `HEARTBEAT` is not a number |
 | `inngest_realtime.E006` | `MAX_STREAMS` is not a number |
 | `inngest_realtime.E007` | a value or a combination that is not accepted; two grants of one name |
+| `inngest_realtime.E008` | what the environment says of Inngest is wrong |
 | `inngest_realtime.W001` | there are no grants, so that the endpoints serve nothing |
+| `inngest_realtime.W002` | there is no signing key, and Inngest's cloud needs one |
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
+
+from inngest_realtime_core.errors import ConfigurationError
 
 from . import conf
 
@@ -40,4 +44,11 @@ def check_setting(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any)
                 id="inngest_realtime.W001",
             )
         )
+    if not found:
+        try:
+            conf.get_realtime().settings.require_signing_key()
+        except ConfigurationError as error:
+            found.append(
+                checks.Warning("There is no signing key for Inngest.", hint=str(error), id="inngest_realtime.W002")
+            )
     return found

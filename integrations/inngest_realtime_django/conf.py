@@ -81,7 +81,7 @@ def endpoints(*, asgi: bool) -> Endpoints:
 
 def problems() -> Iterator[Problem]:
     """Everything that is wrong with the setting."""
-    for look in (_unknown, _realtime, _grants, lambda: _endpoints(asgi=False)):
+    for look in (_unknown, _realtime, _environment, _grants, lambda: _endpoints(asgi=False)):
         try:
             look()
         except _Wrong as wrong:
@@ -128,6 +128,13 @@ def _realtime() -> Realtime:
         hint = 'Give it a Realtime, or the dotted path to one: "mysite.realtime.realtime".'
         raise _Wrong("E003", f"['REALTIME'] is {_described(value)}, which is not a Realtime.", hint)
     return value
+
+
+def _environment() -> None:
+    try:
+        _ = _realtime().settings
+    except RealtimeError as error:
+        raise _Wrong("E008", "['REALTIME'] cannot read its settings.", str(error)) from error
 
 
 def _grants() -> list[Grant]:
