@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import inngest
@@ -21,7 +21,7 @@ EVENT = inngest.TriggerEvent(event="test/event")
 Figures = Callable[[inngest.Inngest, Realtime, Pipeline], inngest.Function[Any]]
 
 
-def in_sequence(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.Function[Any]:
+def failing_once(rt: Realtime, ch: Pipeline) -> Callable[[], Awaitable[None]]:
     attempts = itertools.count()
 
     async def fails_once() -> None:
@@ -29,7 +29,14 @@ def in_sequence(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.
         if next(attempts) == 0:
             raise ValueError("the first attempt fails")
 
-    async def works() -> None: ...
+    return fails_once
+
+
+async def works() -> None: ...
+
+
+def in_sequence(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.Function[Any]:
+    fails_once = failing_once(rt, ch)
 
     @client.create_function(fn_id="work", trigger=EVENT)
     async def work(ctx: inngest.Context) -> None:
@@ -43,14 +50,7 @@ def in_sequence(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.
 
 
 def in_parallel(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.Function[Any]:
-    attempts = itertools.count()
-
-    async def fails_once() -> None:
-        await rt.publish(ch.status, Status(message="in the failing step"))
-        if next(attempts) == 0:
-            raise ValueError("the first attempt fails")
-
-    async def works() -> None: ...
+    fails_once = failing_once(rt, ch)
 
     @client.create_function(fn_id="work", trigger=EVENT)
     async def work(ctx: inngest.Context) -> None:
