@@ -17,11 +17,11 @@ from typing_extensions import Self
 
 from .._concurrency.background import run_sync
 from ..channels.channel import Channel, Topic, TopicRef
-from ..channels.target import resolve_target
+from ..channels.target import Target, resolve_target
 from ..errors import ConfigurationError, RealtimeError, TopicError
 from .payload import MAX_PAYLOAD, encode_payload
 from .runs import run_id_or_current
-from .steps import AnyTopic, Publisher
+from .steps import Publisher
 
 __all__ = ["Batch", "BatchPublishing", "SyncBatch"]
 
@@ -218,7 +218,7 @@ class BatchPublishing:
     @overload
     def batch(
         self: Publisher,
-        topic: TopicRef[B],
+        topic: TopicRef[B] | tuple[Channel | str, Topic[B] | TopicRef[B]],
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
@@ -228,7 +228,7 @@ class BatchPublishing:
     @overload
     def batch(
         self: Publisher,
-        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        topic: tuple[Channel | str, str],
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
@@ -237,7 +237,7 @@ class BatchPublishing:
     ) -> Batch[Any]: ...
     def batch(
         self: Publisher,
-        topic: AnyTopic,
+        topic: Target,
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
@@ -267,7 +267,7 @@ class BatchPublishing:
     @overload
     def batch_sync(
         self: Publisher,
-        topic: TopicRef[B],
+        topic: TopicRef[B] | tuple[Channel | str, Topic[B] | TopicRef[B]],
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
@@ -277,7 +277,7 @@ class BatchPublishing:
     @overload
     def batch_sync(
         self: Publisher,
-        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        topic: tuple[Channel | str, str],
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
@@ -286,7 +286,7 @@ class BatchPublishing:
     ) -> SyncBatch[Any]: ...
     def batch_sync(
         self: Publisher,
-        topic: AnyTopic,
+        topic: Target,
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
@@ -299,7 +299,7 @@ class BatchPublishing:
 
 def _make_batch(
     publisher: Publisher,
-    topic: AnyTopic,
+    topic: Target,
     every: float,
     max_bytes: int,
     run_id: str | None,

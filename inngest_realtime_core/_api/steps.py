@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from ..channels.channel import Channel, Topic, TopicRef
-from ..channels.target import resolve_target
+from ..channels.target import DataOf, Target, resolve_target
 from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
 from .message_ids import MAX_ID
 from .payload import encode_payload
@@ -29,7 +29,6 @@ from .runs import usable_run_id
 __all__ = ["MISTAKES", "Publisher", "StepPublishing", "no_retry"]
 
 T = TypeVar("T")
-AnyTopic = TopicRef[Any] | tuple["Channel | str", "str | Topic[Any] | TopicRef[Any]"]
 
 MISTAKES = (PublishError, ChannelError, TopicError, ConfigurationError)
 """What is still wrong when it is tried again."""
@@ -93,8 +92,8 @@ class StepPublishing:
         self: Publisher,
         ctx: AsyncContext,
         id: str,
-        topic: TopicRef[T],
-        data: T,
+        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        data: DataOf[T],
         *,
         metadata: Mapping[str, Any] | None = None,
     ) -> T: ...
@@ -103,7 +102,7 @@ class StepPublishing:
         self: Publisher,
         ctx: AsyncContext,
         id: str,
-        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        topic: tuple[Channel | str, str],
         data: Any,
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -112,7 +111,7 @@ class StepPublishing:
         self: Publisher,
         ctx: AsyncContext,
         id: str,
-        topic: AnyTopic,
+        topic: Target,
         data: Any,
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -152,8 +151,8 @@ class StepPublishing:
         self: Publisher,
         ctx: SyncContext,
         id: str,
-        topic: TopicRef[T],
-        data: T,
+        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        data: DataOf[T],
         *,
         metadata: Mapping[str, Any] | None = None,
     ) -> T: ...
@@ -162,7 +161,7 @@ class StepPublishing:
         self: Publisher,
         ctx: SyncContext,
         id: str,
-        topic: tuple[Channel | str, str | Topic[Any] | TopicRef[Any]],
+        topic: tuple[Channel | str, str],
         data: Any,
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -171,7 +170,7 @@ class StepPublishing:
         self: Publisher,
         ctx: SyncContext,
         id: str,
-        topic: AnyTopic,
+        topic: Target,
         data: Any,
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -213,7 +212,7 @@ class _Step(Generic[T]):
     """
 
     def __init__(
-        self, ctx: AsyncContext | SyncContext, step_id: str, topic: AnyTopic, data: T, *, asynchronous: bool
+        self, ctx: AsyncContext | SyncContext, step_id: str, topic: Target, data: T, *, asynchronous: bool
     ) -> None:
         step = getattr(ctx, "step", None)
         run = getattr(step, "run", None)

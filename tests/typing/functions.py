@@ -33,7 +33,8 @@ async def work(ctx: inngest.Context) -> None:
     assert_type(await realtime.publish_step(ctx, "done", ch.status, Status(message="Done")), Status)
     assert_type(await realtime.publish_step(ctx, "text", ch.tokens, "text"), str)
     assert_type(await realtime.publish_step(ctx, "plain", ("channel", "topic"), {"a": 1}), Any)
-    await realtime.publish_step(ctx, "done", ch.status, 5)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert_type(await realtime.publish_step(ctx, "pair", (ch, Pipeline.status), Status(message="Done")), Status)
+    await realtime.publish_step(ctx, "done", ch.status, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await ctx.group.parallel(
         (
             lambda: realtime.publish_step(ctx, "a", ch.tokens, "a"),
