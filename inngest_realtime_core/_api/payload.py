@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, cast
 
 import msgspec
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..errors import PublishError
 from ..messages.envelope import METADATA_KEY
+from .untyped import untyped_parts
 
 __all__ = ["MAX_PAYLOAD", "encode_metadata", "encode_payload"]
 
 MAX_PAYLOAD = 524_288  # bytes; Inngest cuts off what is longer and answers 200
+
+
+_TOO_DEEP = "{} is nested too deeply, or contains itself."
 
 
 def encode_payload(data: object, adapter: TypeAdapter[Any] | None = None) -> bytes:
@@ -60,16 +65,29 @@ def encode_metadata(metadata: object = None, *, id: str | None = None) -> str:
 
 def _validated(data: object, adapter: TypeAdapter[Any]) -> object:
     try:
-        # Not dump_json(): it writes NaN and infinities as null without a word.
-        return adapter.dump_python(adapter.validate_python(data), mode="json", by_alias=True, warnings="error")
+        return _serialised(adapter.validate_python(data), adapter, "data")
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'data'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         raise PublishError(f"data does not fit the topic's type: {problems}.") from error
-    except PydanticSerializationError as error:
-        raise PublishError(f"data cannot be serialised as the topic's type: {error}") from error
+    except RecursionError:
+        raise PublishError(_TOO_DEEP.format("data")) from None
+
+
+def _serialised(value: object, adapter: TypeAdapter[Any], path: str) -> Any:
+    for place, part in untyped_parts(value, adapter, path):
+        _plain(part, place)
+    try:
+        # Not dump_json(): it writes NaN and infinities as null without a word.
+        return adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
+    except (PydanticSerializationError, UnicodeDecodeError) as error:
+        raise PublishError(f"{path} cannot be serialised as the topic's type: {error}") from error
+    except ValueError as error:
+        if "depth exceeded" not in str(error) and "Circular" not in str(error):
+            raise
+        raise PublishError(_TOO_DEEP.format(path)) from None
 
 
 def _encode(value: object, name: str) -> bytes:
@@ -78,7 +96,7 @@ def _encode(value: object, name: str) -> bytes:
     except PublishError:
         raise
     except RecursionError:
-        raise PublishError(f"{name} is nested too deeply, or contains itself.") from None
+        raise PublishError(_TOO_DEEP.format(name)) from None
     except ValueError as error:
         # An integer of more digits than Python converts.
         raise PublishError(f"{name} cannot be written as JSON: {error}") from None
@@ -99,8 +117,8 @@ def _plain(value: Any, path: str) -> Any:
         return value
     if isinstance(value, Mapping):
         return {_key(key, path): _plain(item, f"{path}.{key}") for key, item in cast("Any", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(cast("list[Any]", value))]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(cast("Iterable[Any]", value))]
     if isinstance(value, (bytes, bytearray, memoryview)):
         raise PublishError(f"{path} is bytes, which JSON cannot carry. Decode it to a str first.")
     return _plain(_reduced(value, path), path)
@@ -109,6 +127,8 @@ def _plain(value: Any, path: str) -> Any:
 def _reduced(value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, BaseModel):
+        return _serialised(value, _adapter_of(type(value)), path)
     try:
         if isinstance(value, msgspec.Struct):
             return msgspec.to_builtins(value)
@@ -117,6 +137,11 @@ def _reduced(value: Any, path: str) -> Any:
         raise PublishError(
             f"{path} is of type {type(value).__name__}, without a JSON form. Convert it, or declare the topic's type."
         ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _adapter_of(model: type[BaseModel]) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 def _key(key: object, path: str) -> str:
