@@ -7,7 +7,7 @@ import inspect
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict, runtime_checkable
 from urllib.parse import urlsplit
@@ -15,10 +15,21 @@ from urllib.parse import urlsplit
 from .arguments import check_text, describe
 from .errors import ConfigurationError
 
-__all__ = ["HasSettings", "InngestApp", "Settings", "SettingsArguments", "hash_signing_key", "settings_problem"]
+__all__ = [
+    "HasSettings",
+    "InngestApp",
+    "Settings",
+    "SettingsArguments",
+    "address_checks",
+    "hash_signing_key",
+    "settings_problem",
+]
 
 CLOUD_URL = "https://api.inngest.com"
 DEV_SERVER_URL = "http://127.0.0.1:8288"
+
+address_checks: list[Callable[[str], None]] = []
+"""Each is called with an address of Inngest before it is called, and raises what keeps that from happening."""
 
 # The names of the branch environment, in the order in which the `inngest` package looks at them.
 _ENV_VARIABLES = ("INNGEST_ENV", "RAILWAY_GIT_BRANCH", "RENDER_GIT_BRANCH", "VERCEL_GIT_COMMIT_REF")
@@ -122,6 +133,8 @@ class Settings:
 
     def url(self, endpoint: str) -> str:
         """The address of a realtime endpoint: `token`, `connect`, `publish` or `sse`."""
+        for check in address_checks:
+            check(self.api_base_url)
         return f"{self.api_base_url}/v1/realtime/{endpoint}"
 
     def require_signing_key(self) -> None:

@@ -40,7 +40,7 @@ class HttpPool:
         self._loop = asyncio.get_running_loop()
         self._idle = _IDLE if keep else 0.0
         self._clients: dict[bool, _Client] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], httpx.AsyncClient] = {}
 
     @asynccontextmanager
     async def client(self, settings: Settings) -> AsyncGenerator[httpx.AsyncClient, None]:
@@ -65,8 +65,13 @@ class HttpPool:
     def _drop(self, encrypted: bool) -> None:
         client = self._clients.pop(encrypted)
         closing = self._loop.create_task(client.http.aclose(), name="inngest-realtime http")
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._closing[closing] = client.http
+        closing.add_done_callback(self._dropped)
+
+    def _dropped(self, closing: asyncio.Task[None]) -> None:
+        # One that was cancelled, as all tasks are at a loop's end, is left to close().
+        if not closing.cancelled():
+            self._closing.pop(closing, None)
 
     async def close(self) -> None:
         """Close every client. Returns when no connection is left."""
@@ -77,6 +82,9 @@ class HttpPool:
             await client.http.aclose()
         if self._closing:
             await asyncio.wait(self._closing)
+        for http in self._closing.values():
+            await http.aclose()
+        self._closing.clear()
 
 
 @functools.cache

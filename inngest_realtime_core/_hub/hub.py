@@ -44,6 +44,7 @@ class Hub:
         self.counters = counters
         self.on_stream = on_stream
         self.shutting_down = False
+        self.owner: object = None  # kept for as long as the hub is: what it does at its end would close the hub
         self.subscriptions = 0
         self.api = api
         self._placement = Placement(api, options, counters)
@@ -215,6 +216,8 @@ class Hub:
             opening.cancel()
         for feed in list(self._feeds.values()):
             feed.end()
+        for feed in list(self._lingering):
+            self._release(feed)
 
     async def close(self) -> None:
         """End everything. Returns when no task and no socket of the hub is left."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from .._api.client import ApiClient
 from ..settings import Settings
@@ -25,19 +25,30 @@ class LoopResources:
         hub: The subscriptions; None until the first one.
     """
 
-    __slots__ = ("api", "hub")
+    __slots__ = ("_open", "api", "hub")
 
     def __init__(self, api: ApiClient) -> None:
         self.api = api
         self.hub: Hub | None = None
+        self._open = self._until_closed()
+        with contextlib.suppress(StopIteration):
+            self._open.asend(None).send(None)
 
     async def close(self) -> None:
         """End everything. Returns when no task and no socket is left."""
+        await self._open.aclose()
+
+    async def _until_closed(self) -> AsyncGenerator[None, None]:
+        # A generator, because `asyncio.run()` and its like close those of a loop before they close the loop: what an
+        # application or a test has left open ends then, instead of being collected with its sockets open.
         try:
-            if self.hub is not None:
-                await self.hub.close()
+            yield
         finally:
-            await self.api.close()
+            try:
+                if self.hub is not None:
+                    await self.hub.close()
+            finally:
+                await self.api.close()
 
 
 class Process:
@@ -57,15 +68,15 @@ class Process:
 
     def hubs(self) -> list[Hub]:
         """The hubs of all event loops. Callable from any thread."""
-        return [resources.hub for _, resources in self._loops() if resources.hub is not None]
+        return [resources.hub for _, resources in self.loops() if resources.hub is not None]
 
     def forget_closed_loops(self) -> None:
         # Their `asyncio.run()` is over: what ran there has ended with it.
-        for loop, _ in self._loops():
+        for loop, _ in self.loops():
             if loop.is_closed():
                 self.resources_of.pop(loop, None)
 
-    def _loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, LoopResources]]:
+    def loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, LoopResources]]:
         for reference in self.resources_of.keyrefs():
             loop = reference()
             resources = None if loop is None else self.resources_of.get(loop)
@@ -112,7 +123,12 @@ class ProcessRegistry:
         resources = self.resources()
         if resources.hub is None:
             resources.hub = Hub(resources.api, self._options, self.process().counters, on_stream=self._on_stream)
+            resources.hub.owner = resources
         return resources.hub
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops that it has been used on in this process. Callable from any thread."""
+        return [loop for loop, _ in self.process().loops()]
 
     def end_streams(self) -> None:
         """End the streams of all event loops. Callable from any thread."""

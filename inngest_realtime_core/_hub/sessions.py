@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from ..settings import Settings
@@ -42,6 +43,10 @@ class Sessions:
             registry.end_streams()
             self._ended = [ended for ended in self._ended if ended.process().hubs()]
             self._ended.append(registry)
+
+    def loops(self) -> set[asyncio.AbstractEventLoop]:
+        """The event loops where anything may be open, in this process. Callable from any thread."""
+        return {loop for registry in (*self._registries.values(), *self._ended) for loop in registry.loops()}
 
     def end_streams(self) -> None:
         """End the streams of all event loops. Callable from any thread."""

@@ -1,11 +1,31 @@
 """The embedded Inngest Realtime server: for development and tests, never for production.
 
 It needs the extra `devserver` (Starlette, uvicorn, wsproto). `python -m inngest_realtime_devserver` runs it
-as a program; `DevServer` runs it inside one.
+as a program; `DevServer` runs it inside one; `inngest_realtime_devserver.testing` is a pytest plugin.
 """
 
 from __future__ import annotations
 
-from .server import DevServer, Stats
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .server import DevServer, Stats
 
 __all__ = ["DevServer", "Stats"]
+
+
+def __getattr__(name: str) -> object:
+    # At the first use: pytest loads the plugin in this package for every test run, also for those that do not need it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from . import server
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("inngest_realtime"):
+            raise
+        raise ModuleNotFoundError(
+            f"The embedded server needs {error.name.split('.')[0]}, which is not installed. Install the extra: "
+            'pip install "inngest-realtime[devserver]"',
+            name=error.name,
+        ) from error
+    return getattr(server, name)

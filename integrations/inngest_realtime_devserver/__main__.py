@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
             closing_grace=options.closing_grace,
             strict=options.strict,
             allow_remote=options.allow_remote,
+            record=0,
         )
         asyncio.run(_serve(server))
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from .clock import Clock
 from .frames import Frame
 from .identifiers import new_stream_id, parse_ulid
 from .loose_json import decode_bytes
+from .record import Record
 
 __all__ = ["Broker", "Key", "Subscriber"]
 
@@ -38,10 +39,14 @@ class Broker:
     """Delivers published messages to the subscribers of their topic, in the order of publishing.
 
     Used on one event loop. A publish waits while a subscriber of its topic does not read, as it does in Inngest.
+
+    Args:
+        record: Published frames that are kept for tests to look at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, record: int = 0) -> None:
         self.publishes = 0
+        self.record = Record(record)
         self.clock = Clock()
         self._subscribers: dict[Key, dict[Subscriber, None]] = {}
         self._keys: dict[Subscriber, set[Key]] = {}
@@ -95,7 +100,7 @@ class Broker:
             run_id=parse_ulid(run_id),
             metadata=compact_metadata,
         )
-        await self.deliver((channel, topic), frame)
+        await self._send((channel, topic), frame)
 
     async def publish_stream(
         self,
@@ -123,7 +128,7 @@ class Broker:
                     run_id=ulid,
                     metadata=compact_metadata,
                 )
-                await self.deliver((channel, topic), frame)
+                await self._send((channel, topic), frame)
 
         await announce("datastream-start")
         try:
@@ -134,13 +139,17 @@ class Broker:
                         return
                     reads += 1
                     text = decode_bytes(chunk[start : start + MAX_CHUNK])
-                    await self.deliver((channel, topic), frames.chunk(stream_id, text, run_id=ulid))
+                    await self._send((channel, topic), frames.chunk(stream_id, text, run_id=ulid))
         finally:
             await announce("datastream-end")
 
     async def publish_raw(self, channel: str, data: bytes) -> None:
         """Send bytes as they are, as one text frame without an envelope, to the topic `$stream`."""
         await self.deliver((channel, RAW_TOPIC), Frame(data, raw=True))
+
+    async def _send(self, key: Key, frame: Frame) -> None:
+        self.record.add(key, frame)
+        await self.deliver(key, frame)
 
     async def deliver(self, key: Key, frame: Frame) -> None:
         """Hand `frame` to every subscriber of `key`, then wait for those that hold too much."""

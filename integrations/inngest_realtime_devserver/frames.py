@@ -18,20 +18,21 @@ class Frame:
     """One frame to subscribers, encoded once for all of them.
 
     Attributes:
+        payload: Its text in UTF-8.
         websocket: An unfragmented, unmasked text frame.
     """
 
-    __slots__ = ("_payload", "_raw", "websocket")
+    __slots__ = ("_raw", "payload", "websocket")
 
     def __init__(self, payload: bytes, *, raw: bool = False) -> None:
-        self._payload = payload
+        self.payload = payload
         self._raw = raw
         self.websocket = _header(_TEXT, len(payload)) + payload
 
     @property
     def sse(self) -> bytes:
         """What a client of `GET sse` gets: a data line, or for raw bytes the bytes themselves."""
-        return self._payload if self._raw else b"data: " + self._payload + b"\n\n"
+        return self.payload if self._raw else b"data: " + self.payload + b"\n\n"
 
 
 def envelope(

@@ -22,6 +22,11 @@ class Connection(Subscriber, Protocol):
         """The channels that the client's tokens cover."""
         ...
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it never sends anything again."""
+        ...
+
     def drop(self) -> None:
         """Cut the connection off: what is unsent is lost, the client sees the end of the stream."""
         ...
@@ -67,6 +72,16 @@ class Node:
     publish_status: int | None = None
     refuses_new: bool = False
     _departures: set[asyncio.TimerHandle] = field(default_factory=set[asyncio.TimerHandle])
+
+    def reset(self) -> None:
+        """Forget what was counted and recorded, and end every simulated fault. Open connections stay."""
+        self.connects = self.token_requests = self.pings = self.broker.publishes = 0
+        self.broker.record.clear()
+        self.token_status = self.token_channel = self.connect_status = self.publish_status = None
+        self.refuses_new = False
+        for connection in list(self.connections):
+            if connection.frozen:
+                connection.drop()
 
     def join(self, connection: Connection) -> None:
         """Count a connection as open."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,15 +14,19 @@ from typing import Any, TypeVar
 import msgspec
 from typing_extensions import Self
 
+from inngest_realtime_core.channels.channel import Channel, Topic, TopicRef
 from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.messages.message import Message
 
-from . import frames
+from .broker import Broker
 from .entries import TopicEntry
+from .faults import Faults
 from .frames import Frame
 from .identifiers import ENVIRONMENT_ID
 from .listener import Listener
-from .node import Connection, Node
+from .node import Node
 from .options import check_options
+from .published import messages_of
 from .tokens import Authority, digests_of
 
 __all__ = ["DevServer", "Stats"]
@@ -51,7 +55,7 @@ class Stats:
     pings: int
 
 
-class DevServer:
+class DevServer(Faults):
     """An Inngest Realtime server for development and tests, on a real socket.
 
     It behaves as PROTOCOL.md describes. It installs no signal handlers and leaves nothing behind. Every method may
@@ -76,6 +80,7 @@ class DevServer:
         strict: False: a subscription token mints tokens for any channel, and servers accept each other's tokens, as
             `inngest start` was seen to do.
         allow_remote: Whether `host` may be another address than loopback, and requests come with any Host and Origin.
+        record: How many published messages, chunks of data streams included, `published()` knows; at most 64 MiB.
 
     Raises:
         ConfigurationError: An option is out of bounds, or a signing key is not hexadecimal.
@@ -94,6 +99,7 @@ class DevServer:
         closing_grace: float = 300.0,
         strict: bool = True,
         allow_remote: bool = False,
+        record: int = 10_000,
     ) -> None:
         digests = digests_of(signing_key, signing_key_fallback)
         del signing_key, signing_key_fallback  # so that no error report shows them
@@ -118,6 +124,7 @@ class DevServer:
             registration_delay=registration_delay,
             keepalive=keepalive,
             allow_remote=allow_remote,
+            broker=Broker(record=record),
         )
         self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -222,6 +229,25 @@ class DevServer:
             pings=node.pings,
         )
 
+    def published(
+        self, channel: Channel | str | None = None, topic: str | Topic[Any] | TopicRef[Any] | None = None
+    ) -> list[Message[Any]]:
+        """What was published since the start or the last `reset()`, oldest first. Callable from any thread.
+
+        Args:
+            channel: Only on this channel. Of a `Channel`, `data` is what its class declares, so that
+                `channel.status.matches(message)` and `message.data.text` work; of a text plain JSON values.
+            topic: Only on this topic.
+
+        Raises:
+            ChannelError, TopicError: The channel or the topic cannot be one, or the channel does not declare it.
+        """
+        return messages_of(self._node.broker.record, channel, topic)
+
+    def reset(self) -> None:
+        """Forget what was published and counted, and end every fault: as for the next test. Connections stay open."""
+        self._there(self._node.reset)
+
     async def until(self, condition: Callable[[Stats], bool], *, timeout: float = 5.0) -> Stats:
         """Wait until `condition(stats)` holds.
 
@@ -299,82 +325,3 @@ class DevServer:
         """A token as `POST token` gives it; with `publish` one whose holder may publish, which that never gives."""
         entries = [TopicEntry("run", ENVIRONMENT_ID, channel, topic) for topic in topics]
         return self._node.authority.mint(entries, publish=publish)
-
-    # Misbehaving
-
-    async def begin_closing(self, grace: float | None = None, *, accept_new: bool = True) -> None:
-        """Announce the server's end: a `closing` frame to every connection, which ends `grace` seconds later.
-
-        Until then it gets all messages; then the stream ends without a close frame. Returns at once.
-
-        Args:
-            grace: Seconds; None means `closing_grace`.
-            accept_new: True: connections from now on work, as if a successor had taken over the address.
-                False: they are dropped right after the upgrade, as the closing server itself does.
-        """
-        await self._run(self._begin_closing(grace, accept_new))
-
-    def begin_closing_sync(self, grace: float | None = None, *, accept_new: bool = True) -> None:
-        """`begin_closing()` for code without an event loop; not on the server's own loop."""
-        self._run_sync(self._begin_closing(grace, accept_new))
-
-    async def _begin_closing(self, grace: float | None, accept_new: bool) -> None:
-        node = self._node
-        node.refuses_new = not accept_new
-        node.announce(frames.closing(node.broker.clock.now()), self._closing_grace if grace is None else grace)
-
-    def drop_connections(self, channel: str | None = None) -> None:
-        """Cut off all WebSocket and SSE connections, or those whose tokens cover `channel`, without a close frame."""
-        self._each(channel, lambda connection: connection.drop())
-
-    def freeze_connections(self, channel: str | None = None) -> None:
-        """Leave all connections of now, or those whose tokens cover `channel`, open but dead: no data, no pongs."""
-        self._each(channel, lambda connection: connection.freeze())
-
-    def reject_tokens(self, status: int | None, *, channel: str | None = None) -> None:
-        """Reject token requests with `status` from now on, or only those that name `channel`; None ends that."""
-        self._node.token_status = status
-        self._node.token_channel = channel
-
-    def reject_connects(self, status: int | None) -> None:
-        """Reject connects and `GET sse` with `status` from now on; None ends that."""
-        self._node.connect_status = status
-
-    def reject_publishes(self, status: int | None) -> None:
-        """Reject publishes over HTTP with `status` from now on; None ends that."""
-        self._node.publish_status = status
-
-    def _each(self, channel: str | None, action: Callable[[Connection], None]) -> None:
-        def act() -> None:
-            for connection in list(self._node.connections):
-                if channel is None or channel in connection.channels:
-                    action(connection)
-
-        async def act_there() -> None:
-            act()
-
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is not None and here is self._loop:
-            act()
-        else:
-            self._run_sync(act_there())
-
-    # From any thread to the server's loop
-
-    async def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        loop = self._running_loop(work)
-        if loop is asyncio.get_running_loop():
-            return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
-
-    def _run_sync(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._running_loop(work)).result()
-
-    def _running_loop(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            work.close()
-            raise ConfigurationError("This DevServer is not running. Enter it first: `async with server:`.")
-        return self._loop

@@ -41,7 +41,7 @@ class SseConnection:
         self.channels = {channel for channel, _ in claims.keys}
         self._unsent: list[bytes] = []
         self._unsent_size = 0
-        self._frozen = False
+        self.frozen = False
         self._finished = False
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
@@ -67,7 +67,7 @@ class SseConnection:
 
     def freeze(self) -> None:
         """Send nothing any more."""
-        self._frozen = True
+        self.frozen = True
         self._unsent.clear()
         self._drained.set()
 
@@ -116,7 +116,7 @@ class SseConnection:
         self.finish()
 
     def _write(self, data: bytes) -> None:
-        if self._frozen:
+        if self.frozen:
             return
         self._unsent.append(data)
         self._unsent_size += len(data)

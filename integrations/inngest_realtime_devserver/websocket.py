@@ -67,7 +67,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.channels: set[str] = set()  # that the client's tokens cover
         self._joined = False
         self._silent = False  # nothing more is sent: closed, or frozen
-        self._frozen = False  # nor is anything heard
+        self.frozen = False  # nor is anything heard
         self._size = 0  # bytes of the client's message so far
         self._text: list[str] = []
         self._inbox: deque[bytes | str] = deque()  # pings and texts that wait for a registration
@@ -151,13 +151,13 @@ class WebSocketConnection(asyncio.Protocol):
 
     def freeze(self) -> None:
         """Send nothing any more, not even pongs, as if the network had gone."""
-        self._frozen = True
+        self.frozen = True
         self._fall_silent()
 
     # The upgrade
 
     def _handle(self, event: Event) -> None:
-        if self._frozen:
+        if self.frozen:
             return
         if isinstance(event, Request):
             self._upgrade(event)

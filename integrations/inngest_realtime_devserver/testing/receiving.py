@@ -1,0 +1,67 @@
+"""The next messages of a subscription, within a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inngest_realtime_core.messages.message import Message
+    from inngest_realtime_core.subscriptions.sync import SyncSubscription
+
+__all__ = ["receive", "receive_sync"]
+
+
+async def receive(stream: AsyncIterator[Message[Any]], count: int = 1, *, timeout: float = 5.0) -> list[Message[Any]]:
+    """The next `count` messages of a subscription, or of its `get_json_stream()`.
+
+    Args:
+        timeout: Seconds for all of them together.
+
+    Raises:
+        TimeoutError: They did not come in time; the message says what did come.
+        EOFError: The stream ended before.
+    """
+    received: list[Message[Any]] = []
+    deadline = time.monotonic() + timeout
+    while len(received) < count:
+        try:
+            received.append(await asyncio.wait_for(anext(stream), deadline - time.monotonic()))
+        except (asyncio.TimeoutError, TimeoutError):
+            raise _too_few(received, count, timeout) from None
+        except StopAsyncIteration:
+            raise _ended(received, count) from None
+    return received
+
+
+def receive_sync(stream: SyncSubscription, count: int = 1, *, timeout: float = 5.0) -> list[Message[Any]]:
+    """`receive` for threads and scripts.
+
+    Args:
+        timeout: Seconds for all of them together.
+
+    Raises:
+        TimeoutError: They did not come in time; the message says what did come.
+        EOFError: The stream ended before.
+    """
+    received: list[Message[Any]] = []
+    deadline = time.monotonic() + timeout
+    while len(received) < count:
+        try:
+            message = stream.receive(timeout=max(deadline - time.monotonic(), 0.0))
+        except TimeoutError:
+            raise _too_few(received, count, timeout) from None
+        if message is None:
+            raise _ended(received, count)
+        received.append(message)
+    return received
+
+
+def _too_few(received: list[Message[Any]], count: int, timeout: float) -> TimeoutError:
+    return TimeoutError(f"{len(received)} of {count} messages came within {timeout} s: {received!r}.")
+
+
+def _ended(received: list[Message[Any]], count: int) -> EOFError:
+    return EOFError(f"The subscription ended after {len(received)} of {count} messages: {received!r}.")

@@ -1,0 +1,81 @@
+"""Tests as users write them, without an event loop of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import inngest
+import pytest
+from application import Pipeline, Status, realtime, run_pipeline
+
+from inngest_realtime_core import ConfigurationError, Realtime
+from inngest_realtime_devserver import DevServer
+from inngest_realtime_devserver.testing import receive, receive_sync
+
+CHANNEL = Pipeline(run_id="r1")
+
+
+def test_an_application_that_publishes(inngest_realtime_server: DevServer) -> None:
+    with realtime.override(api_base_url=inngest_realtime_server.url):
+        run_pipeline("r1")
+    (message,) = inngest_realtime_server.published(CHANNEL, "status")
+    assert CHANNEL.status.matches(message)
+    assert message.data == Status(message="Starting")
+    assert message.id is not None
+
+
+@pytest.mark.parametrize("round", [1, 2])
+def test_the_record_is_that_of_one_test(
+    inngest_realtime: Realtime, inngest_realtime_server: DevServer, round: int
+) -> None:
+    assert inngest_realtime_server.published() == []
+    assert inngest_realtime_server.stats().publishes == 0
+    with inngest_realtime.subscribe_sync(channel=CHANNEL) as stream:
+        inngest_realtime.publish_sync(CHANNEL.tokens, "Hel")
+        (message,) = receive_sync(stream)
+        assert message.data == "Hel"
+    (published,) = inngest_realtime_server.published("pipeline:r1")
+    assert (published.topic, published.data) == ("tokens", "Hel")
+    inngest_realtime_server.reject_tokens(503)
+    inngest_realtime_server.reject_publishes(503)
+    inngest_realtime_server.reject_connects(503)
+
+
+def test_what_is_left_open_is_closed(inngest_realtime: Realtime, inngest_realtime_server: DevServer) -> None:
+    inngest_realtime.subscribe_sync(channel="c", topics=["t"])
+    inngest_realtime_server.drop_connections()
+
+
+def test_a_loop_of_its_own(inngest_realtime: Realtime) -> None:
+    async def main() -> None:
+        stream = await inngest_realtime.subscribe(channel="c", topics=["t"])
+        await inngest_realtime.publish(("c", "t"), 1)
+        assert [message.data for message in await receive(stream)] == [1]
+
+    asyncio.run(main())
+
+
+def test_the_environment(inngest_realtime_env: DevServer) -> None:
+    assert inngest.Inngest(app_id="app").api_origin == inngest_realtime_env.url
+    fresh = Realtime()
+    fresh.publish_sync(("c", "t"), 1)
+    assert [message.data for message in inngest_realtime_env.published("c", "t")] == [1]
+    fresh.close_sync()
+
+
+def test_production_is_out_of_reach() -> None:
+    for url in ("https://api.inngest.com", "http://10.0.0.7:8288"):
+        application = Realtime(api_base_url=url, signing_key="signkey-test-" + "ab" * 32)
+        with pytest.raises(ConfigurationError, match="not on this machine"):
+            application.publish_sync(("c", "t"), 1)
+        with pytest.raises(ConfigurationError, match="inngest_realtime_allow"):
+            application.get_client_subscription_token_sync(channel="c", topics=["t"])
+        with pytest.raises(ConfigurationError, match="not on this machine"):
+            application.subscribe_sync(channel="c", topics=["t"])
+        application.close_sync()
+
+
+def test_nothing_was_imported_early() -> None:
+    assert "conftest_saw" in sys.modules
+    assert sys.modules["conftest_saw"].__dict__["early"] == []
