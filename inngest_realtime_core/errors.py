@@ -89,7 +89,16 @@ class InngestError(RealtimeError):
 
 
 class AuthenticationError(InngestError):
-    """Inngest refused the signing key or the subscription token (401 or 403). Trying again does not help."""
+    """The signing key or the subscription token was not accepted (401 or 403).
+
+    Attributes:
+        by_inngest: The response was Inngest's own, so that trying again does not help. Otherwise something in front of
+            Inngest may have responded.
+    """
+
+    def __init__(self, message: str, *, url: str, status: int | None = None, by_inngest: bool = True) -> None:
+        super().__init__(message, url=url, status=status)
+        self.by_inngest = by_inngest
 
 
 class UnreachableError(InngestError):

@@ -23,6 +23,7 @@ from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.messages.message import GapReason
 
 URL = "ws://inngest.test/v1/realtime/connect"
+REJECTED = b'{"error":"Not authenticated","data":null,"status":401}\n'
 CLOSING = b'{"kind":"closing","data":"","created_at":"2026-11-24T13:20:17Z","topic":""}'
 
 
@@ -163,6 +164,7 @@ class Channel:
         self.channel = channel
         self.topics: list[str] = list(topics)
         self.told: list[Any] = []
+        self.reported: list[RealtimeError] = []
         self._confirmed: set[str] = set()
 
     @property
@@ -188,7 +190,7 @@ class Channel:
         self.told.append(f"interrupted: {stream_id}")
 
     def report(self, error: RealtimeError) -> None:
-        self.told.append(error)
+        self.reported.append(error)
 
     def fail(self, error: RealtimeError) -> None:
         self.told.append(error)

@@ -18,7 +18,7 @@ ENTRIES = st.lists(st.tuples(NAMES, NAMES), max_size=400, unique=True)
 
 @given(st.lists(st.tuples(NAMES, NAMES), max_size=30, unique=True))
 def test_tokens_are_no_longer_than_estimated(entries: list[Entry]) -> None:
-    authority = Authority(signing_key=None, signing_key_fallback=None, token_ttl=60.0)
+    authority = Authority()
     token = authority.mint([TopicEntry(channel=channel, name=name, kind="run") for channel, name in entries])
     assert len(token) <= token_size(entries)
     assert token_size(entries) <= 2 * len(token) + 600

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from inngest_fake import FakeInngest, FakeTransport
+from inngest_fake import REJECTED, FakeInngest, FakeTransport
 from inngest_realtime_core import AuthenticationError, InngestError, TopicError, UnexpectedResponseError
 from inngest_realtime_core._api.tokens import Entry, IssuedToken
 from inngest_realtime_core._upstream.connection import Connection
@@ -123,7 +123,7 @@ async def test_a_short_url_is_never_taken_for_too_long() -> None:
 
 async def test_a_rejected_token_is_not_tried_with_a_shorter_url() -> None:
     inngest = FakeInngest()
-    inngest.connect_failures = [HandshakeError("", status=401)]
+    inngest.connect_failures = [HandshakeError("", status=401, content=REJECTED)]
     with pytest.raises(AuthenticationError):
         await dial(inngest.dialer(), entries(500))
 

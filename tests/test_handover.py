@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from inngest_fake import CLOSING, Channel, FakeInngest, FakeTransport
+from inngest_fake import CLOSING, REJECTED, Channel, FakeInngest, FakeTransport
 from inngest_realtime_core import AuthenticationError
 from inngest_realtime_core._upstream import handover
 from inngest_realtime_core._upstream.backoff import Backoff
@@ -132,7 +132,7 @@ async def test_without_a_successor_the_old_connection_delivers_on(inngest: FakeI
 async def test_a_successor_that_is_rejected_twice_is_reported_at_the_end(inngest: FakeInngest) -> None:
     channel = Channel("c", "t")
     upstream = await opened(inngest, channel)
-    inngest.connect_failures = [HandshakeError("", status=401) for _ in range(4)]
+    inngest.connect_failures = [HandshakeError("", status=401, content=REJECTED) for _ in range(4)]
     old = inngest.transports[0]
     old.bring(CLOSING)
     await eventually(lambda: inngest.attempts == 3)

@@ -12,6 +12,7 @@ import pytest
 
 from inngest_realtime_core import (
     AuthenticationError,
+    ConnectionLostError,
     Gap,
     Message,
     Realtime,
@@ -302,6 +303,29 @@ async def test_failures_while_reconnecting_are_tried_again(server: DevServer, re
         assert await receive(subscription, 1) == [Gap("reconnect", None)]
 
 
+@pytest.mark.parametrize("callback", [True, False])
+async def test_on_error_is_told_once_of_an_outage_and_the_subscription_goes_on(
+    server: DevServer, realtime: Realtime, channel: str, callback: bool
+) -> None:
+    errors: list[Exception] = []
+    seen: list[Message[Any]] = []
+    on_message = seen.append if callback else None
+    subscription = await realtime.subscribe(
+        channel=channel, topics=["t"], on_message=on_message, on_error=errors.append
+    )
+    server.reject_connects(503)
+    server.drop_connections()
+    await eventually(lambda: subscription.state == "reconnecting" and bool(errors))
+    server.reject_connects(None)
+    await eventually(lambda: subscription.state == "open")
+    await server.publish(channel, "t", 1)
+    if callback:
+        await eventually(lambda: [message.kind for message in seen] == ["gap", "data"])
+    else:
+        assert await receive(subscription, 2) == [Gap("reconnect", None), 1]
+    assert [type(error) for error in errors] == [ConnectionLostError]
+
+
 async def test_a_later_refusal_ends_the_subscription_and_is_not_tried_again(
     server: DevServer, realtime: Realtime, channel: str
 ) -> None:
@@ -319,8 +343,9 @@ async def test_a_later_refusal_ends_the_subscription_and_is_not_tried_again(
     assert await receive(iterated, 1) == [1]
     with pytest.raises(AuthenticationError):
         await soon(anext(iterated))
-    await eventually(lambda: bool(errors) and bool(told))
-    assert [type(error) for error in errors] == [type(error) for error in told] == [AuthenticationError]
+    await eventually(lambda: len(errors) == len(told) == 2)
+    kinds = [ConnectionLostError, AuthenticationError]
+    assert [type(error) for error in errors] == [type(error) for error in told] == kinds
     assert [message.data for message in seen] == [1]
     assert iterated.state == called.state == "closed"
     requests = server.stats().token_requests

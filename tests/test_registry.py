@@ -139,7 +139,8 @@ async def test_a_gap_is_owed_to_those_that_were_covered_and_are_still_there() ->
     for channel in (covered, left, new):
         registry.join(channel, ["t"])
     registry.renew([("covered", "t"), ("left", "t")])
-    registry.lose()
+    registry.lose(FAILED)
+    assert (covered.reported, new.reported) == ([FAILED], [])
     registry.clear()
     registry.leave(left)
     registry.join(left, ["t"])  # anew: it misses nothing

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from inngest_fake import Channel, FakeInngest
-from inngest_realtime_core import AuthenticationError, UnexpectedResponseError, UnreachableError
+from inngest_fake import REJECTED, Channel, FakeInngest
+from inngest_realtime_core import AuthenticationError, ConnectionLostError, UnexpectedResponseError, UnreachableError
 from inngest_realtime_core._upstream import connecting
 from inngest_realtime_core._upstream.backoff import Backoff
 from inngest_realtime_core._upstream.circuit import Circuit
@@ -67,7 +67,7 @@ async def test_the_circuit_is_told_of_a_success(inngest: FakeInngest) -> None:
 
 async def test_the_circuit_is_told_of_failures_and_not_of_rejections(inngest: FakeInngest) -> None:
     circuit = Circuit(threshold=1)
-    inngest.connect_failures = [HandshakeError("", status=401)]
+    inngest.connect_failures = [HandshakeError("", status=401, content=REJECTED)]
     with pytest.raises(AuthenticationError):
         await opened(inngest, Channel("c", "t"), circuit=circuit)
     assert not circuit.open
@@ -265,3 +265,52 @@ async def test_a_defect_is_told_to_all_rather_than_leaving_them_waiting(inngest:
     await eventually(lambda: len(channel.told) == 1)
     assert isinstance(channel.told[0], UnreachableError)
     await eventually(lambda: not upstream.alive)
+
+
+async def test_a_lost_connection_is_reported_once_however_long_the_outage(
+    inngest: FakeInngest, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.connect_failures = [HandshakeError("did nothing") for _ in range(3)]
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "open" and len(inngest.transports) == 2)
+    assert [type(error) for error in channel.reported] == [ConnectionLostError]
+    assert channel.told == ["lost"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings[0].startswith("The connection to Inngest was lost (")
+    assert warnings[-1] == "Connected to Inngest again after 0 s."
+    await upstream.close()
+
+
+PAGE = b"<html>Please log in</html>"
+
+
+async def test_a_rejection_that_is_not_inngests_own_ends_nothing_for_a_minute(
+    inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel, circuit=Circuit(threshold=10_000))
+    inngest.connect_failures = [HandshakeError("", status=403, content=PAGE) for _ in range(5)]
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "open" and len(inngest.transports) == 2)
+    assert channel.told == ["lost"]
+    monkeypatch.setattr(connecting, "_FOREIGN_REJECTIONS", 0.1)
+    inngest.connect_failures = [HandshakeError("", status=401, content=PAGE) for _ in range(1_000)]
+    inngest.transports[1].end()
+    await eventually(lambda: not upstream.alive)
+    (_, error) = channel.told
+    assert isinstance(error, AuthenticationError)
+    assert not error.by_inngest
+    assert "may have answered in its place" in str(error)
+    assert len(inngest.connect_failures) < 997
+
+
+async def test_inngests_own_rejection_of_the_key_is_final_at_once(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.wrong = {("c", "t"): AuthenticationError("no", url="http://inngest.test/v1/realtime/token", status=401)}
+    inngest.transports[0].end()
+    await eventually(lambda: not upstream.alive)
+    assert channel.told == [inngest.wrong["c", "t"]]
+    assert len(inngest.requests) == 2

@@ -9,13 +9,18 @@ import msgspec
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError
 from .http import HttpRequest, HttpResponse
 
-__all__ = ["check_response", "unexpected"]
+__all__ = ["check_response", "is_inngests_rejection", "unexpected"]
 
 _CHECK_ADDRESS = "Check INNGEST_BASE_URL, INNGEST_API_BASE_URL or api_base_url."
 
 
+# What Inngest says in plain text; its JSON repeats the status.
+_REJECTIONS = (b"Authentication failed", b"Not authenticated")
+
+
 class _Error(msgspec.Struct):
     error: str
+    status: int | None = None
 
 
 def check_response(request: HttpRequest, response: HttpResponse, *, action: str) -> None:
@@ -30,7 +35,7 @@ def check_response(request: HttpRequest, response: HttpResponse, *, action: str)
     """
     status = response.status
     if status in (401, 403):
-        raise _refused(request, status, action)
+        raise _rejected(request, response, action)
     if 200 <= status < 300:
         if response.headers.get("content-type", "").startswith("text/html"):
             raise unexpected(
@@ -52,14 +57,31 @@ def unexpected(request: HttpRequest, response: HttpResponse, action: str, meanin
     )
 
 
-def _refused(request: HttpRequest, status: int, action: str) -> InngestError:
-    if "authorization" in request.headers:
+def is_inngests_rejection(status: int, content: bytes) -> bool:
+    """Whether a response of 401 or 403 is Inngest's own, and not that of something in front of it."""
+    if content.startswith(_REJECTIONS):
+        return True
+    try:
+        return msgspec.json.decode(content, type=_Error).status == status
+    except msgspec.DecodeError:
+        return False
+
+
+def _rejected(request: HttpRequest, response: HttpResponse, action: str) -> InngestError:
+    own = is_inngests_rejection(response.status, response.content)
+    if not own:
+        what = "it is not the response of an Inngest server: a proxy or a login page may have answered in its place."
+        what += f" {_CHECK_ADDRESS}"
+    elif "authorization" in request.headers:
         what = "Inngest refused the signing key. Check that INNGEST_SIGNING_KEY belongs to this server and environment"
         what += ", and INNGEST_ENV when it is a branch environment."
     else:
         what = "it needs a signing key and none was sent. Set INNGEST_SIGNING_KEY or pass signing_key=."
     return AuthenticationError(
-        f"{action} failed: {request.endpoint} answered {status}: {what}", url=request.endpoint, status=status
+        f"{action} failed: {request.endpoint} answered {response.status}: {what}",
+        url=request.endpoint,
+        status=response.status,
+        by_inngest=own,
     )
 
 

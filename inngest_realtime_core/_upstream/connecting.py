@@ -19,6 +19,7 @@ __all__ = ["Connector", "closed_here"]
 logger = logging.getLogger("inngest_realtime.upstream")
 
 _MAX_JOIN_WAIT: Final = 1.0  # seconds between two attempts at most while somebody waits to join
+_FOREIGN_REJECTIONS: Final = 60.0  # seconds for which rejections that are not Inngest's own are not believed
 
 
 class Connector:
@@ -38,6 +39,7 @@ class Connector:
         self._wake = wake
         self._backoff = Backoff()
         self._rejections = 0
+        self._foreign_since: float | None = None
 
     async def connect(self, *, reconnecting: bool) -> Connection | None:
         """Make one attempt at the first connection, or at one in place of a lost one.
@@ -84,13 +86,14 @@ class Connector:
             )
         except RealtimeError as error:
             # A rejection says that Inngest is well.
-            if not isinstance(error, AuthenticationError):
+            if not (isinstance(error, AuthenticationError) and error.by_inngest):
                 self._circuit.failed()
             raise
         self._registry.renew(entry for entry in entries if entry not in rejected)
         for entry, error in rejected.items():
             self._registry.reject_topic(entry, error)
         self._rejections = 0
+        self._foreign_since = None
         self._circuit.succeeded()
         self._backoff.opened()
         return connection
@@ -99,6 +102,12 @@ class Connector:
         """Count a failed attempt to replace a connection; returns whether to make no other."""
         if not isinstance(error, AuthenticationError):
             return False
+        if not error.by_inngest:
+            # A web page from something in front of Inngest, perhaps for a moment only.
+            now = time.monotonic()
+            if self._foreign_since is None:
+                self._foreign_since = now
+            return now - self._foreign_since >= _FOREIGN_REJECTIONS
         # A token made just before a server was replaced is rejected once; the rejection of a second one is final.
         self._rejections += 1
         return error.url != self._dialer.websocket_url or self._rejections >= 2

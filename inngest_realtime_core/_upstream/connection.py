@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import anyio
 
+from .._api.errors_from_status import is_inngests_rejection
 from .._api.tokens import IssuedToken
 from .._concurrency.tasks import end_tasks
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
@@ -292,11 +293,16 @@ def _handshake_failure(error: HandshakeError, url: str) -> InngestError:
             url=url,
         )
     if status in {401, 403}:
+        own = is_inngests_rejection(status, error.content)
         return AuthenticationError(
             f"Inngest did not accept the subscription token ({status}). It may have expired (tokens live about a "
-            "minute), or have been issued by another server: mint a fresh one from the same address.",
+            "minute), or have been issued by another server: mint a fresh one from the same address."
+            if own
+            else f"The WebSocket handshake got a response of status {status} that is not an Inngest server's: a proxy "
+            "or a login page may have answered in its place. Check the address, and what is in front of it.",
             url=url,
             status=status,
+            by_inngest=own,
         )
     return UnexpectedResponseError(
         f"Inngest responded to the WebSocket handshake with status {status}; 101 was expected. "

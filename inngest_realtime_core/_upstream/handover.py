@@ -14,7 +14,7 @@ from .backoff import Backoff
 from .connecting import Connector
 from .connection import Connection
 from .merge import StreamMerge
-from .registry import ChannelRegistry, ChannelSubscriber
+from .registry import ChannelRegistry
 from .wake import Wake
 
 __all__ = ["Handover", "Handovers"]
@@ -143,7 +143,7 @@ class Handovers:
         registry: The channels.
         connector: Makes the successors.
         wake: Set when a connection changes.
-        tell_gap: Called with the subscribers of which messages may have been missed.
+        on_lost: Called with an old connection that ended too early, and the channels that may have missed messages.
     """
 
     def __init__(
@@ -151,12 +151,12 @@ class Handovers:
         registry: ChannelRegistry,
         connector: Connector,
         wake: Wake,
-        tell_gap: Callable[[Iterable[ChannelSubscriber]], None],
+        on_lost: Callable[[Connection, Iterable[str]], None],
     ) -> None:
         self._registry = registry
         self._connector = connector
         self._wake = wake
-        self._tell_gap = tell_gap
+        self._on_lost = on_lost
         self._active: Handover | None = None
         self._echo: Handover | None = None  # the last one, as long as its successor may repeat something
         self._backoff = Backoff(cap=_RETRY_CAP)
@@ -219,7 +219,7 @@ class Handovers:
             await handover.old.confirm()
         except UnreachableError:
             await self._wake.until(lambda: handover.old.lost)
-            self._tell_gap(self._registry.of(channels))
+            self._on_lost(handover.old, channels)
         handover.overlapped()
         self._registry.resolve()
         logger.info("Switching over to a new connection to Inngest.")

@@ -56,7 +56,7 @@ class ChannelSubscriber(Protocol):
         """Called when the rest of a data stream will not come."""
 
     def report(self, error: RealtimeError) -> None:
-        """Called when a message could not be delivered."""
+        """Called when a message could not be delivered, and when the connection was lost."""
 
     def fail(self, error: RealtimeError) -> None:
         """Called when nothing more will come."""
@@ -282,9 +282,11 @@ class ChannelRegistry:
                 # It left while it was being subscribed.
                 self._leaving[(channel, topic)] = None
 
-    def lose(self) -> None:
-        """Called when what was covered is not delivered any more: its channels are to be told."""
+    def lose(self, error: RealtimeError) -> None:
+        """Called when what was covered is not delivered any more: its channels are told, and later of a gap."""
         self._pending_gaps.update(self._covered)
+        for subscriber in self.of(self._covered):
+            subscriber.report(error)
 
     def clear(self) -> None:
         """Called when there is no connection, and so nothing that is covered and nothing to leave."""

@@ -104,12 +104,14 @@ class HandshakeError(Exception):
     Attributes:
         reason: What happened, the rest of a sentence that begins with the address.
         status: The HTTP status of a response that was not a WebSocket's; None when there was none.
+        content: The content of that response.
     """
 
-    def __init__(self, reason: str, *, status: int | None = None) -> None:
+    def __init__(self, reason: str, *, status: int | None = None, content: bytes = b"") -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
+        self.content = content
 
 
 class _Socket(ClientConnection):
@@ -233,7 +235,10 @@ async def open_websocket(
             user_agent_header="inngest-realtime-python",
         )
     except InvalidStatus as error:
-        failure = HandshakeError("responded with no WebSocket", status=error.response.status_code)
+        response = error.response
+        failure = HandshakeError(
+            "responded with no WebSocket", status=response.status_code, content=bytes(response.body or b"")
+        )
     except (TimeoutError, asyncio.TimeoutError):
         failure = HandshakeError(f"did not respond to the WebSocket handshake within {timeout} s")
     except OSError as error:

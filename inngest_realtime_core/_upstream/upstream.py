@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from .._concurrency.tasks import CANCEL_RETRY_INTERVAL
-from ..errors import RealtimeError, UnreachableError
+from ..errors import ConnectionLostError, RealtimeError, UnreachableError
 from .circuit import Circuit
 from .connecting import Connector, closed_here
 from .connection import Connection
@@ -59,8 +60,9 @@ class Upstream:
         self._wake = Wake()
         self._connector = Connector(dialer, self._registry, circuit, self._wake)
         self._joiner = Joiner(dialer, self._registry, self._wake)
-        self._handovers = Handovers(self._registry, self._connector, self._wake, self._tell_gap)
+        self._handovers = Handovers(self._registry, self._connector, self._wake, self._lost_in_handover)
         self._connection: Connection | None = None
+        self._lost_at = 0.0
         self._stopping = False
         self._ending = False
         self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime upstream")
@@ -190,9 +192,10 @@ class Upstream:
         await self._joiner.stop()
         await self._handovers.forget()
         if lost is not None:
-            logger.info("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
+            logger.warning("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
             await lost.close()
-            self._registry.lose()
+            self._registry.lose(_lost(lost))
+            self._lost_at = time.monotonic()
             self._set_state("reconnecting")
         self._registry.clear()
         reconnecting = self.state == "reconnecting"
@@ -201,6 +204,7 @@ class Upstream:
             return
         self._connection = connection
         if reconnecting:
+            logger.warning("Connected to Inngest again after %.0f s.", time.monotonic() - self._lost_at)
             self._tell_gap(self._registry.take_pending_gaps())
         connection.deliver(self._registry.route)
         self._set_state("open")
@@ -212,6 +216,13 @@ class Upstream:
         if successor is not None:
             self._connection = successor
             await self._handovers.overlap()
+
+    def _lost_in_handover(self, old: Connection, channels: Iterable[str]) -> None:
+        """Called when a connection ended before its successor was proved to have been there in time."""
+        subscribers = list(self._registry.of(channels))
+        for subscriber in subscribers:
+            subscriber.report(_lost(old))
+        self._tell_gap(subscribers)
 
     def _tell_gap(self, subscribers: Iterable[ChannelSubscriber]) -> None:
         """Tell that messages may have been missed: before what comes after them, and once nothing more can be."""
@@ -231,3 +242,11 @@ class Upstream:
         finally:
             if connection is not None:
                 await connection.close()
+
+
+def _lost(connection: Connection) -> ConnectionLostError:
+    return ConnectionLostError(
+        f"The connection to Inngest was lost: {connection.lost_reason}. It is being made again; once it is, a gap says "
+        "that messages may have been missed.",
+        url="",
+    )
