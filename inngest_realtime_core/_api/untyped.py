@@ -82,10 +82,14 @@ class _Reader:
 
     def _read_union(self, choices: Any) -> Walk | None:
         schemas: list[Any] = list(choices.values() if hasattr(choices, "values") else choices)
-        known = [self._resolved(schema[0] if isinstance(schema, tuple) else schema) for schema in schemas]
+        fitting: list[tuple[type[Any], Walk]] = []
+        for schema in schemas:
+            choice = _choice(schema)
+            walk_choice = self.read(choice)
+            if walk_choice is not None:
+                fitting.append((_class_of(self._resolved(choice)), walk_choice))
         # The most definite first: Any fits everything.
-        fitting = [(_class_of(schema), self.read(schema)) for schema in known]
-        fitting = sorted(((cls, walk) for cls, walk in fitting if walk is not None), key=lambda one: one[0] is object)
+        fitting.sort(key=lambda one: one[0] is object)
 
         def walk(value: Any, path: str) -> Parts:
             for cls, inner in fitting:
@@ -107,9 +111,13 @@ class _Reader:
     def _read_definition(self, name: str) -> Walk | None:
         if name not in self._walks:
             # A type that holds itself meets this one, which looks up the other when it is called.
-            self._walks[name] = lambda value, path: (self._walks[name] or _nothing)(value, path)
+            self._walks[name] = functools.partial(self._walk_definition, name)
             self._walks[name] = self.read(self._definitions[name])
         return self._walks[name]
+
+    def _walk_definition(self, name: str, value: Any, path: str) -> Parts:
+        walk = self._walks[name]
+        return iter(()) if walk is None else walk(value, path)
 
     def _read_class(self, schema: Any) -> Walk | None:
         inner = self._resolved(schema["schema"])
@@ -147,6 +155,11 @@ def _class_of(schema: Any) -> type[Any]:
     return schema["cls"] if schema["type"] in ("model", "dataclass") else _CLASSES.get(schema["type"], object)
 
 
+def _choice(schema: Any) -> Any:
+    # A choice may come with a label.
+    return cast("Any", schema[0]) if isinstance(schema, tuple) else schema
+
+
 def _entries(value: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value if isinstance(value, dict) else {})
 
@@ -154,10 +167,6 @@ def _entries(value: Any) -> Mapping[str, Any]:
 def _attributes(value: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
     extra: Mapping[str, Any] = getattr(value, "__pydantic_extra__", None) or {}
     return {**{name: getattr(value, name) for name in names if hasattr(value, name)}, **extra}
-
-
-def _nothing(value: Any, path: str) -> Parts:
-    return iter(())
 
 
 def _untyped(value: Any, path: str) -> Parts:
@@ -175,7 +184,7 @@ def _of_items(items: Walk | None) -> Walk | None:
 
 def _of_dict(keys: Walk | None, values: Walk | None) -> Walk | None:
     def walk(value: Any, path: str) -> Parts:
-        pairs = cast("Mapping[Any, Any]", value if isinstance(value, Mapping) else {})
+        pairs = cast("dict[Any, Any]", value if isinstance(value, Mapping) else {})
         if keys is not None:
             yield path, dict.fromkeys(pairs)
         if values is not None:

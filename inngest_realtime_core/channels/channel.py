@@ -9,6 +9,7 @@ Pipeline(run_id="abc").name == "pipeline:abc"
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeGuard, T
 
 from typing_extensions import Self, dataclass_transform
 
+from ..arguments import describe
 from ..errors import ChannelError, ConfigurationError
 from .declaration import Declaration, declare
-from .parameter import Parameter
-from .template import NameTemplate
+from .parameter import Parameter, bare_types
+from .template import NameTemplate, check_channel_name
 from .topic import TopicDeclaration
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..messages.message import Message
 
-__all__ = ["Channel", "Topic", "TopicRef", "topic"]
+__all__ = ["Channel", "Topic", "TopicRef", "template_of", "topic"]
 
 T = TypeVar("T")
 
@@ -99,6 +101,9 @@ class TopicRef(Generic[T]):
 class Channel:
     """The base of channel classes. Annotated attributes are the parameters of the name, `topic(...)` declares topics.
 
+    `separators=` names the characters that no value may contain, where it is not all of them: for names that somebody
+    else has made up, such as `class Upload(Channel, name="upload-{file}", separators="")`.
+
     A class without `name=`, own or inherited, is a mixin: it may only hold topics and methods. The constructor takes
     every parameter by keyword and raises `ChannelError` for a value that is of the wrong type, empty, not printable, or
     contains a separator of the name: any character of the template's literal text other than letters, digits and `_`.
@@ -106,14 +111,26 @@ class Channel:
     """
 
     _declaration: ClassVar[Declaration] = Declaration(None, MappingProxyType({}), MappingProxyType({}))
+    __signature__: ClassVar[inspect.Signature]
     _name: ClassVar[str]  # set on each instance; declared so that no parameter takes its place
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, name: str | None = None, separators: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._declaration = declare(cls, Channel, name, sys._getframe(1).f_locals)  # pyright: ignore[reportPrivateUsage]
+        local_names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
+        cls._declaration = declare(cls, Channel, name, separators, local_names)
+        keywords = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=parameter.declared_annotation)
+            for name, parameter in cls.parameters().items()
+        ]
+        cls.__signature__ = inspect.Signature(keywords)
 
-    def __init__(self, **values: Any) -> None:
-        template = _template_of(type(self))
+    def __init__(self, *args: Any, **values: Any) -> None:
+        template = template_of(type(self))
+        if args:
+            written = ", ".join(f"{name}=..." for name in self.parameters())
+            raise ChannelError(
+                f"The parameters of {type(self).__name__} are given by name. Write {type(self).__name__}({written})."
+            )
         _check_names(type(self), values)
         checked = {name: parameter.check(values[name]) for name, parameter in self.parameters().items()}
         self.__dict__.update(checked, _name=template.fill(checked))
@@ -140,12 +157,35 @@ class Channel:
         Each value is parsed by its annotation (`"7"` for an `int`). `ChannelError` for a name that is not a
         parameter, one that is missing, and a value that does not parse or that the constructor would refuse.
         """
-        template = _template_of(cls)
+        template = template_of(cls)
+        given = cast("object", values)
+        if not isinstance(given, Mapping):
+            raise ChannelError(f"The values are {describe(given)}: expected a dict of parameters and their texts.")
         _check_names(cls, values)
         parsed = {name: parameter.parse(values[name]) for name, parameter in cls.parameters().items()}
         channel = cls.__new__(cls)
         channel.__dict__.update(parsed, _name=template.fill(parsed))
         return channel
+
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """The channel that has this name on the wire, `Pipeline.from_name("pipeline:abc")`.
+
+        Raises:
+            ChannelError: No channel of this class has that name.
+        """
+        types = {name: bare_types(parameter.annotation) for name, parameter in cls.parameters().items()}
+        values = template_of(cls).split(check_channel_name(name), types)
+        if values is not None:
+            try:
+                channel = cls.from_strings(values)
+            except ChannelError as error:
+                raise ChannelError(f"{name!r} is not the name of a {cls.__name__}: {error}") from None
+            # A value that is written in another way, such as 007 for 7, would be another channel.
+            if channel.name == name:
+                return channel
+        template = template_of(cls).text
+        raise ChannelError(f"{name!r} is not the name of a {cls.__name__}: its channels are named {template!r}.")
 
     def __setattr__(self, attribute: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"A channel cannot be changed; make a new {type(self).__name__} instead.")
@@ -167,7 +207,8 @@ class Channel:
         return f"{type(self).__name__}({arguments})"
 
 
-def _template_of(cls: type[Channel]) -> NameTemplate:
+def template_of(cls: type[Channel]) -> NameTemplate:
+    """The template of a class's names. `ConfigurationError` when it has none."""
     template = cls._declaration.template  # pyright: ignore[reportPrivateUsage]
     if template is None:
         raise ConfigurationError(f'{cls.__qualname__} has no name: declare class {cls.__name__}(Channel, name="...").')

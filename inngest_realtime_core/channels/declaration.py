@@ -30,15 +30,23 @@ class Declaration(msgspec.Struct, frozen=True):
     topics: Mapping[str, TopicDeclaration[Any]]  # by wire name
 
 
-def declare(cls: type[Any], root: type[Any], name: str | None, local_names: Mapping[str, Any]) -> Declaration:
+def declare(
+    cls: type[Any], root: type[Any], name: str | None, separators: str | None, local_names: Mapping[str, Any]
+) -> Declaration:
     """Read the class body and its bases. Types are not completed here: they may refer to what comes later."""
     owner = cls.__qualname__
-    template = NameTemplate.parse(name, owner=owner) if name is not None else cls._declaration.template  # pyright: ignore[reportPrivateUsage]
+    if name is not None:
+        template = NameTemplate.parse(name, owner=owner, separators=separators)
+    elif separators is not None:
+        raise ConfigurationError(f"{owner}: separators= says which characters of name= separate. Give a name.")
+    else:
+        template = cls._declaration.template  # pyright: ignore[reportPrivateUsage]
     parameters = {**_inherited_parameters(cls, root), **_own_parameters(cls, local_names)}
     attributes = _topic_attributes(cls)
     if template is None and parameters:
         raise ConfigurationError(
-            f'{owner} has parameters but no name. Declare class {cls.__name__}(Channel, name="...{{parameter}}...").'
+            f'{owner} has parameters but no name. Declare class {cls.__name__}(Channel, name="...{{parameter}}..."). '
+            f"A topic is declared with {next(iter(parameters))} = topic(...), not with an annotation."
         )
     if template is not None:
         _check_parameters(cls, template, parameters, attributes)
@@ -119,7 +127,8 @@ def _check_parameters(
         if name not in template.placeholders:
             raise ConfigurationError(
                 f"{owner}.{name} is not in the name {template.text!r}, so two channels could share a name. "
-                f"Put {{{name}}} into the name, or annotate it as ClassVar[...]."
+                f"For a topic write {name} = topic(...). Otherwise put {{{name}}} into the name, or annotate it as "
+                "ClassVar[...]."
             )
         if name in topic_attributes:
             raise ConfigurationError(f"{owner}.{name} is both a parameter and a topic. Rename one of them.")

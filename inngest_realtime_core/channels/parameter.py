@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 import typing
 from collections.abc import Mapping
 from enum import Enum
@@ -10,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from typing_extensions import TypeAliasType
 
 from ..errors import ChannelError, ConfigurationError
 
-__all__ = ["Parameter", "evaluate_annotation"]
+__all__ = ["Parameter", "bare_types", "choices_of", "evaluate_annotation"]
 
 
 class Parameter:
@@ -28,6 +30,11 @@ class Parameter:
         self._annotation = annotation
         self._owner = owner
         self._adapter: TypeAdapter[Any] | None = None
+
+    @property
+    def declared_annotation(self) -> Any:
+        """The annotation as it was written, which may be text."""
+        return self._annotation
 
     @property
     def annotation(self) -> Any:
@@ -59,22 +66,27 @@ class Parameter:
         try:
             return self.adapter.validate_python(value, strict=True)
         except ValidationError as error:
-            raise self._refusal(error) from None
+            raise self._error(error) from None
 
     def parse(self, text: object) -> Any:
         """Validate text from the web, converting it to the annotated type. `ChannelError` when it does not fit."""
         if not isinstance(text, str):
             raise ChannelError(f"{self.name} must be a string, not {type(text).__name__}.", parameter=self.name)
+        choices, only = _choices(self.annotation)
+        for choice in choices:
+            if str(choice.value if isinstance(choice, Enum) else choice) == text:
+                # pydantic takes no text for choices that are not text, such as the members of an IntEnum; and the
+                # validators around them are to see what they see of a value.
+                return self.check(choice)
+        if only:
+            written = ", ".join(repr(str(choice.value if isinstance(choice, Enum) else choice)) for choice in choices)
+            raise ChannelError(f"{self.name} is not one of {written}.", parameter=self.name)
         try:
             return self.adapter.validate_strings(text)
         except ValidationError as error:
-            # pydantic takes no text for choices that are not text, such as the members of an IntEnum.
-            for choice in _choices(self.annotation):
-                if str(choice.value if isinstance(choice, Enum) else choice) == text:
-                    return choice
-            raise self._refusal(error) from None
+            raise self._error(error) from None
 
-    def _refusal(self, error: ValidationError) -> ChannelError:
+    def _error(self, error: ValidationError) -> ChannelError:
         # Not str(error): it repeats the input, which may be long or private.
         reasons = "; ".join(dict.fromkeys(part["msg"] for part in error.errors(include_url=False)))
         return ChannelError(f"{self.name} is not acceptable: {reasons}.", parameter=self.name)
@@ -83,14 +95,35 @@ class Parameter:
         return f"Parameter({self.name!r}, {self._annotation!r})"
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    if typing.get_origin(annotation) is Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) is Literal:
-        return typing.get_args(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return tuple(annotation)
-    return ()
+def bare_types(annotation: Any) -> list[Any]:
+    """The types that an annotation allows, without metadata, aliases and new names: one, or those of a union."""
+    while True:
+        if typing.get_origin(annotation) is Annotated:
+            annotation = typing.get_args(annotation)[0]
+        elif isinstance(annotation, TypeAliasType) or type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        else:
+            break
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [bare for member in typing.get_args(annotation) for bare in bare_types(member)]
+    return [annotation]
+
+
+def choices_of(bare: Any) -> tuple[Any, ...] | None:
+    """The values of a Literal or an Enum; None for another type."""
+    if typing.get_origin(bare) is Literal:
+        return typing.get_args(bare)
+    return tuple(bare) if isinstance(bare, type) and issubclass(bare, Enum) else None
+
+
+def _choices(annotation: Any) -> tuple[list[Any], bool]:
+    """The values that an annotation lists, texts first, and whether it allows no others."""
+    listed = [choices_of(bare) for bare in bare_types(annotation)]
+    found = [choice for choices in listed if choices is not None for choice in choices]
+    found.sort(key=lambda choice: not isinstance(choice.value if isinstance(choice, Enum) else choice, str))
+    return found, None not in listed
 
 
 def evaluate_annotation(annotation: str, owner: type[Any], local_names: Mapping[str, Any]) -> Any:

@@ -6,8 +6,9 @@ reaches another channel by putting a separator into a value.
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
@@ -16,6 +17,12 @@ from uuid import UUID
 from ..errors import ChannelError, ConfigurationError
 
 __all__ = ["NameTemplate", "check_channel_name"]
+
+# What is always as long as any other of its type and not free text: its dashes cannot move a boundary.
+_FIXED_FORMS: Mapping[object, str] = {
+    UUID: "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    date: "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+}
 
 
 def check_channel_name(name: object) -> str:
@@ -41,8 +48,14 @@ class NameTemplate:
     separators: frozenset[str] = field(repr=False)
 
     @classmethod
-    def parse(cls, text: object, *, owner: str) -> NameTemplate:
-        """Parse `text`; `owner` is the class named in a `ConfigurationError`."""
+    def parse(cls, text: object, *, owner: str, separators: object = None) -> NameTemplate:
+        """Parse a template.
+
+        Args:
+            owner: The class named in a `ConfigurationError`.
+            separators: The characters that no value may contain; None means all of the literal text but letters,
+                digits and `_`.
+        """
         if not isinstance(text, str) or not text:
             raise ConfigurationError(f'{owner}: name= must be a non-empty str, such as name="pipeline:{{run_id}}".')
         if not text.isprintable():
@@ -73,8 +86,27 @@ class NameTemplate:
                 )
             placeholders.append(placeholder)
             literals.append("")
-        separators = frozenset(char for literal in literals for char in literal if not (char.isalnum() or char == "_"))
-        return cls(text, tuple(literals), tuple(placeholders), separators)
+        if separators is None:
+            separating = frozenset(char for char in "".join(literals) if not (char.isalnum() or char == "_"))
+        else:
+            separating = _checked_separators(separators, literals, text, owner)
+        return cls(text, tuple(literals), tuple(placeholders), separating)
+
+    def split(self, name: str, types: Mapping[str, Iterable[object]]) -> dict[str, str] | None:
+        """The texts that stand for the placeholders in a name; None when the template cannot make it.
+
+        Args:
+            types: The types that each placeholder's value may have.
+        """
+        separators = re.escape("".join(sorted(self.separators)))
+        free = f"[^{separators}]+?" if separators else ".+?"
+        pattern = re.escape(self.literals[0])
+        for placeholder, literal in zip(self.placeholders, self.literals[1:], strict=True):
+            # Dates and UUIDs hold dashes of their own.
+            forms = dict.fromkeys(_FIXED_FORMS.get(kind, free) for kind in types[placeholder])
+            pattern += f"({'|'.join(sorted(forms, key=free.__eq__))})" + re.escape(literal)
+        found = re.fullmatch(pattern, name, re.DOTALL)
+        return None if found is None else dict(zip(self.placeholders, found.groups(), strict=True))
 
     def fill(self, values: Mapping[str, object]) -> str:
         """The name for `values`, which holds every placeholder. `ChannelError` names the value that is refused."""
@@ -92,7 +124,6 @@ class NameTemplate:
         if not text.isprintable():
             raise ChannelError(f"{parameter} contains characters that are not printable.", parameter=parameter)
         if isinstance(value, (UUID, date)):
-            # Always as long as any other of its type and not free text: its dashes cannot move a boundary.
             return text
         refused = sorted(self.separators.intersection(text))
         if refused:
@@ -110,6 +141,21 @@ class NameTemplate:
                 parameter=parameter,
             )
         return text
+
+
+def _checked_separators(separators: object, literals: list[str], text: str, owner: str) -> frozenset[str]:
+    if not isinstance(separators, str):
+        raise ConfigurationError(f'{owner}: separators must be a str, such as separators=":".')
+    for character in separators:
+        if not any(character in literal for literal in literals):
+            raise ConfigurationError(f"{owner}: the separator {character!r} is not in the name {text!r}.")
+    for literal in literals[1:-1]:
+        if not set(literal) & set(separators):
+            raise ConfigurationError(
+                f"{owner}: in the name {text!r} nothing of {literal!r} separates, so different values could give the "
+                "same name. Add one of its characters to separators=."
+            )
+    return frozenset(separators)
 
 
 def _format(parameter: str, value: object) -> str:

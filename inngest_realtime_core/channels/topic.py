@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
+import dataclasses
+import types
+import typing
+from typing import Any, Generic, TypeGuard, TypeVar, cast
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from ..arguments import describe
 from ..errors import ConfigurationError, TopicError
-
-if TYPE_CHECKING:
-    from ..messages.message import Message
+from ..messages.message import Message
 
 __all__ = ["TopicDeclaration", "check_topic_name"]
 
@@ -40,7 +42,16 @@ class TopicDeclaration(Generic[T]):
 
     def __init__(self, type: Any = Any, *, name: str | None = None) -> None:
         if isinstance(type, str):
-            raise ConfigurationError(f"topic({type!r}): give the type itself, not its name in quotes.")
+            raise ConfigurationError(
+                f"topic({type!r}): give the type itself, not its name in quotes. For another name on the wire write "
+                f"topic(..., name={type!r})."
+            )
+        if _is_value(type):
+            kind = type.__class__.__name__
+            raise ConfigurationError(
+                f"topic() got a {kind}, which is a value and not a type. Give the type of the data: topic({kind}), a "
+                "model class, or topic(Any)."
+            )
         if name is not None:
             try:
                 check_topic_name(name)
@@ -84,7 +95,18 @@ class TopicDeclaration(Generic[T]):
 
         Its data has the declared type unless the subscription was opened with `validate=False`.
         """
+        given = cast("object", message)
+        if not isinstance(given, Message):
+            raise TopicError(f"matches() takes a Message, and got {describe(given)}.", topic=self._name)
         return message.topic == self._name and message.kind in _TYPED_KINDS
 
     def __repr__(self) -> str:
         return f"<Topic {self._name!r}: {getattr(self.type, '__name__', self.type)}>"
+
+
+def _is_value(given: Any) -> bool:
+    """Whether something is plainly a value where a type is expected: `{"a": 1}`, `[str]`, an instance of a model."""
+    if isinstance(given, type) or typing.get_origin(given) is not None:
+        return False
+    plain = (bool, int, float, bytes, dict, list, tuple, set, frozenset, types.FunctionType, BaseModel)
+    return isinstance(given, plain) or dataclasses.is_dataclass(given)

@@ -24,6 +24,7 @@ from .answers import Answer, StreamAnswer, SyncStreamAnswer
 from .authorize import awaited, is_async
 from .errors import EndpointError, too_many_streams
 from .grants import Grant
+from .overlaps import check_overlaps
 from .selection import Selection, resume_point, select
 
 __all__ = ["Endpoints"]
@@ -95,6 +96,7 @@ class Endpoints:
         if len(self.grants) != len(grants):
             names = sorted(grant.name for grant in grants)
             raise ConfigurationError(f"Two grants have the same name; pass name= to one of them: {', '.join(names)}.")
+        check_overlaps(grants)
         self.heartbeat = heartbeat
         self.max_streams = max_streams
         self._slots = None if max_streams is None else threading.BoundedSemaphore(max_streams)

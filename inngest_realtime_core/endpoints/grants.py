@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
+from ..arguments import check_callable, check_flag, check_rewind, check_text, describe
 from ..channels.channel import Channel, Topic
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
 from ..errors import ConfigurationError
+from ..messages.message import Message
 
-__all__ = ["Authorize", "Grant", "allow_anyone"]
+__all__ = ["Authorize", "Grant", "Render", "allow_anyone"]
 
 _C = TypeVar("_C")
 
@@ -26,7 +28,10 @@ _ADVICE = (
 _URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-RESERVED_PARAMETERS = frozenset({"topics", "lastEventId", "last_event_id"})
+RESERVED_PARAMETERS = frozenset({"topics", "lastEventId", "last_event_id", "rewind", "full", "format"})
+
+Render = Callable[[Message[Any]], "str | None"]
+"""`render(message)`: the HTML for a message, or None for none."""
 
 
 def allow_anyone(request: object, channel: object) -> Literal[True]:
@@ -51,6 +56,13 @@ class Grant:
         heartbeat: Seconds between heartbeats of a stream of this grant; `None` takes the endpoints' own.
         extra_parameters: Names of query parameters that are not the channel's, for `authorize` to read from the
             request (`access_token`, say, because an `EventSource` cannot send headers). All others are refused.
+        rewind: The most messages of each topic that a client may ask for with `?rewind=`: a number, `"all"`, or None,
+            which answers 403.
+        rewind_default: What a client gets that does not ask.
+        render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML (htmx).
+        token: `"full"` adds `channel` and `topics` to the JSON of tokens; so does `?full=true`.
+        may_overlap: Whether another grant's channels may have the same names as this one's. Who may have such a
+            channel by either grant gets it.
 
     Raises:
         ConfigurationError: The declaration is wrong: no `authorize`, an undeclared topic, a name unfit for a URL.
@@ -74,6 +86,11 @@ class Grant:
         reauthorize_every: float | None = None,
         heartbeat: float | None = None,
         extra_parameters: Sequence[str] = (),
+        rewind: int | Literal["all"] | None = None,
+        rewind_default: int | Literal["all"] | None = None,
+        render: Render | None = None,
+        token: Literal["full"] | None = None,
+        may_overlap: bool = False,
     ) -> None:
         if not callable(authorize):
             raise ConfigurationError(
@@ -85,7 +102,19 @@ class Grant:
         self.topics: tuple[str, ...] = _checked_topics(self.channel, topics, grant=self.name)
         self.reauthorize_every = _checked_seconds(reauthorize_every, "reauthorize_every", grant=self.name)
         self.heartbeat = _checked_seconds(heartbeat, "heartbeat", grant=self.name)
-        self.extra_parameters = frozenset(extra_parameters)
+        self.extra_parameters = frozenset(_checked_texts(extra_parameters, "extra_parameters", grant=self.name))
+        self.rewind = _checked_rewind(rewind, "rewind", grant=self.name)
+        self.rewind_default = _checked_rewind(rewind_default, "rewind_default", grant=self.name)
+        if self.rewind != "all" and _more(self.rewind_default, self.rewind):
+            raise ConfigurationError(
+                f"Grant {self.name!r} sends rewind_default={rewind_default!r} unasked and allows rewind={rewind!r}: "
+                "allow at least as much."
+            )
+        self.render = check_callable(f"render of grant {self.name!r}", render, "def render(message): ... -> str | None")
+        if token not in (None, "full"):
+            raise ConfigurationError(f'token of grant {self.name!r} is {describe(token)}: expected "full" or None.')
+        self.token = token
+        self.may_overlap = check_flag(f"may_overlap of grant {self.name!r}", may_overlap)
         self.spellings: Mapping[str, str] = MappingProxyType(_spellings(self.channel, grant=self.name))
         """Each accepted spelling of a channel parameter (`runId`, `run_id`) -> its name in Python (`run_id`)."""
 
@@ -118,6 +147,7 @@ def _checked_channel(channel: object) -> type[Channel] | str:
 
 def _checked_name(channel: type[Channel] | str, name: str | None) -> str:
     found = name if name is not None else channel if isinstance(channel, str) else kebab_case(channel.__name__)
+    check_text("name of a Grant", found)
     if not _URL_NAME.fullmatch(found):
         raise ConfigurationError(
             f"{found!r} cannot be a grant's name in a URL: use letters, digits, '-', '_' and '.', "
@@ -134,6 +164,9 @@ def _checked_topics(
         topics = list(declared or ())
     if isinstance(topics, str | Topic):
         raise ConfigurationError(f"The topics of grant {grant!r} are a single one: put it into a list.")
+    given = cast("object", topics)
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"The topics of grant {grant!r} are {describe(given)}: expected a list of topics.")
     names: dict[str, None] = {}
     for item in topics:
         name = check_topic_name(item.name if isinstance(item, Topic) else item)
@@ -149,9 +182,30 @@ def _checked_topics(
 
 
 def _checked_seconds(value: float | None, option: str, *, grant: str) -> float | None:
-    if value is not None and not value > 0:
+    if value is None:
+        return None
+    number = isinstance(cast("object", value), (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
         raise ConfigurationError(f"{option} of grant {grant!r} is {value!r}: it is a number of seconds above 0.")
     return value
+
+
+def _checked_texts(values: Sequence[str], option: str, *, grant: str) -> list[str]:
+    given: Any = values
+    if not isinstance(given, str) and hasattr(given, "__iter__"):
+        texts: list[Any] = list(given)
+        if all(isinstance(text, str) for text in texts):
+            return texts
+    raise ConfigurationError(f"{option} of grant {grant!r} is {describe(values)}: expected a list of names.")
+
+
+def _checked_rewind(value: int | Literal["all"] | None, option: str, *, grant: str) -> int | Literal["all"] | None:
+    check_rewind(f"{option} of grant {grant!r}", value)
+    return value
+
+
+def _more(one: int | Literal["all"] | None, other: int | None) -> bool:
+    return one is not None and (one == "all" or other is None or one > other)
 
 
 def _spellings(channel: type[Channel] | str, *, grant: str) -> dict[str, str]:

@@ -114,3 +114,16 @@ def resolving(ch: Pipeline) -> None:
     assert_type(resolve_topics(ch), tuple[str, ...])
     assert_type(adapter_for(Pipeline, "status"), TypeAdapter[Any] | None)
     resolve_topics(ch, [1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+def names(channel: Pipeline) -> None:
+    assert_type(Pipeline.from_name("pipeline:a"), Pipeline)
+    assert_type(Pipeline.from_name(channel.name).run_id, str)
+
+
+class Upload(Channel, name="upload-{file}", separators=""):
+    file: str
+
+
+def separators() -> None:
+    assert_type(Upload(file="a-b").file, str)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import inngest
 from pydantic import BaseModel
-from typing_extensions import assert_type
+from typing_extensions import TypedDict, assert_type
 
 from inngest_realtime_core import (
     Channel,
@@ -38,6 +38,18 @@ class Pipeline(Channel, name="pipeline:{run_id}"):
     status = topic(Status)
     tokens = topic(str)
     anything = topic()
+
+
+class Point(TypedDict):
+    x: int
+
+
+class Displays(Channel, name="displays"):
+    point = topic(Point)
+    scores = topic(list[float])
+    table = topic(dict[str, float | str])
+    level = topic(Literal["low", "high"])
+    step = topic(str | None)
 
 
 async def subscribing(realtime: Realtime, app: inngest.Inngest) -> None:
@@ -115,6 +127,25 @@ async def publishing(realtime: Realtime) -> None:
     await realtime.publish((channel, Pipeline.status), Status(message="hi"))
     await realtime.publish(("plain", "t"), 1)
     realtime.publish_sync(channel.status, Status(message="hi"))
+
+    # A display takes the topic's type, for both checkers.
+    displays = Displays()
+    await realtime.publish(displays.point, {"x": 1})
+    await realtime.publish(displays.scores, [1, 2])
+    await realtime.publish(displays.table, {})
+    await realtime.publish(displays.level, "low")
+    await realtime.publish(displays.step, None)
+    await realtime.publish(("plain", Displays.point), {"x": 1})
+    await realtime.publish((displays, displays.scores), [1])
+    realtime.publish_sync(displays.point, {"x": 1})
+    realtime.publish_sync(displays.scores, [1, 2])
+    await realtime.publish(displays.point, {"y": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish(displays.scores, ["a"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish(displays.level, "other")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish((displays, Displays.level), 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish(displays.level, lambda: None)  # type: ignore[arg-type,misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish(Displays.level, "low")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish("plain:t", 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await realtime.publish_stream(channel.tokens, ["a"])
     realtime.publish_stream_sync(channel.tokens, iter("ab"))
 
@@ -130,5 +161,11 @@ async def tokens(realtime: Realtime, app: inngest.Inngest) -> None:
     token = await realtime.get_client_subscription_token(channel=Pipeline(run_id="r"), topics=[Pipeline.status])
     assert_type(token, ClientSubscriptionToken)
     assert_type(token.to_dict(), dict[str, str])
+    assert_type(token.to_dict(full=True), dict[str, Any])
+    assert_type((token["key"], token.channel, token.topics), tuple[str, str, tuple[str, ...]])
+    await realtime.subscribe(channel="c", topics=["t"], token=token, rewind="all")
+    await realtime.subscribe(channel="c", token=token.to_dict(), rewind=5)
+    with realtime.override(api_base_url="http://127.0.0.1:1") as same:
+        assert_type(same, Realtime)
     assert_type(await get_client_subscription_token(app, channel="c", topics=["t"]), ClientSubscriptionToken)
     assert_type(await get_client_subscription_token(realtime, channel="c", topics=["t"]), ClientSubscriptionToken)
