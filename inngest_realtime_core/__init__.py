@@ -38,7 +38,7 @@ from .messages.data_stream import DataStream
 from .messages.message import Gap, GapReason, Kind, Message
 from .realtime import Realtime
 from .settings import Settings
-from .stats import Stats
+from .stats import Health, Stats
 from .subscriptions.subscription import PendingSubscription, Subscription
 from .subscriptions.sync import SyncSubscription
 
@@ -57,6 +57,7 @@ __all__ = [
     "Gap",
     "GapReason",
     "Grant",
+    "Health",
     "InngestError",
     "Kind",
     "Message",

@@ -14,6 +14,7 @@ from ._api.runs import run_id_or_current
 from ._concurrency.background import run_sync
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.target import DataOf, Target, resolve_target
+from .observation import Operation
 from .settings import Settings
 
 __all__ = ["Publisher"]
@@ -28,6 +29,10 @@ class Publisher(ABC):
     @abstractmethod
     def settings(self) -> Settings:
         """Where Inngest is and how to sign."""
+
+    @abstractmethod
+    def _operation(self, name: str, **attributes: str) -> Operation:
+        """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
@@ -79,18 +84,19 @@ class Publisher(ABC):
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         target = resolve_target(topic)
-        async with self._http() as http:
-            await publishing.publish(
-                http,
-                self.settings,
-                target.channel,
-                target.topic,
-                data,
-                adapter=target.adapter,
-                run_id=run_id_or_current(run_id),
-                metadata=metadata,
-                id=id,
-            )
+        with self._operation("publish", channel=target.channel, topic=target.topic):
+            async with self._http() as http:
+                await publishing.publish(
+                    http,
+                    self.settings,
+                    target.channel,
+                    target.topic,
+                    data,
+                    adapter=target.adapter,
+                    run_id=run_id_or_current(run_id),
+                    metadata=metadata,
+                    id=id,
+                )
 
     @overload
     def publish_sync(
@@ -144,16 +150,17 @@ class Publisher(ABC):
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         target = resolve_target(topic)
-        async with self._http() as http:
-            await publishing.publish_stream(
-                http,
-                self.settings,
-                target.channel,
-                target.topic,
-                chunks,
-                run_id=run_id_or_current(run_id),
-                metadata=metadata,
-            )
+        with self._operation("publish_stream", channel=target.channel, topic=target.topic):
+            async with self._http() as http:
+                await publishing.publish_stream(
+                    http,
+                    self.settings,
+                    target.channel,
+                    target.topic,
+                    chunks,
+                    run_id=run_id_or_current(run_id),
+                    metadata=metadata,
+                )
 
     def publish_stream_sync(
         self,
@@ -165,7 +172,8 @@ class Publisher(ABC):
     ) -> None:
         """The sync twin of `publish_stream`. It blocks, and takes `chunks` in the calling thread."""
         target = resolve_target(topic)
-        with httpx.Client() as http:
+        operation = self._operation("publish_stream", channel=target.channel, topic=target.topic)
+        with operation, httpx.Client() as http:
             publishing.publish_stream_sync(
                 http,
                 self.settings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 
@@ -22,10 +22,11 @@ from .arguments import check_count, check_flag, check_proxy, check_seconds, desc
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
 from .errors import ConfigurationError
+from .observation import Observer, Operation
 from .publisher import Publisher
 from .settings import HasSettings, InngestApp, Settings, SettingsArguments
 from .settings_source import SettingsSource
-from .stats import Stats
+from .stats import Health, Stats
 from .subscriber import Subscriber, Topics
 
 __all__ = ["Realtime"]
@@ -101,6 +102,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
             ),
         )
         self._sessions = Sessions(options, on_stream=self.install_signal_handlers)
+        self._observers: tuple[Observer, ...] = ()
         self._shutting_down = False
 
     def __repr__(self) -> str:
@@ -171,7 +173,8 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         wanted = resolve_topics(channel, topics)
         settings = self.settings
         issued = self._sessions.at(settings).resources().api.tokens
-        key = await issued.shared([(name, topic) for topic in wanted])
+        with self._operation("token", channel=name):
+            key = await issued.shared([(name, topic) for topic in wanted])
         return ClientSubscriptionToken(key, settings.client_api_base_url, channel=name, topics=wanted)
 
     def get_client_subscription_token_sync(
@@ -185,6 +188,23 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
     def stats(self) -> Stats:
         """Numbers for a health page or a metric. Callable from any thread."""
         return self._sessions.stats()
+
+    def health(self) -> Health:
+        """Whether it can do its work, for the page that a probe asks for. Asks nothing of Inngest; never blocks."""
+        return Health.of(self.stats(), shutting_down=self._shutting_down)
+
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
+        """Tell `observer` of every operation from now on. Returns what ends that.
+
+        An operation is a token, a publish, a subscription or a stream that is asked for; `inngest_realtime_otel` makes
+        spans and durations of them.
+        """
+        self._observers = (*self._observers, observer)
+
+        def remove() -> None:
+            self._observers = tuple(other for other in self._observers if other is not observer)
+
+        return remove
 
     @property
     def is_shutting_down(self) -> bool:
@@ -222,6 +242,9 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _operation(self, name: str, **attributes: str) -> Operation:
+        return Operation(name, attributes, self._sessions.at(self.settings).process().counters, self._observers)
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         return self._sessions.at(self.settings).resources().api.http()

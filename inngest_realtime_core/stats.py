@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-__all__ = ["Counters", "Stats"]
+from .errors import ConfigurationError, InngestError
+
+__all__ = ["Counters", "Health", "Stats"]
 
 
 @dataclass(frozen=True)
 class Stats:
-    """A look at a `Realtime`, over all its event loops.
+    """A look at a `Realtime`, over all its event loops. Counts are since it was made, in this process.
 
     Attributes:
         sockets: WebSockets to Inngest that are open.
@@ -23,6 +28,20 @@ class Stats:
         gaps: Gaps that readers took. A lost connection counts once for each reader that was told, and an overflow once
             for each gap that told of it, however many messages it stands for.
         reconnects: Connections that were lost and made again.
+        streams: Event streams for web clients that are open.
+        gaps_by_reason: The same as `gaps`, by `GapReason`.
+        publishes: Messages and data streams that were to be published, failures included.
+        publish_errors: How many of them failed.
+        token_requests: Tokens for web clients that were asked of this object, failures included; equal ones within two
+            seconds are one request to Inngest.
+        token_errors: How many of them failed.
+        subscribe_errors: Subscriptions that could not be opened.
+        endpoint_errors: Requests that got neither token nor stream, by the `code` of the response.
+        buffer_bytes: Bytes of large messages that wait in readers' buffers.
+        connected_for: Seconds since a connection to Inngest was last made; None before the first.
+        last_error: The last failure that Inngest, the network or the configuration caused, as a sentence, or None.
+        last_error_age: Seconds since then.
+        last_success_age: Seconds since Inngest last did what it was asked; None before the first time.
     """
 
     sockets: int
@@ -33,13 +52,101 @@ class Stats:
     dropped: int
     gaps: int
     reconnects: int
+    streams: int = 0
+    gaps_by_reason: Mapping[str, int] = field(default_factory=dict[str, int])
+    publishes: int = 0
+    publish_errors: int = 0
+    token_requests: int = 0
+    token_errors: int = 0
+    subscribe_errors: int = 0
+    endpoint_errors: Mapping[str, int] = field(default_factory=dict[str, int])
+    buffer_bytes: int = 0
+    connected_for: float | None = None
+    last_error: str | None = None
+    last_error_age: float | None = None
+    last_success_age: float | None = None
+
+    @classmethod
+    def of(
+        cls, counters: Iterable[Counters], *, sockets: int, subscriptions: int, channels: int, buffer_bytes: int
+    ) -> Stats:
+        """The sum of `counters`, beside what is open now."""
+        all_counters = list(counters)
+        operations, failures, reasons, codes = (Counter[str]() for _ in range(4))
+        for each in all_counters:
+            operations.update(each.operations)
+            failures.update(each.failures)
+            reasons.update(each.gap_reasons)
+            codes.update(each.endpoint_errors)
+        failed = max(all_counters, key=lambda each: each.failed_at or 0.0, default=None)
+        return cls(
+            sockets=sockets,
+            subscriptions=subscriptions,
+            channels=channels,
+            received=sum(each.received for each in all_counters),
+            delivered=sum(each.delivered for each in all_counters),
+            dropped=sum(each.dropped for each in all_counters),
+            gaps=sum(each.gaps for each in all_counters),
+            reconnects=sum(each.reconnects for each in all_counters),
+            streams=sum(each.streams for each in all_counters),
+            gaps_by_reason=dict(reasons),
+            publishes=operations["publish"] + operations["publish_stream"],
+            publish_errors=failures["publish"] + failures["publish_stream"],
+            token_requests=operations["token"],
+            token_errors=failures["token"],
+            subscribe_errors=failures["subscribe"],
+            endpoint_errors=dict(codes),
+            buffer_bytes=buffer_bytes,
+            connected_for=_age(each.connected_at for each in all_counters),
+            last_error=failed.last_error if failed is not None else None,
+            last_error_age=_age(each.failed_at for each in all_counters),
+            last_success_age=_age(each.succeeded_at for each in all_counters),
+        )
+
+
+@dataclass(frozen=True)
+class Health:
+    """Whether a `Realtime` can do its work, for the page that a probe asks for.
+
+    Attributes:
+        ok: False when the process shuts down, and when what was last asked of Inngest failed.
+        reason: Why not, as a sentence; empty when all is well. It may name addresses: show it to operators only.
+    """
+
+    ok: bool
+    reason: str = ""
+
+    @classmethod
+    def of(cls, stats: Stats, *, shutting_down: bool) -> Health:
+        """What `stats` say."""
+        if shutting_down:
+            return cls(False, "The process is shutting down.")
+        failed, succeeded = stats.last_error_age, stats.last_success_age
+        if stats.last_error is None or failed is None or (succeeded is not None and succeeded < failed):
+            return cls(True)
+        return cls(False, f"{stats.last_error} ({failed:.0f} s ago, and nothing has succeeded since.)")
 
 
 class Counters:
     """What has happened so far, as `Stats` says it. Read from any thread."""
 
     # Not a struct: those are slow to assign to, and this is counted for every message.
-    __slots__ = ("delivered", "dropped", "gaps", "received", "reconnects")
+    __slots__ = (
+        "connected_at",
+        "delivered",
+        "dropped",
+        "endpoint_errors",
+        "failed_at",
+        "failures",
+        "gap_reasons",
+        "gaps",
+        "last_error",
+        "operations",
+        "received",
+        "reconnects",
+        "streams",
+        "succeeded_at",
+    )
 
     def __init__(self) -> None:
         self.received = 0
@@ -47,3 +154,44 @@ class Counters:
         self.dropped = 0
         self.gaps = 0
         self.reconnects = 0
+        self.streams = 0
+        self.gap_reasons: dict[str, int] = {}
+        self.operations: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
+        self.endpoint_errors: dict[str, int] = {}
+        self.connected_at: float | None = None  # these are times of `time.monotonic()`
+        self.succeeded_at: float | None = None
+        self.failed_at: float | None = None
+        self.last_error: str | None = None
+
+    def gap(self, reason: str) -> None:
+        """Count a gap that a reader took."""
+        self.gaps += 1
+        self.gap_reasons[reason] = self.gap_reasons.get(reason, 0) + 1
+
+    def endpoint_error(self, code: str) -> None:
+        """Count a request that got neither token nor stream."""
+        self.endpoint_errors[code] = self.endpoint_errors.get(code, 0) + 1
+
+    def connected(self) -> None:
+        """Note that a connection to Inngest was made."""
+        self.connected_at = self.succeeded_at = time.monotonic()
+
+    def failed(self, error: BaseException) -> None:
+        """Note what failed, where Inngest, the network or the configuration is the cause."""
+        if isinstance(error, (InngestError, ConfigurationError)):
+            self.failed_at, self.last_error = time.monotonic(), str(error)
+
+    def finished(self, operation: str, error: BaseException | None) -> None:
+        """Count an operation that has ended; one that was cancelled is no failure."""
+        self.operations[operation] = self.operations.get(operation, 0) + 1
+        if error is None:
+            self.succeeded_at = time.monotonic()
+        elif isinstance(error, Exception):
+            self.failures[operation] = self.failures.get(operation, 0) + 1
+            self.failed(error)
+
+
+def _age(times: Iterable[float | None]) -> float | None:
+    latest = max((each for each in times if each is not None), default=None)
+    return None if latest is None else max(time.monotonic() - latest, 0.0)

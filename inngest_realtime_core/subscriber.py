@@ -14,6 +14,7 @@ from ._hub.views import SubscriptionSpec
 from .arguments import check_callable, check_flag, check_rewind
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.resolve import resolve_channel, resolve_declared
+from .observation import Operation
 from .settings import Settings
 from .subscriptions.callbacks import OnError, OnMessage, OnState, tell_state
 from .subscriptions.key import SubscriptionKey
@@ -36,6 +37,10 @@ class Subscriber(ABC):
     @abstractmethod
     def settings(self) -> Settings:
         """Where Inngest is and how to sign."""
+
+    @abstractmethod
+    def _operation(self, name: str, **attributes: str) -> Operation:
+        """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
     def _hub(self) -> Hub:
@@ -100,7 +105,8 @@ class Subscriber(ABC):
             if on_state is not None:
                 tell_state(on_state, "connecting")
             try:
-                feed = await hub.until_shutdown(hub.open(resolved.name, spec.topics, source))
+                with self._operation("subscribe", channel=resolved.name):
+                    feed = await hub.until_shutdown(hub.open(resolved.name, spec.topics, source))
             except BaseException:
                 if on_state is not None:
                     tell_state(on_state, "closed")

@@ -66,7 +66,7 @@ class Placement:
         )
         upstream = Upstream(
             dialer,
-            circuit=self._circuits.setdefault(source.api_base_url, Circuit()),
+            circuit=self._circuits.setdefault(source.api_base_url, Circuit(self._counters)),
             on_reconnect=self._count_reconnect,
             on_end=functools.partial(self._ended, source),
             dedicated=dedicated,

@@ -57,16 +57,12 @@ class Sessions:
         """The numbers of all, those included that have ended."""
         processes = [registry.process() for registry in (*self._registries.values(), *self._ended)]
         hubs = [hub for process in processes for hub in process.hubs()]
-        counters = [process.counters for process in processes]
-        return Stats(
+        return Stats.of(
+            (process.counters for process in processes),
             sockets=sum(hub.sockets for hub in hubs),
             subscriptions=sum(hub.subscriptions for hub in hubs),
             channels=sum(hub.channels for hub in hubs),
-            received=sum(counter.received for counter in counters),
-            delivered=sum(counter.delivered for counter in counters),
-            dropped=sum(counter.dropped for counter in counters),
-            gaps=sum(counter.gaps for counter in counters),
-            reconnects=sum(counter.reconnects for counter in counters),
+            buffer_bytes=0,
         )
 
     async def close(self) -> None:

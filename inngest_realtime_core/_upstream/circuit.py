@@ -6,6 +6,8 @@ import asyncio
 import random
 from typing import Final
 
+from ..stats import Counters
+
 __all__ = ["Circuit"]
 
 
@@ -13,12 +15,14 @@ class Circuit:
     """Lets one attempt a second through while Inngest fails, however many connections want to reconnect.
 
     Args:
+        counters: Where connections and failures are counted.
         threshold: Failures in a row that open the circuit.
     """
 
     _SPACING: Final = (1.0, 1.5)  # seconds between two attempts while the circuit is open
 
-    def __init__(self, *, threshold: int = 5) -> None:
+    def __init__(self, counters: Counters | None = None, *, threshold: int = 5) -> None:
+        self._counters = counters if counters is not None else Counters()
         self._threshold = threshold
         self._failures = 0
         self._gate = asyncio.Lock()
@@ -43,6 +47,9 @@ class Circuit:
 
     def succeeded(self) -> None:
         self._failures = 0
+        self._counters.connected()
 
-    def failed(self) -> None:
+    def failed(self, error: BaseException | None = None) -> None:
         self._failures += 1
+        if error is not None:
+            self._counters.failed(error)

@@ -87,7 +87,7 @@ class Connector:
         except RealtimeError as error:
             # A rejection says that Inngest is well.
             if not (isinstance(error, AuthenticationError) and error.by_inngest):
-                self._circuit.failed()
+                self._circuit.failed(error)
             raise
         self._registry.renew(entry for entry in entries if entry not in rejected)
         for entry, error in rejected.items():

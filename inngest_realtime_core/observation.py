@@ -1,0 +1,41 @@
+"""Telling an observer, such as `inngest_realtime_otel`, what a `Realtime` is asked to do and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from .stats import Counters
+
+__all__ = ["Observer", "Operation"]
+
+Observer = Callable[[str, Mapping[str, str]], Callable[[BaseException | None], None]]
+"""Called as an operation begins, with its name (`token`, `publish`, `publish_stream`, `subscribe`, `stream`) and its
+`channel`, `topic` or `grant`; returns what is called as it ends, with the error or None. Both are called in the task
+or thread of the operation, and must neither block nor raise."""
+
+
+class Operation:
+    """One operation, for a `with` block: counted, and told to observers."""
+
+    __slots__ = ("_attributes", "_counters", "_finish", "_name", "_observers")
+
+    def __init__(
+        self, name: str, attributes: Mapping[str, str], counters: Counters, observers: tuple[Observer, ...]
+    ) -> None:
+        self._name = name
+        self._attributes = attributes
+        self._counters = counters
+        self._observers = observers
+        self._finish: list[Callable[[BaseException | None], None]] = []
+
+    def __enter__(self) -> None:
+        for observer in self._observers:
+            self._finish.append(observer(self._name, self._attributes))
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._counters.finished(self._name, exc)
+        while self._finish:
+            self._finish.pop()(exc)

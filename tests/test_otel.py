@@ -1,0 +1,277 @@
+"""Metrics and spans, as an application's own OpenTelemetry receives them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from inngest_realtime_core import PublishError, Realtime, UnexpectedResponseError
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_otel import instrument
+from talk import DEADLINE, eventually, receive
+
+STATES = {
+    "inngest.realtime.connections": "{connection}",
+    "inngest.realtime.subscriptions": "{subscription}",
+    "inngest.realtime.channels": "{channel}",
+    "inngest.realtime.streams": "{stream}",
+    "inngest.realtime.buffer.size": "By",
+}
+DURATIONS = ("publish", "token", "subscribe")
+
+
+class Watch:
+    """An application's OpenTelemetry, in memory."""
+
+    def __init__(self, realtime: Realtime) -> None:
+        self.reader = InMemoryMetricReader()
+        self.exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.meters = MeterProvider([self.reader])
+        self.instrumentation = instrument(
+            realtime, name="shop", meter_provider=self.meters, tracer_provider=self.tracers
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        data = self.reader.get_metrics_data()
+        if data is None:
+            return {}
+        return {
+            metric.name: metric
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def value(self, name: str, **labels: str) -> Any:
+        wanted = {"inngest.realtime.name": "shop", **labels}
+        (point,) = [point for point in self.metrics()[name].data.data_points if dict(point.attributes) == wanted]
+        return point
+
+    def spans(self) -> list[Any]:
+        return list(self.exporter.get_finished_spans())
+
+
+@pytest.fixture
+def watch(realtime: Realtime) -> Iterator[Watch]:
+    watch = Watch(realtime)
+    yield watch
+    watch.instrumentation.uninstrument()
+    watch.meters.shutdown()
+    watch.tracers.shutdown()
+
+
+async def test_metrics(server: DevServer, realtime: Realtime, watch: Watch, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as stream:
+        for number in range(3):
+            await realtime.publish((channel, "t"), number)
+        assert await receive(stream, 3) == [0, 1, 2]
+        await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+        metrics = watch.metrics()
+        for name, unit in STATES.items():
+            assert metrics[name].unit == unit
+            assert metrics[name].description
+        assert watch.value("inngest.realtime.connections").value == 1
+        assert watch.value("inngest.realtime.subscriptions").value == 1
+        for name in ("received", "delivered"):
+            assert watch.value(f"inngest.realtime.messages.{name}").value == 3
+        assert watch.value("inngest.realtime.healthy").value == 1
+        assert 0 <= watch.value("inngest.realtime.connection.age").value < 60
+        for name, count in zip(DURATIONS, (3, 1, 1), strict=True):
+            metric = metrics[f"inngest.realtime.{name}.duration"]
+            assert metric.unit == "s"
+            assert watch.value(f"inngest.realtime.{name}.duration").count == count
+    watch.instrumentation.uninstrument()
+    assert watch.metrics().get("inngest.realtime.connections") is None
+
+
+async def test_what_failed_is_seen_though_nobody_is_subscribed(
+    server: DevServer, realtime: Realtime, watch: Watch, channel: str
+) -> None:
+    server.reject_tokens(500)
+    with pytest.raises(UnexpectedResponseError):
+        await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+    assert watch.value("inngest.realtime.healthy").value == 0
+    assert watch.value("inngest.realtime.token.duration", **{"error.type": "UnexpectedResponseError"}).count == 1
+    stats = realtime.stats()
+    assert (stats.token_requests, stats.token_errors) == (1, 1)
+    assert stats.last_error is not None
+    assert "500" in stats.last_error
+    assert stats.last_error_age is not None
+    health = realtime.health()
+    assert not health.ok
+    assert "500" in health.reason
+    server.reject_tokens(None)
+    await realtime.publish((channel, "t"), 1)
+    assert realtime.health().ok
+    assert realtime.stats().last_error == stats.last_error
+    with pytest.raises(PublishError):
+        await realtime.publish((channel, "t"), float("nan"))
+    # That was the caller's mistake.
+    assert realtime.health().ok
+    assert (realtime.stats().publishes, realtime.stats().publish_errors) == (2, 1)
+
+
+async def test_a_lost_connection_is_no_health(server: DevServer, realtime: Realtime, channel: str) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]):
+        server.reject_tokens(503)
+        server.drop_connections()
+        await eventually(lambda: not realtime.health().ok)
+        server.reject_tokens(None)
+        await eventually(lambda: realtime.health().ok)
+    realtime.begin_shutdown()
+    assert not realtime.health().ok
+    assert "shutting down" in realtime.health().reason
+
+
+async def test_spans_end_when_what_they_tell_of_ends(realtime: Realtime, watch: Watch, channel: str) -> None:
+    tracer = watch.tracers.get_tracer("application")
+    with tracer.start_as_current_span("request") as request:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as stream:
+            (subscribed,) = watch.spans()
+            await realtime.publish((channel, "t"), 1)
+            assert await receive(stream, 1) == [1]
+            assert [span.name for span in watch.spans()] == ["inngest.realtime subscribe", "inngest.realtime publish"]
+    published = watch.spans()[1]
+    for span, kind in ((subscribed, SpanKind.CLIENT), (published, SpanKind.PRODUCER)):
+        assert span.kind is kind
+        assert span.end_time is not None
+        assert span.parent is not None
+        assert span.parent.span_id == request.get_span_context().span_id
+        assert span.attributes["messaging.system"] == "inngest"
+        assert span.attributes["messaging.destination.name"] == channel
+        assert span.status.status_code is StatusCode.UNSET
+    assert published.attributes["inngest.realtime.topic"] == "t"
+
+
+def test_spans_of_sync_calls_belong_to_the_caller() -> None:
+    with DevServer().in_thread() as server:
+        realtime = Realtime(api_base_url=server.url, linger=0)
+        watch = Watch(realtime)
+        with watch.tracers.get_tracer("application").start_as_current_span("request") as request:
+            realtime.publish_sync(("c", "t"), 1)
+            with realtime.subscribe_sync(channel="c", topics=["t"]):
+                pass
+            realtime.get_client_subscription_token_sync(channel="c", topics=["t"])
+        spans = {span.name: span for span in watch.spans() if span.name.startswith("inngest")}
+        assert len(spans) == 3
+        for span in spans.values():
+            assert span.parent is not None
+            assert span.parent.span_id == request.get_span_context().span_id
+        realtime.close_sync()
+        watch.meters.shutdown()
+
+
+async def test_a_span_of_what_fails_says_why_and_one_of_what_is_cancelled_ends(
+    server: DevServer, realtime: Realtime, watch: Watch, channel: str
+) -> None:
+    server.reject_publishes(500)
+    with pytest.raises(UnexpectedResponseError):
+        await realtime.publish((channel, "t"), 1)
+    (span,) = watch.spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "UnexpectedResponseError"
+    assert "500" in (span.status.description or "")
+    opening = asyncio.ensure_future(realtime.subscribe(channel=channel, topics=["t"]).__aenter__())
+    await eventually(lambda: server.stats().token_requests == 1)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    cancelled = watch.spans()[-1]
+    assert cancelled.attributes["error.type"] == "CancelledError"
+    assert cancelled.status.status_code is StatusCode.UNSET
+    assert realtime.stats().subscribe_errors == 0
+
+
+APPLICATION = """
+import sys, threading
+import uvicorn
+from fastapi import FastAPI
+from opentelemetry import metrics
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import make_asgi_app
+
+from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_fastapi import realtime_router
+from inngest_realtime_otel import instrument
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(str)
+
+metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
+realtime = Realtime(api_base_url=sys.argv[1])
+instrument(realtime)
+app = FastAPI()
+app.include_router(realtime_router(realtime, [Grant(Pipeline, authorize=allow_anyone)]), prefix="/realtime")
+app.mount("/metrics", make_asgi_app())
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="info"))
+server.run()
+"""
+
+
+async def test_a_running_application_is_scraped(server: DevServer, tmp_path: Path) -> None:
+    path = tmp_path / "application.py"
+    path.write_text(APPLICATION)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(path), server.url, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        address = ""
+        while "running on " not in address:
+            line = await asyncio.wait_for(process.stderr.readline(), 30)
+            assert line, "it did not start"
+            address = line.decode()
+        url = address.partition("running on ")[2].split()[0]
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE) as http:
+            stream_url = "/realtime/pipeline/stream?runId=r1"
+            async with http.stream("GET", stream_url) as response:
+                lines = response.aiter_lines()
+                await anext(lines)
+                await server.publish("pipeline:r1", "status", "x")
+                while "data" not in (line_of := await anext(lines)) or '"x"' not in line_of:
+                    pass
+                assert (await http.get("/realtime/pipeline/token?runId=r1")).status_code == 200
+                assert (await http.get("/realtime/nothing/token")).status_code == 404
+                scraped = (await http.get("/metrics/")).text
+        values = {
+            line.partition("{")[0].partition(" ")[0]: float(line.rpartition(" ")[2])
+            for line in scraped.splitlines()
+            if line.startswith("inngest")
+        }
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert values["inngest_realtime_subscriptions"] == 1
+    assert values["inngest_realtime_messages_received_total"] == 1
+    assert values["inngest_realtime_healthy"] == 1
+    assert values["inngest_realtime_token_duration_seconds_count"] == 1
+    assert values["inngest_realtime_subscribe_duration_seconds_count"] == 1
+
+
+def test_the_core_does_not_import_opentelemetry() -> None:
+    code = "import sys, inngest_realtime_core; print([name for name in sys.modules if 'opentelemetry' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['opentelemetry'] = None; import inngest_realtime_otel"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert 'pip install "inngest-realtime[otel]"' in done.stderr.splitlines()[-1]
