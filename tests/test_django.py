@@ -259,7 +259,10 @@ def test_importing_the_package_needs_no_settings() -> None:
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True
     )
-    assert result.stdout.strip() == "['Grant', 'RealtimeStreamingResponse', 'allow_anyone']", result.stderr
+    assert result.stdout.strip() == (
+        "['ClientSubscriptionToken', 'Grant', 'RealtimeStreamingResponse', 'Subscription', 'SyncSubscription', "
+        "'allow_anyone', 'subscription_stream', 'subscription_token']"
+    ), result.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,22 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from inngest_realtime_core.channels import topic
 from inngest_realtime_core.channels.channel import Channel
-from inngest_realtime_core.endpoints.answers import Answer, StreamAnswer, SyncStreamAnswer
-from inngest_realtime_core.endpoints.endpoints import Endpoints
-from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
+from inngest_realtime_core.endpoints import (
+    Answer,
+    EndpointOptions,
+    EndpointRequest,
+    Endpoints,
+    Grant,
+    StreamAnswer,
+    SyncStreamAnswer,
+    allow_anyone,
+)
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_devserver.server import DevServer
@@ -56,17 +64,24 @@ def parameters() -> list[tuple[str, str]]:
 
 def endpoints_for(realtime: Realtime, authorize: Any = allow_anyone, **options: Any) -> Endpoints:
     reauthorize_every = options.pop("reauthorize_every", None)
-    return Endpoints(realtime, [Grant(Pipeline, authorize=authorize, reauthorize_every=reauthorize_every)], **options)
+    grant = Grant(Pipeline, authorize=authorize, reauthorize_every=reauthorize_every)
+    return Endpoints(realtime, [grant], EndpointOptions(**options))
+
+
+def asked(parameters: list[tuple[str, str]], native: object = None, **options: Any) -> EndpointRequest:
+    """A request for these parameters."""
+    values = {"method": "GET", "query": urlencode(parameters), "headers": {}, "native": native}
+    return EndpointRequest(**values | options)
 
 
 async def opened(endpoints: Endpoints, parameters: list[tuple[str, str]], request: object = None) -> StreamAnswer:
-    answer = await endpoints.stream("pipeline", request, parameters)
+    answer = await endpoints.stream("pipeline", asked(parameters, request))
     assert isinstance(answer, StreamAnswer)
     return answer
 
 
 def opened_sync(endpoints: Endpoints, parameters: list[tuple[str, str]], request: object = None) -> SyncStreamAnswer:
-    answer = endpoints.stream_sync("pipeline", request, parameters)
+    answer = endpoints.stream_sync("pipeline", asked(parameters, request))
     assert isinstance(answer, SyncStreamAnswer)
     return answer
 
@@ -95,7 +110,7 @@ def test_names_must_differ() -> None:
 @pytest.mark.parametrize("options", [{"heartbeat": 0}, {"max_streams": 0}])
 def test_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
-        Endpoints(Realtime(), [], **options)
+        Endpoints(Realtime(), [], EndpointOptions(**options))
 
 
 # Who may
@@ -135,20 +150,20 @@ AUTHORIZES = [
 @pytest.mark.parametrize("authorize", AUTHORIZES)
 async def test_any_callable_may_authorize(realtime: Realtime, parameters: Any, authorize: Any) -> None:
     endpoints = endpoints_for(realtime, authorize)
-    assert (await endpoints.token("pipeline", "friend", parameters)).status == 200
-    assert code_of(await endpoints.token("pipeline", "enemy", parameters)) == "forbidden"
+    assert (await endpoints.token("pipeline", asked(parameters, "friend"))).status == 200
+    assert code_of(await endpoints.token("pipeline", asked(parameters, "enemy"))) == "forbidden"
 
 
 @pytest.mark.parametrize("authorize", AUTHORIZES)
 def test_any_callable_may_authorize_in_threads(sync_realtime: Realtime, parameters: Any, authorize: Any) -> None:
     endpoints = endpoints_for(sync_realtime, authorize)
-    assert endpoints.token_sync("pipeline", "friend", parameters).status == 200
-    assert code_of(endpoints.token_sync("pipeline", "enemy", parameters)) == "forbidden"
+    assert endpoints.token_sync("pipeline", asked(parameters, "friend")).status == 200
+    assert code_of(endpoints.token_sync("pipeline", asked(parameters, "enemy"))) == "forbidden"
 
 
 @pytest.mark.parametrize("verdict", [None, False, 1, "yes", object()])
 async def test_only_true_allows(realtime: Realtime, parameters: Any, verdict: object) -> None:
-    answer = await endpoints_for(realtime, lambda request, channel: verdict).token("pipeline", None, parameters)
+    answer = await endpoints_for(realtime, lambda request, channel: verdict).token("pipeline", asked(parameters))
     assert code_of(answer) == "forbidden"
 
 
@@ -161,7 +176,7 @@ async def test_a_sync_authorize_does_not_block_the_loop(realtime: Realtime, para
         return variable.get() == "set"
 
     variable.set("set")
-    assert (await endpoints_for(realtime, authorize).token("pipeline", None, parameters)).status == 200
+    assert (await endpoints_for(realtime, authorize).token("pipeline", asked(parameters))).status == 200
     assert threads != [threading.get_ident()]
 
 
@@ -173,7 +188,7 @@ async def test_authorize_sees_the_request_and_the_channel(realtime: Realtime) ->
         return True
 
     request = object()
-    await endpoints_for(realtime, authorize).token("pipeline", request, [("runId", "abc")])
+    await endpoints_for(realtime, authorize).token("pipeline", asked([("runId", "abc")], request))
     assert seen == [(request, Pipeline(run_id="abc"))]
 
 
@@ -184,13 +199,13 @@ async def test_what_authorize_raises_is_not_caught(realtime: Realtime, inngest: 
     before = inngest.stats().token_requests
     endpoints = endpoints_for(realtime, authorize)
     with pytest.raises(LookupError):
-        await endpoints.token("pipeline", None, parameters)
+        await endpoints.token("pipeline", asked(parameters))
     with pytest.raises(LookupError):
-        await endpoints.stream("pipeline", None, parameters)
+        await endpoints.stream("pipeline", asked(parameters))
     with pytest.raises(LookupError):
-        endpoints.token_sync("pipeline", None, parameters)
+        endpoints.token_sync("pipeline", asked(parameters))
     with pytest.raises(LookupError):
-        endpoints.stream_sync("pipeline", None, parameters)
+        endpoints.stream_sync("pipeline", asked(parameters))
     assert inngest.stats().token_requests == before
 
 
@@ -200,7 +215,7 @@ async def test_what_authorize_raises_is_not_caught(realtime: Realtime, inngest: 
 async def test_a_slot_is_free_again_however_a_stream_ends(realtime: Realtime, parameters: Any) -> None:
     endpoints = endpoints_for(realtime, max_streams=1)
     closed = await opened(endpoints, parameters)
-    assert code_of(await endpoints.stream("pipeline", None, parameters)) == "too_many_streams"
+    assert code_of(await endpoints.stream("pipeline", asked(parameters))) == "too_many_streams"
     await closed.body.aclose()  # never read
 
     read = await opened(endpoints, parameters)
@@ -218,7 +233,7 @@ async def test_a_slot_is_free_again_however_a_stream_ends(realtime: Realtime, pa
 def test_a_slot_is_free_again_however_a_sync_stream_ends(sync_realtime: Realtime, parameters: Any) -> None:
     endpoints = endpoints_for(sync_realtime, max_streams=1)
     closed = opened_sync(endpoints, parameters)
-    assert code_of(endpoints.stream_sync("pipeline", None, parameters)) == "too_many_streams"
+    assert code_of(endpoints.stream_sync("pipeline", asked(parameters))) == "too_many_streams"
     closed.body.close()  # never read
 
     read = opened_sync(endpoints, parameters)
@@ -237,7 +252,7 @@ async def test_a_failed_stream_takes_no_slot(realtime: Realtime, inngest: DevSer
     inngest.reject_tokens(401)
     try:
         for _ in range(3):
-            assert code_of(await endpoints.stream("pipeline", None, parameters)) == "inngest_refused"
+            assert code_of(await endpoints.stream("pipeline", asked(parameters))) == "inngest_refused"
     finally:
         inngest.reject_tokens(None)
     await (await opened(endpoints, parameters)).body.aclose()
@@ -246,7 +261,7 @@ async def test_a_failed_stream_takes_no_slot(realtime: Realtime, inngest: DevSer
 async def test_a_refused_connection_is_told(realtime: Realtime, inngest: DevServer, parameters: Any) -> None:
     inngest.reject_connects(401)
     try:
-        assert code_of(await endpoints_for(realtime).stream("pipeline", None, parameters)) == "inngest_refused"
+        assert code_of(await endpoints_for(realtime).stream("pipeline", asked(parameters))) == "inngest_refused"
     finally:
         inngest.reject_connects(None)
 
@@ -254,7 +269,7 @@ async def test_a_refused_connection_is_told(realtime: Realtime, inngest: DevServ
 async def test_a_stranger_is_told_so_even_when_all_slots_are_taken(realtime: Realtime, parameters: Any) -> None:
     endpoints = endpoints_for(realtime, sync_authorize, max_streams=1)
     stream = await opened(endpoints, parameters, "friend")
-    assert code_of(await endpoints.stream("pipeline", "enemy", parameters)) == "forbidden"
+    assert code_of(await endpoints.stream("pipeline", asked(parameters, "enemy"))) == "forbidden"
     await stream.body.aclose()
 
 
@@ -331,14 +346,14 @@ async def test_shutting_down_refuses_streams_and_ends_open_ones(realtime: Realti
     realtime.begin_shutdown()
     chunks = [chunk async for chunk in stream.body]
     assert b"retry:" in chunks[-1]
-    answer = await endpoints.stream("pipeline", None, parameters)
+    answer = await endpoints.stream("pipeline", asked(parameters))
     assert code_of(answer) == "shutting_down"
     assert answer.headers["Retry-After"] == "1"
 
 
 async def test_a_missing_signing_key_is_a_500(parameters: Any, caplog: pytest.LogCaptureFixture) -> None:
     realtime = Realtime(api_base_url="https://api.inngest.com")
-    answer = await endpoints_for(realtime).token("pipeline", None, parameters)
+    answer = await endpoints_for(realtime).token("pipeline", asked(parameters))
     assert (answer.status, code_of(answer)) == (500, "misconfigured")
     assert "INNGEST_SIGNING_KEY" in caplog.text
     assert b"INNGEST" not in answer.body
@@ -346,5 +361,5 @@ async def test_a_missing_signing_key_is_a_500(parameters: Any, caplog: pytest.Lo
 
 
 async def test_an_answer_does_not_show_its_token(realtime: Realtime, parameters: Any) -> None:
-    answer = await endpoints_for(realtime).token("pipeline", None, parameters)
+    answer = await endpoints_for(realtime).token("pipeline", asked(parameters))
     assert json.loads(answer.body)["key"] not in repr(answer)

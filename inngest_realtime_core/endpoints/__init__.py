@@ -1,10 +1,29 @@
-"""The HTTP contract that every adapter serves, without a framework."""
+"""The HTTP contract that every adapter serves, without a framework. For writers of adapters."""
 
 from __future__ import annotations
 
-from .answers import Answer, StreamAnswer, SyncStreamAnswer
+from .answers import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
+from .authorize import Host
 from .endpoints import Endpoints
 from .errors import EndpointError
-from .grants import Grant, allow_anyone
+from .grants import Authorize, Grant, allow_anyone
+from .options import EndpointOptions, OptionsDict
+from .request import EndpointRequest
+from .selection import resume_point
 
-__all__ = ["Answer", "EndpointError", "Endpoints", "Grant", "StreamAnswer", "SyncStreamAnswer", "allow_anyone"]
+__all__ = [
+    "Answer",
+    "Authorize",
+    "EndpointError",
+    "EndpointOptions",
+    "EndpointRequest",
+    "Endpoints",
+    "Grant",
+    "Host",
+    "OptionsDict",
+    "StreamAnswer",
+    "SyncStreamAnswer",
+    "allow_anyone",
+    "resume_point",
+    "stream_headers",
+]

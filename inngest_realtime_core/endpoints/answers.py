@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from .._api.tokens import ClientSubscriptionToken
+from ..errors import RealtimeError
 from ..subscriptions.sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
 from .errors import EndpointError
 
@@ -23,12 +24,12 @@ def stream_headers() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete response: JSON, a token or a refusal.
+    """A complete response: JSON, of a token or of an endpoint error.
 
     Attributes:
         status: The HTTP status.
         headers: All of them, `Content-Type` included.
-        body: Encoded JSON.
+        body: Its bytes.
     """
 
     status: int
@@ -36,9 +37,15 @@ class Answer:
     body: bytes = field(repr=False)
 
     @classmethod
-    def from_error(cls, refusal: EndpointError) -> Answer:
-        """The response that a refusal is."""
-        return cls(refusal.status, {**_JSON, **refusal.headers}, refusal.body)
+    def from_error(cls, error: RealtimeError) -> Answer:
+        """The response to an error: its status, and JSON that says why."""
+        error = EndpointError.of(error)
+        return cls(error.status, {**_JSON, **error.headers}, error.body)
+
+    @classmethod
+    def options(cls, allow: str) -> Answer:
+        """The response to OPTIONS: which methods there are."""
+        return cls(204, {"Allow": allow}, b"")
 
     @classmethod
     def from_token(cls, token: ClientSubscriptionToken) -> Answer:
@@ -50,17 +57,25 @@ class Answer:
 class StreamAnswer:
     """An open event stream: status 200, and a body that has already started, so that it needs no first `anext` to
     be cleaned up. Close it (`await body.aclose()`) or exhaust it; one that is dropped frees its subscription too.
+
+    Attributes:
+        body: The bytes of the response.
+        send_timeout: Seconds that sending one of its chunks may block; None for no limit.
+        status: The HTTP status.
+        headers: All of them, `Content-Type` included.
     """
 
     body: AsyncGenerator[bytes, None]
+    send_timeout: float | None = 30.0
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=stream_headers)
 
 
 @dataclass(frozen=True)
 class SyncStreamAnswer:
-    """`StreamAnswer` for threads: `body` is a plain generator, which WSGI servers close themselves."""
+    """The sync twin of `StreamAnswer`: `body` is a plain generator, which WSGI servers close themselves."""
 
     body: Generator[bytes, None, None]
+    send_timeout: float | None = 30.0
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=stream_headers)

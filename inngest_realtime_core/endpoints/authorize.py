@@ -1,24 +1,264 @@
-"""Asking `authorize` of a grant, whatever kind of function it is."""
+"""Asking `authorize` of a grant, whatever kind of function it is, at the beginning of a stream and in the middle."""
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import inspect
-from collections.abc import Awaitable
-from typing import TypeVar, cast
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
 
-__all__ = ["awaited", "is_async"]
+import anyio
+
+from .._concurrency.background import run_coroutine
+from .errors import EndpointError
+from .routes import is_async
+from .selection import Selection
+
+__all__ = ["Authorizer", "Host"]
+
+logger = logging.getLogger("inngest_realtime.endpoints")
 
 _T = TypeVar("_T")
 
-
-def is_async(function: object) -> bool:
-    while isinstance(function, functools.partial):
-        function = cast("functools.partial[object]", function).func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
-    )
+_MAX_LEFT_BEHIND: Final = 16  # threads in which an `authorize` that timed out may still be running
+_RETRY: Final = 5  # seconds
 
 
-async def awaited(awaitable: Awaitable[_T]) -> _T:
+class RunInThread(Protocol):
+    """Calls a function without blocking the event loop, and awaits its result."""
+
+    def __call__(self, function: Callable[..., _T], /, *args: Any) -> Awaitable[_T]: ...
+
+
+class RunCoroutine(Protocol):
+    """Runs a coroutine to its end from synchronous code."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, _T], /) -> _T: ...
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a framework does in its own way.
+
+    Attributes:
+        run_in_thread: How the async face calls a synchronous `authorize`.
+        run_coroutine: How the sync face runs an asynchronous `authorize`.
+        around_reauthorize: Makes, of the request, an async context manager in which the async face asks `authorize`
+            again in the middle of a stream, when for the framework the request may be over. It gives the request to ask
+            with.
+        around_reauthorize_sync: The same for the sync face, a plain context manager.
+        refusal: Translates an exception with which the framework refuses a request; None of any other exception.
+    """
+
+    run_in_thread: RunInThread = asyncio.to_thread
+    run_coroutine: RunCoroutine = run_coroutine
+    around_reauthorize: Callable[[Any], AbstractAsyncContextManager[Any]] = nullcontext
+    around_reauthorize_sync: Callable[[Any], AbstractContextManager[Any]] = nullcontext
+    refusal: Callable[[Exception], EndpointError | None] = lambda error: None
+
+
+class Authorizer:
+    """Asks `authorize`; only `True` allows.
+
+    What it raises is the framework's to answer, unless that is the framework's way to refuse a request. What no
+    framework expects of a function (`CancelledError` of an inner task, `StopIteration`) becomes a `RuntimeError`.
+
+    Args:
+        host: What the framework does in its own way.
+        timeout: Seconds that it may take; None for no limit. A synchronous one cannot be stopped: under an event loop
+            the request is answered and its thread runs on; without one there is no limit.
+    """
+
+    def __init__(self, host: Host, timeout: float | None) -> None:
+        self._host = host
+        self._timeout = timeout
+        self._left_behind = 0
+        self._warned: set[str] = set()
+
+    async def check(self, selection: Selection, request: Any) -> None:
+        """Raises `EndpointError`: 403 unless `authorize` allows, 503 when it takes too long."""
+        try:
+            allowed = await self._allows(selection, request)
+        except Exception as error:
+            refusal = self._refusal(error)
+            if refusal is error:
+                raise
+            raise refusal from error
+        if not allowed:
+            raise _forbidden()
+
+    def check_sync(self, selection: Selection, request: Any) -> None:
+        """The sync twin of `check`."""
+        try:
+            allowed = self._allows_sync(selection, request)
+        except Exception as error:
+            refusal = self._refusal(error)
+            if refusal is error:
+                raise
+            raise refusal from error
+        if not allowed:
+            raise _forbidden()
+
+    def _refusal(self, error: Exception) -> Exception:
+        refusal = None if isinstance(error, EndpointError) else self._host.refusal(error)
+        return error if refusal is None else refusal
+
+    async def still_allows(self, selection: Selection, request: Any) -> bool:
+        """Asks again in the middle of a stream; a failure is logged, and allows nothing."""
+        try:
+            async with self._host.around_reauthorize(request) as current:
+                return await self._allows(selection, current)
+        except Exception as error:
+            self._log_reauthorize(selection, error)
+            return False
+
+    def still_allows_sync(self, selection: Selection, request: Any) -> bool:
+        """The sync twin of `still_allows`."""
+        try:
+            with self._host.around_reauthorize_sync(request) as current:
+                return self._allows_sync(selection, current)
+        except Exception as error:
+            self._log_reauthorize(selection, error)
+            return False
+
+    def _log_reauthorize(self, selection: Selection, error: Exception) -> None:
+        if self._refusal(error) is error:
+            logger.warning(
+                "authorize of grant %r raised while an open stream was reauthorized; the stream ends.",
+                selection.grant.name,
+                exc_info=error,
+            )
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Calls an application's function, sync or async, within the timeout.
+
+        Raises:
+            EndpointError: 503, it took too long.
+        """
+        if not is_async(function):
+            result = await self._in_thread(function, args)
+            if not inspect.isawaitable(result):
+                return result
+        else:
+            result = function(*args)
+        with anyio.move_on_after(self._timeout) as scope:
+            try:
+                return await result
+            except asyncio.CancelledError as error:
+                # Cancelled from outside, or by the timeout: it goes through. Before Python 3.11 nobody can tell.
+                cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
+                if scope.cancel_called or cancelling is None or cancelling():
+                    raise
+                raise _unexpected(error) from error
+        raise _timed_out(self._timeout)
+
+    def call_sync(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The sync twin of `call`."""
+        try:
+            result = function(*args)
+            if inspect.isawaitable(result):
+                result = self._host.run_coroutine(self.call(lambda: result))
+        except _UNEXPECTED as error:
+            raise _unexpected(error) from error
+        return result
+
+    async def _allows(self, selection: Selection, request: Any) -> bool:
+        return self._verdict(selection, await self.call(selection.grant.authorize, request, selection.channel))
+
+    def _allows_sync(self, selection: Selection, request: Any) -> bool:
+        return self._verdict(selection, self.call_sync(selection.grant.authorize, request, selection.channel))
+
+    def _verdict(self, selection: Selection, verdict: object) -> bool:
+        name = selection.grant.name
+        if not isinstance(verdict, bool) and name not in self._warned:
+            self._warned.add(name)
+            logger.warning(
+                "authorize of grant %r returned %s, which allows nothing: it has to return True or False. "
+                "Was a return forgotten, or an object returned in place of a comparison?",
+                name,
+                "None" if verdict is None else f"a value of type {type(verdict).__name__}",
+            )
+        return verdict is True
+
+    async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if self._left_behind >= _MAX_LEFT_BEHIND:
+            raise _timed_out(self._timeout)
+        # A task of its own: waiting for it can be given up, where a framework's way of awaiting a thread cannot.
+        outcome: asyncio.Task[_Outcome] = asyncio.ensure_future(
+            _awaited(self._host.run_in_thread(_Outcome.of, function, args))
+        )
+        try:
+            done, _ = await asyncio.wait({outcome}, timeout=self._timeout)
+        except BaseException:
+            self._leave_behind(outcome)
+            raise
+        if not done:
+            self._leave_behind(outcome)
+            raise _timed_out(self._timeout)
+        return outcome.result().value()
+
+    def _leave_behind(self, outcome: asyncio.Task[_Outcome]) -> None:
+        def ended(task: asyncio.Task[_Outcome]) -> None:
+            self._left_behind -= 1
+            if not task.cancelled():
+                task.exception()
+
+        self._left_behind += 1
+        outcome.add_done_callback(ended)
+        _running.add(outcome)
+        outcome.add_done_callback(_running.discard)
+
+
+# The event loop itself holds no tasks.
+_running: set[asyncio.Task[_Outcome]] = set()
+
+# What a function must not raise into the machinery of generators, futures and tasks.
+_UNEXPECTED: Final = (asyncio.CancelledError, GeneratorExit, StopAsyncIteration, StopIteration)
+
+
+class _Outcome:
+    """What a call in a thread came to. An exception as a value: no future takes every kind."""
+
+    def __init__(self, result: Any, error: BaseException | None) -> None:
+        self._result = result
+        self._error = error
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], args: tuple[Any, ...]) -> _Outcome:
+        try:
+            return cls(function(*args), None)
+        except BaseException as error:
+            return cls(None, error)
+
+    def value(self) -> Any:
+        error = self._error
+        try:
+            if error is None:
+                return self._result
+            if isinstance(error, Exception) and not isinstance(error, _UNEXPECTED):
+                raise error
+            raise _unexpected(error) from error
+        finally:
+            # An exception that is raised holds this frame, and would hold itself.
+            self._error = error = None
+
+
+async def _awaited(awaitable: Awaitable[_T]) -> _T:
     return await awaitable
+
+
+def _unexpected(error: BaseException) -> RuntimeError:
+    return RuntimeError(f"A function of the application raised {type(error).__name__}.")
+
+
+def _forbidden() -> EndpointError:
+    return EndpointError(403, "forbidden", "This request may not subscribe to this channel.")
+
+
+def _timed_out(timeout: float | None) -> EndpointError:
+    logger.warning("authorize took longer than %s s; the request is answered with 503.", timeout)
+    message = "It took too long to find out whether this request may subscribe; ask again."
+    return EndpointError(503, "authorize_timeout", message, retry_after=_RETRY)

@@ -1,49 +1,39 @@
 """The HTTP contract that every framework's adapter serves, without a framework.
 
-An adapter takes the request apart, calls `token` or `stream` (or their sync twins), and turns the `Answer` or
-`StreamAnswer` into its framework's response. That is all an adapter does.
+An adapter hands over an `EndpointRequest`, and turns the `Answer` or `StreamAnswer` that it gets into its framework's
+response. That is all an adapter does.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import inspect
 import logging
-import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 from .._api.tokens import ClientSubscriptionToken
-from .._concurrency.background import run_coroutine
-from ..errors import ConfigurationError, RealtimeError
+from ..errors import ConfigurationError, RealtimeError, UnreachableError
 from ..realtime import Realtime
 from ..subscriptions.subscription import Subscription
+from ..subscriptions.sync import SyncSubscription
 from .answers import Answer, StreamAnswer, SyncStreamAnswer
-from .authorize import awaited, is_async
-from .errors import EndpointError, too_many_streams
+from .authorize import Authorizer, Host
+from .bodies import EventStreams, Opening
+from .errors import EndpointError
 from .grants import Grant
+from .limits import Circuit, RateLimit, StreamSlots, TokenGate
+from .options import EndpointOptions
 from .overlaps import check_overlaps
+from .parameters import query_parameters
+from .request import EndpointRequest
 from .selection import Selection, resume_point, select
 
 __all__ = ["Endpoints"]
 
 logger = logging.getLogger("inngest_realtime.endpoints")
 
-_T = TypeVar("_T")
-
-
-class RunInThread(Protocol):
-    """Calls a function without blocking the event loop, and awaits its result."""
-
-    def __call__(self, function: Callable[..., _T], /, *args: Any) -> Awaitable[_T]: ...
-
-
-class RunCoroutine(Protocol):
-    """Runs a coroutine to its end from synchronous code."""
-
-    def __call__(self, coroutine: Coroutine[Any, Any, _T], /) -> _T: ...
+_TOKEN_METHODS: Final = ("GET", "POST")
+_STREAM_METHODS: Final = ("GET",)
 
 
 class Endpoints:
@@ -52,236 +42,185 @@ class Endpoints:
     | status | `code` | when |
     |---|---|---|
     | 200 | | a token, or an event stream |
-    | 400 | `missing_parameter`, `unknown_parameter`, `repeated_parameter`, `contradictory_parameter`, `empty_topics`, `malformed_body` | the request is not well formed |
+    | 400 | `missing_parameter`, `unknown_parameter`, `repeated_parameter`, `contradictory_parameter`, `too_many_parameters`, `empty_topics`, `malformed_body` | the request is not well formed |
+    | 401, 404, ... | `unauthenticated`, `not_found`, `refused` | `authorize` raised its framework's exception with this status |
     | 403 | `forbidden`, `topic_not_granted` | `authorize` did not return `True`; a topic outside the grant |
     | 404 | `unknown_grant` | no grant of that name |
-    | 422 | `invalid_parameter` | a value does not fit its parameter's type, is empty, or holds a separator |
+    | 405 | `method_not_allowed` | `Allow` says which methods are |
+    | 413 | `body_too_large` | the body has more than `max_body` bytes |
+    | 422 | `invalid_parameter` | a value does not fit its parameter's type, is empty, too long, or holds a separator |
+    | 429 | `too_many_requests`, `too_many_streams_per_client` | one client asks for too much; ask again after `Retry-After` seconds |
     | 500 | `misconfigured`, `failed` | no signing key, and the like; the log says more |
     | 502 | `inngest_refused`, `inngest_failed` | Inngest refused this server, or answered something unexpected |
-    | 503 | `inngest_unreachable`, `shutting_down`, `too_many_streams` | ask again after `Retry-After` seconds |
+    | 503 | `inngest_unreachable`, `shutting_down`, `too_many_streams`, `too_many_token_requests`, `authorize_timeout`, `single_threaded_server` | ask again after `Retry-After` seconds |
 
     Parameters are checked first, then `authorize` is asked, and only then is anything minted or opened.
 
     Args:
         realtime: What mints and subscribes.
         grants: What is served; their names must differ.
-        heartbeat: Seconds between the heartbeats of a stream, unless its grant says otherwise.
-        max_streams: Streams open at once in this process; more are answered with 503. `None` for no limit. A
-            threaded server needs one: each stream occupies a thread.
-        run_in_thread: How the async face calls a synchronous `authorize`. A framework's own way belongs here.
-        run_coroutine: How the sync face runs an asynchronous `authorize`.
-        around_reauthorize: Makes, of the request, an async context manager in which the async face asks `authorize` again
-            in the middle of a stream, when for the framework the request may be over.
-        around_reauthorize_sync: The same for the sync face, a plain context manager.
+        options: How it is served.
+        host: What the framework does in its own way.
     """  # noqa: E501
 
     def __init__(
         self,
         realtime: Realtime,
         grants: Sequence[Grant],
-        *,
-        heartbeat: float = 10.0,
-        max_streams: int | None = None,
-        run_in_thread: RunInThread = asyncio.to_thread,
-        run_coroutine: RunCoroutine = run_coroutine,
-        around_reauthorize: Callable[[Any], AbstractAsyncContextManager[object]] = nullcontext,
-        around_reauthorize_sync: Callable[[Any], AbstractContextManager[object]] = nullcontext,
+        options: EndpointOptions | None = None,
+        host: Host | None = None,
     ) -> None:
-        if not heartbeat > 0:
-            raise ConfigurationError(f"heartbeat is {heartbeat!r}: it is a number of seconds above 0.")
-        if max_streams is not None and max_streams < 1:
-            raise ConfigurationError(f"max_streams is {max_streams!r}: it is a number above 0, or None for no limit.")
+        _check_kinds(realtime, grants)
         self.realtime = realtime
         self.grants: Mapping[str, Grant] = {grant.name: grant for grant in grants}
         if len(self.grants) != len(grants):
             names = sorted(grant.name for grant in grants)
             raise ConfigurationError(f"Two grants have the same name; pass name= to one of them: {', '.join(names)}.")
         check_overlaps(grants)
-        self.heartbeat = heartbeat
-        self.max_streams = max_streams
-        self._slots = None if max_streams is None else threading.BoundedSemaphore(max_streams)
-        self._run_in_thread = run_in_thread
-        self._run_coroutine = run_coroutine
-        self._around_reauthorize = around_reauthorize
-        self._around_reauthorize_sync = around_reauthorize_sync
+        self.options = options or EndpointOptions()
+        self._rate = RateLimit()
+        self._gate = TokenGate()
+        self._circuit = Circuit()
+        self._authorizer = Authorizer(host or Host(), self.options.authorize_timeout)
+        slots = StreamSlots(self.options.max_streams, self.options.max_streams_per_client)
+        self._streams = EventStreams(realtime, slots, self._authorizer, self.options.heartbeat)
 
-    # The four endpoints
+    # -- the endpoints ------------------------------------------------------------------------------------------------
 
-    async def token(
-        self, name: str, request: object, parameters: Iterable[tuple[str, str]], body: bytes = b""
-    ) -> Answer:
-        """Answers `GET|POST .../{name}/token`.
+    async def token(self, name: str, request: EndpointRequest) -> Answer:
+        """Answers `.../{name}/token`.
 
         Args:
             name: The grant's name, from the URL.
-            request: The framework's own request, handed to `authorize`.
-            parameters: The query's (name, value) pairs, repeated names included.
-            body: The body of a POST: a JSON object of parameters, or nothing.
 
         Raises:
             Exception: Whatever `authorize` raises.
         """
+        if request.method == "OPTIONS":
+            return Answer.options(_allow(_TOKEN_METHODS))
         try:
-            return Answer.from_token(await self.mint(select(self._grant(name), parameters, body), request))
-        except EndpointError as refusal:
-            return Answer.from_error(refusal)
+            return Answer.from_token(await self.issue(name, request))
+        except RealtimeError as error:
+            return Answer.from_error(error)
 
-    def token_sync(
-        self, name: str, request: object, parameters: Iterable[tuple[str, str]], body: bytes = b""
-    ) -> Answer:
+    def token_sync(self, name: str, request: EndpointRequest) -> Answer:
         """The sync twin of `token`."""
+        if request.method == "OPTIONS":
+            return Answer.options(_allow(_TOKEN_METHODS))
         try:
-            return Answer.from_token(self.mint_sync(select(self._grant(name), parameters, body), request))
-        except EndpointError as refusal:
-            return Answer.from_error(refusal)
+            return Answer.from_token(self.issue_sync(name, request))
+        except RealtimeError as error:
+            return Answer.from_error(error)
 
-    async def stream(
-        self, name: str, request: object, parameters: Iterable[tuple[str, str]], last_event_id: str | None = None
-    ) -> StreamAnswer | Answer:
-        """Answers `GET .../{name}/stream`; arguments and errors as for `token`.
-
-        Args:
-            last_event_id: The `Last-Event-ID` header of a client that comes back; without it, the parameter
-                `lastEventId` counts.
-        """
+    async def stream(self, name: str, request: EndpointRequest) -> StreamAnswer | Answer:
+        """Answers `.../{name}/stream`; arguments and errors as for `token`."""
+        if request.method == "OPTIONS":
+            return Answer.options(_allow(_STREAM_METHODS))
         try:
-            parameters, last_event_id = resume_point(parameters, last_event_id)
-            return StreamAnswer(await self.open(select(self._grant(name), parameters), request, last_event_id))
-        except EndpointError as refusal:
-            return Answer.from_error(refusal)
+            opening = self._opening(name, request)
+            await self._authorizer.check(opening.selection, opening.request)
+            opening = self._limited(opening, await self._client(request))
+            return StreamAnswer(await self._streams.open(opening), self.options.send_timeout)
+        except RealtimeError as error:
+            return Answer.from_error(error)
 
-    def stream_sync(
-        self, name: str, request: object, parameters: Iterable[tuple[str, str]], last_event_id: str | None = None
-    ) -> SyncStreamAnswer | Answer:
+    def stream_sync(self, name: str, request: EndpointRequest) -> SyncStreamAnswer | Answer:
         """The sync twin of `stream`."""
+        if request.method == "OPTIONS":
+            return Answer.options(_allow(_STREAM_METHODS))
         try:
-            parameters, last_event_id = resume_point(parameters, last_event_id)
-            return SyncStreamAnswer(self.open_sync(select(self._grant(name), parameters), request, last_event_id))
-        except EndpointError as refusal:
-            return Answer.from_error(refusal)
+            opening = self._opening(name, request)
+            self._authorizer.check_sync(opening.selection, opening.request)
+            _check_threads(request)
+            opening = self._limited(opening, self._client_sync(request))
+            return SyncStreamAnswer(self._streams.open_sync(opening), self.options.send_timeout)
+        except RealtimeError as error:
+            return Answer.from_error(error)
 
-    # The pieces, for adapters that serve parts of the contract
+    # -- the pieces, for routes of one's own --------------------------------------------------------------------------
 
-    async def mint(self, selection: Selection, request: object) -> ClientSubscriptionToken:
-        """Authorizes and mints.
+    async def issue(self, name: str, request: EndpointRequest) -> ClientSubscriptionToken:
+        """Authorizes the request and mints a token for it.
 
         Raises:
             EndpointError: Nothing was minted.
         """
-        await self._authorize(selection, request)
+        selection = self._select(name, request, await self._body(request))
+        await self._authorizer.check(selection, request.native)
+        self._rate.spend(await self._client(request))
+        self._circuit.check()
         try:
-            return await self.realtime.get_client_subscription_token(channel=selection.channel, topics=selection.topics)
+            token = await self.realtime.get_client_subscription_token(
+                channel=selection.channel, topics=selection.topics
+            )
         except RealtimeError as error:
-            raise EndpointError.of(error) from error
+            raise self._failed(error) from error
+        self._circuit.succeeded()
+        return token
 
-    def mint_sync(self, selection: Selection, request: object) -> ClientSubscriptionToken:
-        """The sync twin of `mint`."""
-        self._authorize_sync(selection, request)
-        try:
-            return self.realtime.get_client_subscription_token_sync(channel=selection.channel, topics=selection.topics)
-        except RealtimeError as error:
-            raise EndpointError.of(error) from error
+    def issue_sync(self, name: str, request: EndpointRequest) -> ClientSubscriptionToken:
+        """The sync twin of `issue`."""
+        selection = self._select(name, request, self._body_sync(request))
+        self._authorizer.check_sync(selection, request.native)
+        self._rate.spend(self._client_sync(request))
+        self._circuit.check()
+        with self._gate.entered():
+            try:
+                token = self.realtime.get_client_subscription_token_sync(
+                    channel=selection.channel, topics=selection.topics
+                )
+            except RealtimeError as error:
+                raise self._failed(error) from error
+        self._circuit.succeeded()
+        return token
 
-    async def subscribe(self, selection: Selection, request: object) -> Subscription:
-        """Authorizes and subscribes, for routes that make their own response of the subscription.
+    async def subscribe(self, name: str, request: EndpointRequest) -> Subscription:
+        """Authorizes the request and subscribes, for routes that make their own response of the subscription.
 
         Raises:
             EndpointError: Nothing was opened.
         """
-        await self._authorize(selection, request)
-        self.realtime.install_signal_handlers()
+        opening = self._opening(name, request)
+        await self._authorizer.check(opening.selection, opening.request)
+        self._rate.spend(await self._client(request))
         try:
-            return await self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
+            return await self._streams.subscribe(opening.selection)
         except RealtimeError as error:
             raise EndpointError.of(error) from error
 
-    async def open(
-        self, selection: Selection, request: object, last_event_id: str | None = None
-    ) -> AsyncGenerator[bytes, None]:
-        """Authorizes, subscribes, and returns the body of an event stream, already started.
-
-        Raises:
-            EndpointError: Nothing was opened.
-        """
-        await self._authorize(selection, request)
-        body = self._body(selection, request, last_event_id)
+    def subscribe_sync(self, name: str, request: EndpointRequest) -> SyncSubscription:
+        """The sync twin of `subscribe`."""
+        opening = self._opening(name, request)
+        self._authorizer.check_sync(opening.selection, opening.request)
+        _check_threads(request)
+        self._rate.spend(self._client_sync(request))
         try:
-            await anext(body)
+            return self._streams.subscribe_sync(opening.selection)
         except RealtimeError as error:
             raise EndpointError.of(error) from error
-        return body
 
-    def open_sync(
-        self, selection: Selection, request: object, last_event_id: str | None = None
-    ) -> Generator[bytes, None, None]:
-        """The sync twin of `open`."""
-        self._authorize_sync(selection, request)
-        body = self._body_sync(selection, request, last_event_id)
-        try:
-            next(body)
-        except RealtimeError as error:
-            raise EndpointError.of(error) from error
-        return body
+    # -- what a request asks for --------------------------------------------------------------------------------------
 
-    # Streams
+    def _select(self, name: str, request: EndpointRequest, body: bytes) -> Selection:
+        grant = self._grant(name)
+        parameters = [*(request.route or ()), *query_parameters(request.query)]
+        if request.route is not None:
+            parameters, _ = resume_point(parameters, None)
+        content_type = request.headers.get("content-type", "")
+        return select(grant, parameters, body, content_type=content_type, ignore_unknown=request.route is not None)
 
-    # Each body yields an empty chunk first, which `open` takes: a generator that has started runs its `finally` however
-    # it is let go of, even before the response begins. Of the subscription only the stream is kept, which closes it
-    # when it ends: the object itself would keep what comes for somebody who iterates it.
+    def _opening(self, name: str, request: EndpointRequest) -> Opening:
+        grant = self._grant(name)
+        if request.route is None:
+            _check_method(request, _STREAM_METHODS)
+        parameters = [*(request.route or ()), *query_parameters(request.query)]
+        parameters, last_event_id = resume_point(parameters, request.headers.get("last-event-id"))
+        selection = select(grant, parameters, ignore_unknown=request.route is not None)
+        return Opening(selection, request.native, None, last_event_id)
 
-    async def _body(
-        self, selection: Selection, request: object, last_event_id: str | None
-    ) -> AsyncGenerator[bytes, None]:
-        self._take_slot()
-        try:
-            # Before it is subscribed, which may take a while: a signal that comes meanwhile is to be heard, too.
-            self.realtime.install_signal_handlers()
-            pending = self.realtime.subscribe(channel=selection.channel, topics=selection.topics)
-            events = (await pending).get_event_stream(
-                heartbeat=self._heartbeat(selection),
-                last_event_id=last_event_id,
-                reauthorize=functools.partial(self._reauthorize, selection, request),
-                reauthorize_every=selection.grant.reauthorize_every,
-            )
-            async with aclosing(events):
-                yield b""
-                async for chunk in events:
-                    yield chunk
-        finally:
-            self._give_slot()
-
-    def _body_sync(
-        self, selection: Selection, request: object, last_event_id: str | None
-    ) -> Generator[bytes, None, None]:
-        self._take_slot()
-        try:
-            self.realtime.install_signal_handlers()
-            subscription = self.realtime.subscribe_sync(channel=selection.channel, topics=selection.topics)
-            events = subscription.get_event_stream(
-                heartbeat=self._heartbeat(selection),
-                last_event_id=last_event_id,
-                reauthorize=functools.partial(self._reauthorize_sync, selection, request),
-                reauthorize_every=selection.grant.reauthorize_every,
-            )
-            del subscription
-            with closing(events):
-                yield b""
-                yield from events
-        finally:
-            self._give_slot()
-
-    def _heartbeat(self, selection: Selection) -> float:
-        return self.heartbeat if selection.grant.heartbeat is None else selection.grant.heartbeat
-
-    def _take_slot(self) -> None:
-        if self._slots is not None and not self._slots.acquire(blocking=False):
-            raise too_many_streams(self.max_streams or 0)
-
-    def _give_slot(self) -> None:
-        if self._slots is not None:
-            self._slots.release()
-
-    # Who may
+    def _limited(self, opening: Opening, client: str | None) -> Opening:
+        self._rate.spend(client)
+        return Opening(opening.selection, opening.request, client, opening.last_event_id)
 
     def _grant(self, name: str) -> Grant:
         grant = self.grants.get(name)
@@ -289,55 +228,81 @@ class Endpoints:
             raise EndpointError(404, "unknown_grant", f"There is nothing named {name!r} to subscribe to here.")
         return grant
 
-    async def _authorize(self, selection: Selection, request: object) -> None:
-        if not await self._allows(selection, request):
-            raise _forbidden()
+    async def _body(self, request: EndpointRequest) -> bytes:
+        if not self._has_body(request):
+            return b""
+        chunk = request.read(self.options.max_body + 1)
+        return self._bounded(await chunk if inspect.isawaitable(chunk) else chunk)
 
-    def _authorize_sync(self, selection: Selection, request: object) -> None:
-        if not self._allows_sync(selection, request):
-            raise _forbidden()
+    def _body_sync(self, request: EndpointRequest) -> bytes:
+        if not self._has_body(request):
+            return b""
+        return self._bounded(cast("bytes", request.read(self.options.max_body + 1)))
 
-    async def _allows(self, selection: Selection, request: object) -> bool:
-        authorize = selection.grant.authorize
-        if is_async(authorize):
-            verdict = authorize(request, selection.channel)
-        else:
-            verdict = await self._run_in_thread(authorize, request, selection.channel)
-        if inspect.isawaitable(verdict):
-            verdict = await verdict
-        return verdict is True
+    def _has_body(self, request: EndpointRequest) -> bool:
+        if request.route is not None:
+            return False  # it is the route's to read
+        _check_method(request, _TOKEN_METHODS)
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self.options.max_body:
+            raise self._too_large()
+        return request.method == "POST"
 
-    def _allows_sync(self, selection: Selection, request: object) -> bool:
-        verdict: object = selection.grant.authorize(request, selection.channel)
-        if inspect.isawaitable(verdict):
-            verdict = self._run_coroutine(awaited(cast("Awaitable[object]", verdict)))
-        return verdict is True
+    def _bounded(self, body: bytes) -> bytes:
+        if len(body) > self.options.max_body:
+            raise self._too_large()
+        return body
 
-    async def _reauthorize(self, selection: Selection, request: object) -> bool:
-        try:
-            async with self._around_reauthorize(request):
-                return await self._allows(selection, request)
-        except Exception as error:
-            _log_reauthorize(selection, error)
-            return False
+    def _too_large(self) -> EndpointError:
+        return EndpointError(413, "body_too_large", f"The body has more than {self.options.max_body} bytes.")
 
-    def _reauthorize_sync(self, selection: Selection, request: object) -> bool:
-        try:
-            with self._around_reauthorize_sync(request):
-                return self._allows_sync(selection, request)
-        except Exception as error:
-            _log_reauthorize(selection, error)
-            return False
+    # -- whose it is, and how it went ---------------------------------------------------------------------------------
 
+    async def _client(self, request: EndpointRequest) -> str | None:
+        client = self.options.client
+        return None if client is None else _client_name(await self._authorizer.call(client, request.native))
 
-def _forbidden() -> EndpointError:
-    return EndpointError(403, "forbidden", "This request may not subscribe to this channel.")
+    def _client_sync(self, request: EndpointRequest) -> str | None:
+        client = self.options.client
+        return None if client is None else _client_name(self._authorizer.call_sync(client, request.native))
+
+    def _failed(self, error: RealtimeError) -> EndpointError:
+        if isinstance(error, UnreachableError):
+            self._circuit.failed()
+        return EndpointError.of(error)
 
 
-def _log_reauthorize(selection: Selection, error: Exception) -> None:
-    # A refusal by exception (a framework's HTTP 403) and a defect look alike here, and either ends the stream.
-    logger.warning(
-        "authorize of grant %r raised while an open stream was reauthorized; the stream ends.",
-        selection.grant.name,
-        exc_info=error,
-    )
+def _check_kinds(realtime: object, grants: object) -> None:
+    if not isinstance(realtime, Realtime):
+        raise ConfigurationError(f"Expected a Realtime, and got {realtime!r}: pass realtime first, then the grants.")
+    if isinstance(grants, Grant):
+        raise ConfigurationError("The grants are a single one: put it into a list.")
+    wrong = [grant for grant in cast("Sequence[object]", grants) if not isinstance(grant, Grant)]
+    if wrong:
+        raise ConfigurationError(f"Expected a list of Grant objects, and {wrong[0]!r} is none.")
+
+
+def _check_method(request: EndpointRequest, methods: Sequence[str]) -> None:
+    if request.method not in methods:
+        message = f"{request.method} is not allowed here; allowed: {', '.join(methods)}."
+        headers = {"Allow": _allow(methods)}
+        raise EndpointError(405, "method_not_allowed", message, headers=headers)
+
+
+def _check_threads(request: EndpointRequest) -> None:
+    if request.single_threaded:
+        logger.error(
+            "An event stream was refused: this server answers one request at a time (wsgi.multithread is False), and "
+            "an open stream would be all that it serves. Run it with threads: gunicorn --worker-class gthread "
+            "--threads 32, or with gevent."
+        )
+        message = "This server answers one request at a time, so it cannot stream. Its log says what to do."
+        raise EndpointError(503, "single_threaded_server", message)
+
+
+def _allow(methods: Sequence[str]) -> str:
+    return ", ".join([*methods, "OPTIONS"])
+
+
+def _client_name(client: object) -> str | None:
+    return None if client is None else str(client)

@@ -8,25 +8,31 @@ which key) goes to the log, never to the client.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from ..errors import (
     AuthenticationError,
+    ChannelError,
     ConfigurationError,
     InngestError,
     RealtimeError,
     ShuttingDownError,
+    TopicError,
     UnreachableError,
 )
+from .grants import camel_case
 
 __all__ = ["EndpointError"]
 
 logger = logging.getLogger("inngest_realtime.endpoints")
 
-_RETRY_UNREACHABLE = 5  # seconds: Inngest restarts and networks heal in about this
-_RETRY_ELSEWHERE = 1  # seconds: another process, or the same after a restart, can take the request
+_LOG_INTERVAL: Final = 10.0  # seconds between two lines of one kind of failure
+_RETRY_UNREACHABLE: Final = 5  # seconds: Inngest restarts and networks heal in about this
+_RETRY_ELSEWHERE: Final = 1  # seconds: another process, or the same after a restart, can take the request
 
 
 class EndpointError(RealtimeError):
@@ -35,13 +41,20 @@ class EndpointError(RealtimeError):
     Attributes:
         status: The HTTP status.
         code: The stable word for the reason, see the table of `Endpoints`.
-        message: The sentence for people. `str(refusal)` is the same.
+        message: The sentence for people. `str(error)` is the same.
         parameter: The request parameter at fault, as the client spelt it, or None.
         retry_after: Seconds after which asking again makes sense, or None.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, *, parameter: str | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        parameter: str | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -49,6 +62,7 @@ class EndpointError(RealtimeError):
         self.message = message
         self.parameter = parameter
         self.retry_after = retry_after
+        self._headers = dict(headers or {})
 
     @property
     def detail(self) -> Mapping[str, str]:
@@ -65,16 +79,29 @@ class EndpointError(RealtimeError):
     def headers(self) -> Mapping[str, str]:
         """The headers that go with the status, the body's type excepted."""
         headers = {"Cache-Control": "no-store"}
-        return headers if self.retry_after is None else {**headers, "Retry-After": str(self.retry_after)}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return {**headers, **self._headers}
+
+    @classmethod
+    def refused(cls, status: int, message: str | None, headers: Mapping[str, str] | None = None) -> EndpointError:
+        """What `authorize` has refused with an exception of its framework."""
+        code = {401: "unauthenticated", 403: "forbidden", 404: "not_found"}.get(status, "refused")
+        return cls(status, code, message or "This request may not subscribe to this channel.", headers=headers)
 
     @classmethod
     def of(cls, error: RealtimeError) -> EndpointError:
-        """The refusal that answers an error met while minting or subscribing; the error itself is logged."""
+        """The endpoint error that answers an error met while serving a request; the error itself is logged."""
         if isinstance(error, EndpointError):
             return error
         if isinstance(error, ShuttingDownError):
             return cls(503, "shutting_down", "This server is shutting down; ask again.", retry_after=_RETRY_ELSEWHERE)
-        logger.error("A realtime endpoint failed: %s", error, exc_info=error)
+        if isinstance(error, ChannelError):
+            parameter = None if error.parameter is None else camel_case(error.parameter)
+            return cls(422, "invalid_parameter", str(error), parameter=parameter)
+        if isinstance(error, TopicError):
+            return cls(422, "invalid_topic", str(error))
+        _log_failure(error)
         if isinstance(error, UnreachableError):
             return cls(
                 503, "inngest_unreachable", "Inngest cannot be reached; ask again.", retry_after=_RETRY_UNREACHABLE
@@ -88,7 +115,19 @@ class EndpointError(RealtimeError):
         return cls(500, "failed", "The request failed. The server's log says why.")
 
 
-def too_many_streams(limit: int) -> EndpointError:
-    """The refusal of a stream beyond `max_streams`."""
-    message = f"This server has all of its {limit} streams open; ask again."
-    return EndpointError(503, "too_many_streams", message, retry_after=_RETRY_UNREACHABLE)
+# When each kind of failure was logged last, and how often it has happened since.
+_failures: dict[tuple[type[RealtimeError], int | None], tuple[float, int]] = {}
+
+
+def _log_failure(error: RealtimeError) -> None:
+    """One line for a failure that many requests meet, again after a while with their number; its traceback at DEBUG."""
+    logger.debug("A realtime endpoint failed.", exc_info=error)
+    kind = (type(error), error.status if isinstance(error, InngestError) else None)
+    now = time.monotonic()
+    logged_at, count = _failures.get(kind, (-_LOG_INTERVAL, 0))
+    if now - logged_at < _LOG_INTERVAL:
+        _failures[kind] = (logged_at, count + 1)
+        return
+    _failures[kind] = (now, 0)
+    more = f" ({count} times more since the last such line)" if count else ""
+    logger.error("A realtime endpoint failed: %s%s", error, more)

@@ -1,21 +1,20 @@
-"""What one request asks of a grant: its string parameters become a channel and topics, or a `EndpointError`. Pure."""
+"""What one request asks of a grant: its parameters become a channel and topics, or an `EndpointError`. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
-
-import msgspec
+from typing import Final
 
 from ..channels.channel import Channel
 from ..errors import ChannelError
 from .errors import EndpointError
 from .grants import Grant, camel_case
+from .parameters import TOPICS, body_parameters, spelling_of
 
 __all__ = ["Selection", "resume_point", "select"]
 
-_TOPICS = "topics"
+_MAX_CHANNEL: Final = 512  # characters of a channel's name that comes from the web
 
 
 @dataclass(frozen=True)
@@ -32,17 +31,28 @@ class Selection:
     channel: Channel | str
     topics: tuple[str, ...]
 
+    @property
+    def granted_order(self) -> tuple[str, ...]:
+        """The topics in the order of the grant: streams of the same topics then share their work."""
+        return tuple(topic for topic in self.grant.topics if topic in self.topics)
+
 
 def select(
-    grant: Grant, parameters: Iterable[tuple[str, str]], body: bytes = b"", *, ignore_unknown: bool = False
+    grant: Grant,
+    parameters: Iterable[tuple[str, str]],
+    body: bytes = b"",
+    *,
+    content_type: str = "",
+    ignore_unknown: bool = False,
 ) -> Selection:
     """Reads a request's parameters.
 
     Args:
         grant: What the request is to be held against.
         parameters: The query as (name, value) pairs, repeated names included. Channel parameters are spelt in
-            camelCase or snake_case; `topics` may be repeated, comma-separated, or both.
-        body: A JSON object with more of the same, `topics` as a list or a string; empty for none.
+            camelCase or snake_case; `topics` may be repeated, comma-separated, or both, and be spelt `topics[]`.
+        body: A JSON object or a form with more of the same; empty for none.
+        content_type: The body's type: a form says so.
         ignore_unknown: Passes over parameters that nobody declared, for routes that have their own.
 
     Raises:
@@ -50,17 +60,17 @@ def select(
             value that does not fit its parameter, 403 for a topic that is not granted.
     """
     values: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     asked: dict[str, None] | None = None
-    for source in (parameters, _body_parameters(body)):
+    for source in (parameters, body_parameters(body, content_type)):
         seen: set[str] = set()
         for spelling, value in source:
-            if spelling == _TOPICS:
-                asked = asked or {}
-                asked.update((topic, None) for topic in map(str.strip, value.split(",")) if topic)
-                continue
             name = grant.spellings.get(spelling)
             if name is None:
-                if not ignore_unknown and spelling not in grant.extra_parameters:
+                if spelling_of(spelling) == TOPICS:
+                    asked = asked or {}
+                    asked.update((topic, None) for topic in map(str.strip, value.split(",")) if topic)
+                elif not ignore_unknown and spelling not in grant.extra_parameters:
                     raise _unknown(grant, spelling)
                 continue
             if spelling in seen:
@@ -68,10 +78,12 @@ def select(
                     400, "repeated_parameter", f"{spelling} is given more than once.", parameter=spelling
                 )
             seen.add(spelling)
+            # In a route of one's own it may be the route that has spelt it, in Python's way.
+            spellings.setdefault(name, camel_case(name) if ignore_unknown else spelling)
             if values.setdefault(name, value) != value:
                 message = f"{spelling} is given twice, with different values."
                 raise EndpointError(400, "contradictory_parameter", message, parameter=spelling)
-    return Selection(grant, _channel(grant, values), _topics(grant, asked))
+    return Selection(grant, _channel(grant, values, spellings), _topics(grant, asked))
 
 
 def resume_point(parameters: Iterable[tuple[str, str]], header: str | None) -> tuple[list[tuple[str, str]], str | None]:
@@ -88,7 +100,7 @@ def resume_point(parameters: Iterable[tuple[str, str]], header: str | None) -> t
     return rest, header
 
 
-def _channel(grant: Grant, values: dict[str, str]) -> Channel | str:
+def _channel(grant: Grant, values: dict[str, str], spellings: dict[str, str]) -> Channel | str:
     if isinstance(grant.channel, str):
         return grant.channel
     for name in grant.channel.parameters():
@@ -96,10 +108,15 @@ def _channel(grant: Grant, values: dict[str, str]) -> Channel | str:
             spelling = camel_case(name)
             raise EndpointError(400, "missing_parameter", f"{spelling} is missing.", parameter=spelling)
     try:
-        return grant.channel.from_strings(values)
+        channel = grant.channel.from_strings(values)
     except ChannelError as error:
-        parameter = None if error.parameter is None else camel_case(error.parameter)
+        parameter = None if error.parameter is None else spellings.get(error.parameter)
         raise EndpointError(422, "invalid_parameter", str(error), parameter=parameter) from error
+    if len(channel.name) > _MAX_CHANNEL:
+        longest = spellings[max(values, key=lambda name: len(values[name]))]
+        message = f"{longest} makes a channel's name of more than {_MAX_CHANNEL} characters."
+        raise EndpointError(422, "invalid_parameter", message, parameter=longest)
+    return channel
 
 
 def _topics(grant: Grant, asked: dict[str, None] | None) -> tuple[str, ...]:
@@ -107,41 +124,15 @@ def _topics(grant: Grant, asked: dict[str, None] | None) -> tuple[str, ...]:
         return grant.topics
     if not asked:
         message = "topics is empty: name at least one, or leave it out for all."
-        raise EndpointError(400, "empty_topics", message, parameter=_TOPICS)
+        raise EndpointError(400, "empty_topics", message, parameter=TOPICS)
     for topic in asked:
         if topic not in grant.topics:
             message = f"topics asks for {topic!r}, which is not granted here."
-            raise EndpointError(403, "topic_not_granted", message, parameter=_TOPICS)
+            raise EndpointError(403, "topic_not_granted", message, parameter=TOPICS)
     return tuple(asked)
 
 
 def _unknown(grant: Grant, spelling: str) -> EndpointError:
     known = [camel_case(name) for name in dict.fromkeys(grant.spellings.values())]
-    message = f"{spelling} is not a parameter here; these are: {', '.join([*known, _TOPICS])}."
+    message = f"{spelling} is not a parameter here; these are: {', '.join([*known, TOPICS])}."
     return EndpointError(400, "unknown_parameter", message, parameter=spelling)
-
-
-def _body_parameters(body: bytes) -> Iterator[tuple[str, str]]:
-    """The (name, value) pairs of a JSON object, as a query would have spelt them."""
-    if not body.strip():
-        return
-    try:
-        document = cast("object", msgspec.json.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        document = None
-    if not isinstance(document, dict):
-        raise EndpointError(400, "malformed_body", "The body is not a JSON object.")
-    for name, value in cast("dict[str, object]", document).items():
-        if name == _TOPICS and isinstance(value, list):
-            yield from ((name, _string(name, item)) for item in cast("Sequence[object]", value or [""]))
-        else:
-            yield name, _string(name, value)
-
-
-def _string(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int):
-        return str(value)
-    message = f"{name} has a value that is neither a string nor an integer."
-    raise EndpointError(400, "malformed_body", message, parameter=name)

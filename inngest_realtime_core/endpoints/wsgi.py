@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import select
+import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
-from typing import Any, Final
+from contextlib import closing, suppress
+from typing import Any, Final, cast
 
-__all__ = ["MAX_STREAMS", "asgi_departure", "watched"]
+from .._concurrency.background import run_coroutine
+from .._concurrency.threads import greenlets
+from ..subscriptions.sync import SyncSubscription
+from .routes import not_a_stream
+
+__all__ = [
+    "MAX_STREAMS",
+    "asgi_departure",
+    "event_stream_for",
+    "greenlets",
+    "is_single_threaded",
+    "run_coroutine",
+    "watched",
+]
+
+logger = logging.getLogger("inngest_realtime.endpoints")
 
 MAX_STREAMS: Final = 16
 """Streams open at once in a process, unless said otherwise. A server needs more threads than that."""
@@ -20,25 +37,50 @@ _SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
 _BLIND: Final = 300.0  # seconds that a stream lasts where nothing tells that its client left
 
 
-def watched(body: Generator[bytes, None, None], environ: Mapping[str, Any]) -> Generator[bytes, None, None]:
-    """The body, ended at the first chunk or heartbeat after its client has left.
+def watched(
+    body: Generator[bytes, None, None], environ: Mapping[str, Any], send_timeout: float | None = None
+) -> Generator[bytes, None, None]:
+    """The body, ended at the first chunk or heartbeat after its client has left, or when it has stopped reading.
 
     A write to a connection that the other side has closed succeeds; only the next one fails. So the connection is
-    looked at before each write, where the server's `environ` has it. Elsewhere the failing write ends the body.
+    looked at before each write, where the server's `environ` has it. Elsewhere the failing write ends the body, and
+    `send_timeout` is the server's to have.
 
     Behind an ASGI server no write fails, ever: there a body ends after five minutes, and clients come back by
     themselves.
     """
-    left = _departure(environ)
-    return body if left is None else _watched(body, left)
+    if "asgi.scope" in environ:
+        return _until(body, asgi_departure())
+    connection: socket.socket | None = next((environ[name] for name in _SOCKETS if name in environ), None)
+    return body if connection is None else _watched(body, connection, send_timeout)
 
 
-def _watched(body: Generator[bytes, None, None], left: Callable[[], bool]) -> Generator[bytes, None, None]:
-    with closing(body):
-        for chunk in body:
-            if left():
-                return
-            yield chunk
+def event_stream_for(
+    content: object, *, heartbeat: float, last_event_id: str | None = None
+) -> Generator[bytes, None, None]:
+    """The body of a response.
+
+    Args:
+        content: A subscription, or a stream of one that sends bytes.
+        last_event_id: Where the client left off.
+
+    Raises:
+        ConfigurationError: `content` is neither.
+        SubscriptionClosedError: The subscription is closed.
+    """
+    if isinstance(content, SyncSubscription):
+        return content.get_event_stream(heartbeat=heartbeat, last_event_id=last_event_id)
+    if isinstance(content, Generator):
+        return cast("Generator[bytes, None, None]", content)
+    raise not_a_stream(content)
+
+
+def is_single_threaded(environ: Mapping[str, Any]) -> bool:
+    """Whether the server answers one request at a time, so that an open stream would be all that it serves.
+
+    Only a server that says who it is: the test clients of frameworks say false, too, and gevent's own server.
+    """
+    return bool(environ.get("SERVER_SOFTWARE")) and not environ.get("wsgi.multithread", True) and not greenlets()
 
 
 def asgi_departure() -> Callable[[], bool]:
@@ -47,12 +89,68 @@ def asgi_departure() -> Callable[[], bool]:
     return lambda: time.monotonic() > deadline
 
 
-def _departure(environ: Mapping[str, Any]) -> Callable[[], bool] | None:
-    if "asgi.scope" in environ:
-        return asgi_departure()
-    connection = next((environ[name] for name in _SOCKETS if name in environ), None)
-    if connection is None or not hasattr(select, "poll"):
-        return None
+def _until(body: Generator[bytes, None, None], left: Callable[[], bool]) -> Generator[bytes, None, None]:
+    with closing(body):
+        for chunk in body:
+            if left():
+                return
+            yield chunk
+
+
+def _watched(
+    body: Generator[bytes, None, None], connection: socket.socket, send_timeout: float | None
+) -> Generator[bytes, None, None]:
+    with closing(body), _bounded_sends(connection, send_timeout):
+        left = _departure(connection)
+        for chunk in body:
+            if left():
+                return
+            if send_timeout is not None and not _is_writable(connection, send_timeout):
+                logger.info("A client read nothing for %s s; its event stream is ended.", send_timeout)
+                # The server would write the end of the response, and block once more.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+                return
+            yield chunk
+
+
+class _bounded_sends:
+    """A send of a chunk that does not fit blocks for so long at most; it fails then, as that to a client that left."""
+
+    def __init__(self, connection: socket.socket, timeout: float | None) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._previous: float | None = None
+
+    def __enter__(self) -> None:
+        if self._timeout is not None:
+            self._previous = self._connection.gettimeout()
+            self._connection.settimeout(self._timeout)
+
+    def __exit__(self, *_: object) -> None:
+        if self._timeout is not None:
+            with suppress(OSError):
+                self._connection.settimeout(self._previous)
+
+
+def _is_writable(connection: socket.socket, timeout: float) -> bool:
+    if greenlets():
+        gevent_socket: Any = sys.modules["gevent.socket"]
+        try:
+            gevent_socket.wait_write(connection.fileno(), timeout)
+        except TimeoutError:
+            return False
+        return True
+    if not hasattr(select, "poll"):
+        return True
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLOUT)
+    return bool(poller.poll(timeout * 1000))
+
+
+def _departure(connection: socket.socket) -> Callable[[], bool]:
+    if not hasattr(select, "poll"):
+        return lambda: False
     # gevent's own poll() would wait for the other greenlets, and does not know of closed connections.
     monkey: Any = sys.modules.get("gevent.monkey")
     poll: Any = select.poll if monkey is None else monkey.get_original("select", "poll")
@@ -61,7 +159,7 @@ def _departure(environ: Mapping[str, Any]) -> Callable[[], bool] | None:
     try:
         poller.register(connection.fileno(), events)
     except (OSError, ValueError):
-        return None
+        return lambda: False
 
     def left() -> bool:
         return bool(poller.poll(0))

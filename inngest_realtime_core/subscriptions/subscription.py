@@ -160,12 +160,16 @@ class Subscription:
             leaving=lambda: hub.shutting_down,
         )
 
-    def new_reader(self, *, events: bool = False, after: str | None = None) -> ReaderBuffer:
-        """The reader behind a new stream, for the sync face. It belongs to the subscription's event loop."""
+    def check_open(self) -> None:
+        """Raises `SubscriptionClosedError` when it is closed."""
         if self._readers.closed:
             raise SubscriptionClosedError(
                 f"The subscription to {self.channel!r} is closed, so nothing more will come. Subscribe again."
             )
+
+    def new_reader(self, *, events: bool = False, after: str | None = None) -> ReaderBuffer:
+        """The reader behind a new stream, for the sync face. It belongs to the subscription's event loop."""
+        self.check_open()
         return self._readers.add(events=events, after=after)
 
     @staticmethod

@@ -1,12 +1,23 @@
-"""Inngest Realtime for Django: an app with token and stream views, a streaming response, system checks, a command.
+"""Inngest Realtime for Django: an app with token and stream views, decorators, a streaming response, checks, a command.
 
 Django 4.2 or newer, under ASGI and WSGI. Importing this needs no settings.
 """
 
 from __future__ import annotations
 
-from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
+from inngest_realtime_core import ClientSubscriptionToken, Subscription, SyncSubscription
+from inngest_realtime_core.endpoints import Grant, allow_anyone
 
+from .decorators import subscription_stream, subscription_token
 from .responses import RealtimeStreamingResponse
 
-__all__ = ["Grant", "RealtimeStreamingResponse", "allow_anyone"]
+__all__ = [
+    "ClientSubscriptionToken",
+    "Grant",
+    "RealtimeStreamingResponse",
+    "Subscription",
+    "SyncSubscription",
+    "allow_anyone",
+    "subscription_stream",
+    "subscription_token",
+]

@@ -8,7 +8,7 @@
 | `inngest_realtime.E004` | `GRANTS` cannot be imported, or is not a list of `Grant`s |
 | `inngest_realtime.E005` | `HEARTBEAT` is not a number |
 | `inngest_realtime.E006` | `MAX_STREAMS` is not a number |
-| `inngest_realtime.E007` | a value or a combination that is not accepted; two grants of one name |
+| `inngest_realtime.E007` | another value or a combination that is not accepted; two grants of one name |
 | `inngest_realtime.E008` | what the environment says of Inngest is wrong |
 | `inngest_realtime.W001` | there are no grants, so that the endpoints serve nothing |
 | `inngest_realtime.W002` | there is no signing key, and Inngest's cloud needs one |

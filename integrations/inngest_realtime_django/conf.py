@@ -4,8 +4,9 @@
 |---|---|---|
 | `REALTIME` | `Realtime()` | the `Realtime`, or the dotted path to it; by default one that reads the environment |
 | `GRANTS` | `[]` | the list of `Grant`s, or the dotted path to it |
-| `HEARTBEAT` | `10.0` | seconds between a stream's heartbeats, unless its grant says otherwise |
-| `MAX_STREAMS` | 16 under WSGI, no limit under ASGI | streams open at once in a process; `None` for no limit |
+| `HEARTBEAT`, `MAX_STREAMS`, ... | | the options of `EndpointOptions`, in upper case; `CLIENT` may be a dotted path |
+
+`MAX_STREAMS` is 10,000 by default under ASGI, and 16 under WSGI.
 
 Under WSGI a stream occupies a thread: give the server more threads than `MAX_STREAMS`.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar, cast
 
 from django.conf import settings
@@ -23,20 +24,20 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from inngest_realtime_core.endpoints.endpoints import Endpoints
-from inngest_realtime_core.endpoints.grants import Grant
+from inngest_realtime_core import Realtime, RealtimeError
+from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant
 from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
-from inngest_realtime_core.errors import RealtimeError
-from inngest_realtime_core.realtime import Realtime
 
-from .threads import Released, run_coroutine, run_in_thread
+from .requests import HOST
 
 __all__ = ["Problem", "endpoints", "get_realtime", "problems"]
 
 _T = TypeVar("_T")
 
 SETTING = "INNGEST_REALTIME"
-KEYS = ("REALTIME", "GRANTS", "HEARTBEAT", "MAX_STREAMS")
+_OPTIONS = tuple(option.name for option in fields(EndpointOptions))
+KEYS = ("REALTIME", "GRANTS", *(name.upper() for name in _OPTIONS))
+_NUMBERS = (("E005", "HEARTBEAT", "of seconds above 0"), ("E006", "MAX_STREAMS", "above 0, or None for no limit"))
 
 
 @dataclass(frozen=True)
@@ -149,24 +150,16 @@ def _grants() -> list[Grant]:
 
 
 def _endpoints(*, asgi: bool) -> Endpoints:
-    values = _values()
-    heartbeat = values.get("HEARTBEAT", 10.0)
-    max_streams = values.get("MAX_STREAMS", None if asgi else MAX_STREAMS)
-    if not isinstance(heartbeat, (int, float)) or isinstance(heartbeat, bool):
-        raise _Wrong("E005", f"['HEARTBEAT'] is {heartbeat!r}.", "It is a number of seconds above 0.")
-    if max_streams is not None and (not isinstance(max_streams, int) or isinstance(max_streams, bool)):
-        raise _Wrong("E006", f"['MAX_STREAMS'] is {max_streams!r}.", "It is a number above 0, or None for no limit.")
+    values = {key.lower(): value for key, value in _values().items() if key.lower() in _OPTIONS}
+    values["client"] = _resolved("E007", "CLIENT", None)
+    for id, key, expected in _NUMBERS:
+        value = values.get(key.lower(), 1)
+        if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
+            raise _Wrong(id, f"[{key!r}] is {value!r}.", f"It is a number {expected}.")
+    if not asgi:
+        values.setdefault("max_streams", MAX_STREAMS)
     try:
-        return Endpoints(
-            _realtime(),
-            _grants(),
-            heartbeat=heartbeat,
-            max_streams=max_streams,
-            run_in_thread=run_in_thread,
-            run_coroutine=run_coroutine,
-            around_reauthorize=Released,
-            around_reauthorize_sync=Released,
-        )
+        return Endpoints(_realtime(), _grants(), EndpointOptions(**values), HOST)
     except RealtimeError as error:
         raise _Wrong("E007", " is not accepted.", str(error)) from error
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import django
 from asgiref.sync import async_to_sync
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from inngest_realtime_core.endpoints.answers import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core import ConfigurationError, PendingSubscription, Subscription, SyncSubscription
+from inngest_realtime_core.endpoints import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints.asgi import bounded_sends
+from inngest_realtime_core.endpoints.routes import not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, watched
-from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.subscriptions.subscription import PendingSubscription, Subscription
-from inngest_realtime_core.subscriptions.sync import SyncSubscription
 
+from .requests import is_asgi, route_request
 from .threads import release_connections, release_thread
 
-__all__ = ["RealtimeStreamingResponse", "is_asgi", "response_for"]
+__all__ = ["RealtimeStreamingResponse", "response_for"]
 
 _Body = AsyncGenerator[bytes, None] | Generator[bytes, None, None]
 
@@ -37,8 +37,9 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     An async view awaits the subscription: `RealtimeStreamingResponse(request, await realtime.subscribe(...))`.
 
     The request's database connections are closed before the streaming begins, after all middleware, and the thread is
-    let go that Django keeps for each ASGI request: an open stream holds neither. A subscription resumes where the
-    request's `Last-Event-ID` left off. Django before 5.0 does not notice under ASGI that a client has left: there a
+    released that Django keeps for each ASGI request: an open stream holds neither. A stream begins where its
+    subscription began, or where the request's `Last-Event-ID` header or `lastEventId` parameter says that the client
+    left off. Django before 5.0 does not notice under ASGI that a client has left: there a
     stream ends after five minutes, and clients come back by themselves.
 
     Args:
@@ -48,6 +49,7 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         status: The HTTP status.
         headers: Added to those that event streams need, and taking precedence over them.
         heartbeat: Seconds between heartbeats; only when `stream` is a subscription.
+        send_timeout: Seconds that one send may block before the stream is ended; under WSGI on gunicorn and Werkzeug.
 
     Raises:
         InngestError: `realtime.subscribe(...)` was given, and it failed.
@@ -62,16 +64,22 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         headers: Mapping[str, str] | None = None,
         *,
         heartbeat: float = 10.0,
+        send_timeout: float | None = 30.0,
     ) -> None:
         asgi = is_asgi(request)
         if isinstance(stream, PendingSubscription):
             stream = _opened(stream) if asgi else SyncSubscription.open(stream)
         if isinstance(stream, Subscription | SyncSubscription):
             _check_face(asgi, isinstance(stream, Subscription))
-            stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=request.headers.get("Last-Event-ID"))
+            stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=route_request(request).last_event_id)
+        _check_stream(stream)
         _check_face(asgi, isinstance(stream, AsyncGenerator))
         self._body = stream
-        content: Any = _async_body(stream) if isinstance(stream, AsyncGenerator) else _sync_body(stream, request.META)
+        content: Any = (
+            _async_body(stream, send_timeout)
+            if isinstance(stream, AsyncGenerator)
+            else _sync_body(stream, request.META, send_timeout)
+        )
         super().__init__(content, status=status, headers={**stream_headers(), **(headers or {})})
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -92,12 +100,9 @@ def response_for(request: HttpRequest, answer: Answer | StreamAnswer | SyncStrea
     """The response that an endpoint's answer is."""
     if isinstance(answer, Answer):
         return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
-    return RealtimeStreamingResponse(request, answer.body, answer.status, answer.headers)
-
-
-def is_asgi(request: HttpRequest) -> bool:
-    """Whether the server speaks ASGI. Django REST framework's requests wrap Django's."""
-    return isinstance(getattr(request, "_request", request), ASGIRequest)
+    return RealtimeStreamingResponse(
+        request, answer.body, answer.status, answer.headers, send_timeout=answer.send_timeout
+    )
 
 
 def _opened(pending: PendingSubscription) -> Subscription:
@@ -113,6 +118,11 @@ def _opened(pending: PendingSubscription) -> Subscription:
         ) from error
 
 
+def _check_stream(stream: object) -> None:
+    if not isinstance(stream, AsyncGenerator | Generator):
+        raise not_a_stream(stream)
+
+
 def _check_face(asgi: bool, is_async: bool) -> None:
     if asgi and not is_async:
         raise ConfigurationError(
@@ -126,17 +136,19 @@ def _check_face(asgi: bool, is_async: bool) -> None:
         )
 
 
-async def _async_body(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(body):
+async def _async_body(body: AsyncGenerator[bytes, None], send_timeout: float | None) -> AsyncGenerator[bytes, None]:
+    async with aclosing(bounded_sends(body, send_timeout)) as chunks:
         await release_thread()
         left = asgi_departure() if django.VERSION < (5, 0) else None
-        async for chunk in body:
+        async for chunk in chunks:
             if left is not None and left():
                 return
             yield chunk
 
 
-def _sync_body(body: Generator[bytes, None, None], environ: Mapping[str, Any]) -> Generator[bytes, None, None]:
+def _sync_body(
+    body: Generator[bytes, None, None], environ: Mapping[str, Any], send_timeout: float | None
+) -> Generator[bytes, None, None]:
     with closing(body):
         release_connections()
-        yield from watched(body, environ)
+        yield from watched(body, environ, send_timeout)

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.db import connections
 
-from inngest_realtime_core._concurrency import background as core
-from inngest_realtime_core._concurrency.threads import greenlets
+from inngest_realtime_core.endpoints import wsgi
 
-__all__ = ["Released", "release_connections", "release_thread", "run_coroutine", "run_in_thread"]
+__all__ = [
+    "in_transaction",
+    "is_in_transaction",
+    "release_connections",
+    "release_thread",
+    "run_coroutine",
+    "run_in_thread",
+]
 
 _T = TypeVar("_T")
 
 
+in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
+"""Whether the thread of the request is in the middle of a transaction, which other threads do not see: in a test."""
+
+
 def run_in_thread(function: Callable[..., _T], /, *args: Any) -> Awaitable[_T]:
-    """Calls a synchronous `authorize` on the request's own thread, where its database connections are."""
-    return sync_to_async(function, thread_sensitive=True)(*args)
+    """Calls a synchronous `authorize` in a thread of its own: that of the request waits for it, and for no longer than
+    the timeout. In a transaction it is called on the request's own thread, where its database connections are."""
+    if in_transaction.get():
+        return sync_to_async(function, thread_sensitive=True)(*args)
+    return sync_to_async(_released, thread_sensitive=False)(function, *args)
+
+
+def is_in_transaction() -> bool:
+    """Whether this thread is in the middle of a transaction."""
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
+
+
+def _released(function: Callable[..., _T], *args: Any) -> _T:
+    try:
+        return function(*args)
+    finally:
+        release_connections()
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """Runs an asynchronous `authorize` under WSGI: its use of the ORM comes back to this thread."""
-    if greenlets():
-        return core.run_coroutine(coroutine)
+    if wsgi.greenlets():
+        return wsgi.run_coroutine(coroutine)
 
     async def awaited() -> _T:
         return await coroutine
@@ -45,29 +71,9 @@ async def release_thread() -> None:
     Django keeps that thread until the response has ended, which for a stream may be hours. The next sync code of the
     request gets a new one.
     """
-    await run_in_thread(release_connections)
+    await sync_to_async(release_connections, thread_sensitive=True)()
     # As `ThreadSensitiveContext` does at its end.
     context = SyncToAsync.thread_sensitive_context.get(None)
     executor = None if context is None else SyncToAsync.context_to_thread_executor.pop(context, None)
     if executor is not None:
         executor.shutdown(wait=False)
-
-
-class Released:
-    """A context, sync or async, at the end of which the request holds no database connection, and under ASGI no
-    thread."""
-
-    def __init__(self, request: object = None) -> None:
-        pass
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        release_connections()
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(self, *_: object) -> None:
-        await release_thread()

@@ -6,64 +6,102 @@ they open are asynchronous. Compose them like any others:
 ```python
 path("api/realtime/<str:grant>/token", login_required(views.token))
 ```
-A POST is protected by `CsrfViewMiddleware` like any other: send `X-CSRFToken`.
+A POST is protected as by `CsrfViewMiddleware`, where the project has that: send `X-CSRFToken`, or wrap the view in
+`csrf_exempt`. What is refused is refused in JSON.
 
-`authorize` may be sync, and use the ORM, or async. It may raise `PermissionDenied`, `Http404`, and what else Django
-makes responses of. When a grant asks it again in the middle of a stream (`reauthorize_every`) it gets the request of
-the beginning, whose `user` was loaded then: query what may have changed.
+`authorize` may be sync, and use the ORM, or async. It may raise `PermissionDenied` and `Http404`. When a grant asks it
+again in the middle of a stream (`reauthorize_every`) it gets the request with the session and the user of that moment.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Literal
 
 from asgiref.sync import async_to_sync
+from django.conf import settings
 from django.db import connections, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.views.decorators.http import require_http_methods
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.module_loading import import_string
+
+from inngest_realtime_core.endpoints import Answer, EndpointError
 
 from . import conf
-from .responses import is_asgi, response_for
+from .requests import endpoint_request, is_asgi
+from .responses import response_for
+from .threads import in_transaction, is_in_transaction
 
 __all__ = ["stream", "token"]
 
-_View = TypeVar("_View", bound=Callable[..., HttpResponseBase])
+_View = Callable[[HttpRequest, str], HttpResponseBase]
+
+# A true value that `csrf_exempt` does not set: the check is made here, to be answered in JSON.
+_CHECKED_HERE = "inngest_realtime"
 
 
-def _in_no_transaction(view: _View) -> _View:
-    # ATOMIC_REQUESTS would keep a connection while Inngest is asked.
+def _endpoint(view: _View) -> _View:
+    @functools.wraps(view)
+    def wrapper(request: HttpRequest, grant: str) -> HttpResponseBase:
+        in_transaction.set(is_in_transaction())
+        reason = _csrf_failure(request)
+        if reason is None:
+            return view(request, grant)
+        message = f"{reason} Send the X-CSRFToken header with the value of the csrftoken cookie, or use GET."
+        return response_for(request, Answer.from_error(EndpointError(403, "csrf_failed", message)))
+
+    wrapper.csrf_exempt = _CHECKED_HERE  # type: ignore[attr-defined]
     for alias in connections:
-        transaction.non_atomic_requests(using=alias)(view)
-    return view
+        # ATOMIC_REQUESTS would keep a connection while Inngest is asked.
+        transaction.non_atomic_requests(using=alias)(wrapper)
+    return wrapper
 
 
-@_in_no_transaction
-@require_http_methods(["GET", "POST"])
+@_endpoint
 def token(request: HttpRequest, grant: str) -> HttpResponseBase:
     """`GET|POST .../<grant>/token`: a token for a browser."""
-    body = request.body if request.method == "POST" else b""
-    if is_asgi(request):
-        answer = async_to_sync(conf.endpoints(asgi=True).token)(grant, request, _parameters(request), body)
+    return _answered(request, grant, "token")
+
+
+@_endpoint
+def stream(request: HttpRequest, grant: str) -> HttpResponseBase:
+    """`GET .../<grant>/stream`: an event stream."""
+    return _answered(request, grant, "stream")
+
+
+def _answered(request: HttpRequest, grant: str, what: Literal["token", "stream"]) -> HttpResponseBase:
+    asgi = is_asgi(request)
+    endpoints = conf.endpoints(asgi=asgi)
+    if asgi:
+        answer: Any = async_to_sync(getattr(endpoints, what))(grant, endpoint_request(request))
     else:
-        answer = conf.endpoints(asgi=False).token_sync(grant, request, _parameters(request), body)
+        answer = getattr(endpoints, f"{what}_sync")(grant, endpoint_request(request))
     return response_for(request, answer)
 
 
-@_in_no_transaction
-@require_http_methods(["GET"])
-def stream(request: HttpRequest, grant: str) -> HttpResponseBase:
-    """`GET .../<grant>/stream`: an event stream."""
-    last_event_id = request.headers.get("Last-Event-ID")
-    if is_asgi(request):
-        endpoints = conf.endpoints(asgi=True)
-        return response_for(
-            request, async_to_sync(endpoints.stream)(grant, request, _parameters(request), last_event_id)
-        )
-    endpoints = conf.endpoints(asgi=False)
-    return response_for(request, endpoints.stream_sync(grant, request, _parameters(request), last_event_id))
+class _CsrfCheck(CsrfViewMiddleware):
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
 
 
-def _parameters(request: HttpRequest) -> list[tuple[str, str]]:
-    return [(name, value) for name, values in request.GET.lists() for value in values]
+def _csrf_failure(request: HttpRequest) -> str | None:
+    """What `CsrfViewMiddleware` has against the request; None where nothing, or where the project does without it."""
+    match = request.resolver_match
+    if match is not None and getattr(match.func, "csrf_exempt", _CHECKED_HERE) is not _CHECKED_HERE:
+        return None
+    if not _has_csrf_middleware():
+        return None
+    check = _CsrfCheck(lambda request: response_for(request, Answer.options("")))
+    check.process_request(request)
+    reason: Any = check.process_view(request, _answered, (), {})
+    return None if reason is None else str(reason)
+
+
+@functools.cache
+def _has_csrf_middleware() -> bool:
+    return any(
+        isinstance(found, type) and issubclass(found, CsrfViewMiddleware)
+        for found in map(import_string, settings.MIDDLEWARE)
+    )

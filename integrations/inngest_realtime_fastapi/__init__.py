@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from inngest_realtime_core._api.tokens import ClientSubscriptionToken
-from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
-from inngest_realtime_core.subscriptions.subscription import Subscription
-from inngest_realtime_starlette.lifespan import realtime_lifespan
+from inngest_realtime_core import ClientSubscriptionToken, Subscription
+from inngest_realtime_core.endpoints import Grant, allow_anyone
+from inngest_realtime_starlette import realtime_lifespan
 
 from .dependencies import subscription_stream, subscription_token
-from .responses import RealtimeStreamingResponse, server_sent_event
+from .responses import RealtimeStreamingResponse, realtime_error_handler, server_sent_event
 from .router import realtime_router
 
 __all__ = [
@@ -17,6 +16,7 @@ __all__ = [
     "RealtimeStreamingResponse",
     "Subscription",
     "allow_anyone",
+    "realtime_error_handler",
     "realtime_lifespan",
     "realtime_router",
     "server_sent_event",

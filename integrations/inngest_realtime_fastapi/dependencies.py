@@ -2,29 +2,28 @@
 
 They read the channel's parameters from the path and the query, in camelCase or snake_case, and leave other
 parameters alone. Declare a parameter in the path operation too (`run_id: str`) to have it in OpenAPI.
-A refusal is an `HTTPException` whose `detail` is `{"code", "message", "parameter"?}`.
+A request that gets neither is answered by an `HTTPException` whose `detail` is `{"code", "message", "parameter"?}`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import HTTPException, Request, Response
 
-from inngest_realtime_core._api.tokens import ClientSubscriptionToken
-from inngest_realtime_core.endpoints.endpoints import Endpoints
-from inngest_realtime_core.endpoints.errors import EndpointError
-from inngest_realtime_core.endpoints.grants import Grant
-from inngest_realtime_core.endpoints.selection import Selection, select
-from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_core.subscriptions.subscription import Subscription
+from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription
+from inngest_realtime_core.endpoints import EndpointError, Endpoints, Grant
+from inngest_realtime_core.endpoints.routes import check_own_stream
+from inngest_realtime_starlette.requests import route_request
+
+from .requests import HOST
 
 __all__ = ["subscription_stream", "subscription_token"]
 
 
-def subscription_token(realtime: Realtime, grant: Grant) -> Callable[[Request], Awaitable[ClientSubscriptionToken]]:
+def subscription_token(
+    realtime: Realtime, grant: Grant
+) -> Callable[[Request, Response], Awaitable[ClientSubscriptionToken]]:
     """A dependency that authorizes the request and mints a token.
 
     ```python
@@ -34,14 +33,17 @@ def subscription_token(realtime: Realtime, grant: Grant) -> Callable[[Request], 
     async def token(token: PipelineToken) -> dict[str, str]:
         return token.to_dict()
     ```
+    The response gets `Cache-Control: no-store`, unless the path operation returns a `Response` of its own.
     """
-    endpoints = Endpoints(realtime, [grant], run_in_thread=run_in_threadpool)
+    endpoints = Endpoints(realtime, [grant], host=HOST)
 
-    async def dependency(request: Request) -> ClientSubscriptionToken:
+    async def dependency(request: Request, response: Response) -> ClientSubscriptionToken:
         try:
-            return await endpoints.mint(_selection(grant, request), request)
-        except EndpointError as refusal:
-            raise _http_exception(refusal) from refusal
+            token = await endpoints.issue(grant.name, route_request(request))
+        except EndpointError as error:
+            raise _http_exception(error) from error
+        response.headers["Cache-Control"] = "no-store"
+        return token
 
     return dependency
 
@@ -56,33 +58,25 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[Request],
     async def stream(stream: PipelineStream) -> RealtimeStreamingResponse:
         return RealtimeStreamingResponse(stream)
     ```
-    The subscription closes itself when the response has ended. Ask for database sessions and the like beside it with
-    `Depends(..., scope="function")`, or FastAPI holds them while the stream is open.
+    It resumes where the request says that the client left off. The subscription closes itself when the response has
+    ended. Ask for database sessions and the like beside it with `Depends(..., scope="function")`, or FastAPI holds
+    them while the stream is open.
 
     Raises:
         ConfigurationError: The grant has `reauthorize_every`: the route owns this stream, and nobody would ask again.
     """
-    if grant.reauthorize_every is not None:
-        raise ConfigurationError(
-            f"Grant {grant.name!r} has reauthorize_every, which subscription_stream cannot honour: the stream is the "
-            "route's own. Serve the grant with realtime_router, or make one without reauthorize_every for this route."
-        )
-    endpoints = Endpoints(realtime, [grant], run_in_thread=run_in_threadpool)
+    check_own_stream(grant)
+    endpoints = Endpoints(realtime, [grant], host=HOST)
 
     # Not a `yield` dependency: FastAPI 0.106 to 0.117 would close the subscription before the response is sent.
     async def dependency(request: Request) -> Subscription:
         try:
-            return await endpoints.subscribe(_selection(grant, request), request)
-        except EndpointError as refusal:
-            raise _http_exception(refusal) from refusal
+            return await endpoints.subscribe(grant.name, route_request(request))
+        except EndpointError as error:
+            raise _http_exception(error) from error
 
     return dependency
 
 
-def _selection(grant: Grant, request: Request) -> Selection:
-    path = [(name, str(value)) for name, value in request.path_params.items()]
-    return select(grant, [*path, *request.query_params.multi_items()], ignore_unknown=True)
-
-
-def _http_exception(refusal: EndpointError) -> HTTPException:
-    return HTTPException(refusal.status, detail=dict(refusal.detail), headers=dict(refusal.headers))
+def _http_exception(error: EndpointError) -> HTTPException:
+    return HTTPException(error.status, detail=dict(error.detail), headers=dict(error.headers))

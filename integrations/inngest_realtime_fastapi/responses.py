@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.messages.message import Message
-from inngest_realtime_starlette.responses import RealtimeStreamingResponse
+from inngest_realtime_core import ConfigurationError, Message
+from inngest_realtime_starlette import RealtimeStreamingResponse, realtime_error_handler
 
 if TYPE_CHECKING:
     from fastapi.sse import ServerSentEvent
 
-__all__ = ["RealtimeStreamingResponse", "server_sent_event"]
+__all__ = ["RealtimeStreamingResponse", "realtime_error_handler", "server_sent_event"]
 
 
 def server_sent_event(message: Message[Any]) -> ServerSentEvent:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from typing_extensions import Unpack
 
-from inngest_realtime_core.endpoints.endpoints import Endpoints
-from inngest_realtime_core.endpoints.grants import Grant
-from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_starlette.routing import stream_response, token_response
+from inngest_realtime_core import Realtime
+from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, OptionsDict
+from inngest_realtime_starlette.routing import METHODS, stream_response, token_response
 
+from .requests import HOST
 from .schemas import STREAM_RESPONSES, TOKEN_RESPONSES, body_schema, query_parameters
 
 __all__ = ["realtime_router"]
@@ -20,15 +23,19 @@ __all__ = ["realtime_router"]
 _Operation = Callable[[Request], Awaitable[Response]]
 
 
-def realtime_router(
-    realtime: Realtime,
-    grants: Sequence[Grant],
-    *,
-    heartbeat: float = 10.0,
-    max_streams: int | None = None,
-    send_timeout: float = 30.0,
-    **router_options: Any,
-) -> APIRouter:
+class RouterOptions(OptionsDict, total=False):
+    """The options of the endpoints, and those of `APIRouter` that suit it."""
+
+    prefix: str
+    tags: list[str | Enum] | None
+    dependencies: Sequence[Depends] | None
+    responses: dict[int | str, dict[str, Any]] | None
+    deprecated: bool | None
+    include_in_schema: bool
+    route_class: type[APIRoute]
+
+
+def realtime_router(realtime: Realtime, grants: Sequence[Grant], **options: Unpack[RouterOptions]) -> APIRouter:
     """`/{grant}/token` (GET and POST) and `/{grant}/stream` (GET) for every grant.
 
     ```python
@@ -37,25 +44,23 @@ def realtime_router(
     Router-level `dependencies=` run before `authorize`. What they `yield` is held by FastAPI while a stream is open,
     unless it was asked for with `Depends(..., scope="function")`: a database session should be.
 
-    A synchronous `authorize` runs in the thread pool; one that raises `HTTPException` answers with that.
+    A synchronous `authorize` runs in the thread pool; one that raises `HTTPException` refuses with its status and
+    headers.
 
     Args:
         realtime: What mints and subscribes.
         grants: What web clients may subscribe to, and who may.
-        heartbeat: Seconds between a stream's heartbeats, unless its grant says otherwise.
-        max_streams: Streams open at once in this process; `None` for no limit.
-        send_timeout: Seconds that one send to a client may block before its stream is ended.
-        router_options: Passed to `APIRouter`: `dependencies`, `tags`, `prefix`, ...
+        options: See `EndpointOptions`: `heartbeat`, `max_streams`, `client`, ...; and those of `APIRouter`:
+            `dependencies`, `tags`, `prefix`, ...
     """
-    endpoints = Endpoints(
-        realtime, grants, heartbeat=heartbeat, max_streams=max_streams, run_in_thread=run_in_threadpool
-    )
+    endpoint_options, router_options = EndpointOptions.take(options)
+    endpoints = Endpoints(realtime, grants, endpoint_options, HOST)
     router_options.setdefault("tags", ["realtime"])
     router = APIRouter(**router_options)
     for grant in grants:
         _add_token(router, endpoints, grant)
-        _add_stream(router, endpoints, grant, send_timeout)
-    _add_unknown(router, endpoints)
+        _add_stream(router, endpoints, grant)
+    _add_rest(router, endpoints)
     return router
 
 
@@ -80,9 +85,9 @@ def _add_token(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
         )
 
 
-def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant, send_timeout: float) -> None:
+def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
     async def stream(request: Request) -> Response:
-        return await stream_response(endpoints, grant.name, request, send_timeout=send_timeout)
+        return await stream_response(endpoints, grant.name, request)
 
     router.add_api_route(
         f"/{grant.name}/stream",
@@ -98,12 +103,17 @@ def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant, send_time
     )
 
 
-def _add_unknown(router: APIRouter, endpoints: Endpoints) -> None:
-    async def unknown(request: Request) -> Response:
+def _add_rest(router: APIRouter, endpoints: Endpoints) -> None:
+    """Names that no grant has, and methods that no endpoint has: the endpoints answer them."""
+
+    async def token(request: Request) -> Response:
         return await token_response(endpoints, request.path_params["grant"], request)
 
-    for path, methods in (("/{grant}/token", ["GET", "POST"]), ("/{grant}/stream", ["GET"])):
-        router.add_api_route(path, unknown, methods=methods, include_in_schema=False, response_model=None)
+    async def stream(request: Request) -> Response:
+        return await stream_response(endpoints, request.path_params["grant"], request)
+
+    for path, operation in (("/{grant}/token", token), ("/{grant}/stream", stream)):
+        router.add_api_route(path, operation, methods=METHODS, include_in_schema=False, response_model=None)
 
 
 def _what(grant: Grant) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from inngest_realtime_core.endpoints.grants import Grant, camel_case
+from inngest_realtime_core.endpoints import Grant
+from inngest_realtime_core.endpoints.grants import camel_case
 
 __all__ = ["ErrorBody", "ErrorDetail", "TokenBody"]
 

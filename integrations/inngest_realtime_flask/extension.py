@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 from flask import Flask, current_app
 
-from inngest_realtime_core.endpoints.grants import Grant
-from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
-from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core import ConfigurationError, Realtime, RealtimeError
+from inngest_realtime_core.endpoints import EndpointOptions, Grant
 
 from .blueprint import realtime_blueprint
+from .responses import realtime_error_handler
 
 __all__ = ["InngestRealtime"]
 
@@ -35,8 +35,8 @@ class InngestRealtime:
     | key of `app.config` | default | meaning |
     |---|---|---|
     | `INNGEST_REALTIME_URL_PREFIX` | `"/api/realtime"` | where the endpoints are; `None` for none |
-    | `INNGEST_REALTIME_HEARTBEAT` | `10.0` | seconds between a stream's heartbeats |
     | `INNGEST_REALTIME_MAX_STREAMS` | `16` | streams open at once in a process; `None` for no limit |
+    | `INNGEST_REALTIME_HEARTBEAT`, `..._CLIENT`, `..._MAX_BODY`, ... | | the other options of `EndpointOptions`, in upper case |
     | `INNGEST_REALTIME_API_BASE_URL` | `None` | Inngest's address; `None` takes it from the environment |
     | `INNGEST_REALTIME_CLIENT_API_BASE_URL` | `None` | Inngest's address for browsers, when it differs |
     | `INNGEST_REALTIME_SIGNING_KEY`, `INNGEST_REALTIME_SIGNING_KEY_FALLBACK`, `INNGEST_REALTIME_ENV` | `None` | `None` takes them from the environment |
@@ -44,7 +44,7 @@ class InngestRealtime:
     The last three rows are for the `Realtime` that the extension makes when it is not given one.
 
     Args:
-        app: Initialized at once, when given.
+        app: Set up at once, when given.
         realtime: Shared by all applications; without it each application gets its own.
         grants: What web clients may subscribe to, and who may.
     """  # noqa: E501
@@ -58,7 +58,7 @@ class InngestRealtime:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Set up an application.
+        """Sets up an application: its endpoints, and answers to the `RealtimeError`s of its own views.
 
         Raises:
             ConfigurationError: A configuration value, or the environment, is wrong; or it was set up before.
@@ -67,8 +67,11 @@ class InngestRealtime:
             raise ConfigurationError("Inngest Realtime was set up for this application already: call init_app once.")
         config = cast("dict[str, Any]", app.config)
         prefix = config.setdefault("INNGEST_REALTIME_URL_PREFIX", "/api/realtime")
-        heartbeat = config.setdefault("INNGEST_REALTIME_HEARTBEAT", 10.0)
-        max_streams = config.setdefault("INNGEST_REALTIME_MAX_STREAMS", MAX_STREAMS)
+        options: dict[str, Any] = {
+            option.name: config[f"INNGEST_REALTIME_{option.name.upper()}"]
+            for option in fields(EndpointOptions)
+            if f"INNGEST_REALTIME_{option.name.upper()}" in config
+        }
         realtime = self._realtime or Realtime(
             api_base_url=config.get("INNGEST_REALTIME_API_BASE_URL"),
             client_api_base_url=config.get("INNGEST_REALTIME_CLIENT_API_BASE_URL"),
@@ -77,8 +80,8 @@ class InngestRealtime:
             env=config.get("INNGEST_REALTIME_ENV"),
         )
         if prefix is not None:
-            blueprint = realtime_blueprint(realtime, self._grants, heartbeat=heartbeat, max_streams=max_streams)
-            app.register_blueprint(blueprint, url_prefix=prefix)
+            app.register_blueprint(realtime_blueprint(realtime, self._grants, **options), url_prefix=prefix)
+        app.register_error_handler(RealtimeError, realtime_error_handler)
         app.extensions[_KEY] = realtime
 
     @property

@@ -6,11 +6,11 @@ from collections.abc import Generator, Mapping
 
 from flask import Response, request
 
-from inngest_realtime_core.endpoints.answers import Answer, SyncStreamAnswer, stream_headers
-from inngest_realtime_core.endpoints.wsgi import watched
-from inngest_realtime_core.subscriptions.sync import SyncSubscription
+from inngest_realtime_core import RealtimeError, SyncSubscription
+from inngest_realtime_core.endpoints import Answer, EndpointRequest, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints.wsgi import event_stream_for, watched
 
-__all__ = ["response_for", "sse_response"]
+__all__ = ["realtime_error_handler", "response_for", "sse_response"]
 
 
 def sse_response(
@@ -19,6 +19,7 @@ def sse_response(
     headers: Mapping[str, str] | None = None,
     *,
     heartbeat: float = 10.0,
+    send_timeout: float | None = 30.0,
 ) -> Response:
     """A `text/event-stream` response of a subscription, which it closes when the client leaves.
 
@@ -28,28 +29,39 @@ def sse_response(
     def events(run_id: str) -> Response:
         return sse_response(realtime.subscribe_sync(channel=Pipeline(run_id=run_id), topics=["status"]))
     ```
-    A subscription resumes where the request's `Last-Event-ID` left off. The response holds no request context, so
-    that what the application ties to one (a database session) is released before the streaming begins.
+    It begins where the subscription began, or where the request's `Last-Event-ID` header or `lastEventId` parameter
+    says that the client left off. The response holds no request context, so that what the application ties to one
+    (a database session) is released before the streaming begins.
 
     Args:
         stream: The subscription, or an encoded stream of one (`get_event_stream()`, `get_encoded_stream()`).
         status: The HTTP status.
         headers: Added to those that event streams need, and taking precedence over them.
         heartbeat: Seconds between heartbeats; only when `stream` is a subscription.
+        send_timeout: Seconds that one send may block before the stream is ended, on gunicorn's and Werkzeug's servers.
 
     Raises:
+        ConfigurationError: `stream` is neither.
         SubscriptionClosedError: The subscription is closed.
     """
-    if isinstance(stream, SyncSubscription):
-        stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=request.headers.get("Last-Event-ID"))
-    response = Response(watched(stream, request.environ), status, {**stream_headers(), **(headers or {})})
+    last_event_id = EndpointRequest.from_environ(request.environ, None).last_event_id
+    body = event_stream_for(stream, heartbeat=heartbeat, last_event_id=last_event_id)
+    response = Response(watched(body, request.environ, send_timeout), status, {**stream_headers(), **(headers or {})})
     # Werkzeug closes the body with the response; this, the body of a response that is dropped before it is sent.
-    response.call_on_close(stream.close)
+    response.call_on_close(body.close)
     return response
 
 
 def response_for(answer: Answer | SyncStreamAnswer) -> Response:
     """The response that an endpoint's answer is."""
     if isinstance(answer, SyncStreamAnswer):
-        return sse_response(answer.body, answer.status, answer.headers)
+        return sse_response(answer.body, answer.status, answer.headers, send_timeout=answer.send_timeout)
     return Response(answer.body, answer.status, dict(answer.headers))
+
+
+def realtime_error_handler(error: RealtimeError) -> Response:
+    """Answers a `RealtimeError` of a view of one's own as the endpoints do: a `ChannelError` is a 422, and so on.
+
+    The extension registers it; without: `app.register_error_handler(RealtimeError, realtime_error_handler)`.
+    """
+    return response_for(Answer.from_error(error))

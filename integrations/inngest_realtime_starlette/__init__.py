@@ -1,11 +1,24 @@
-"""Inngest Realtime for Starlette: token and stream routes, an event-stream response, an optional lifespan."""
+"""Inngest Realtime for Starlette: token and stream routes, decorators, an event-stream response, a lifespan."""
 
 from __future__ import annotations
 
-from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
+from inngest_realtime_core import ClientSubscriptionToken, Subscription
+from inngest_realtime_core.endpoints import Grant, allow_anyone
 
+from .decorators import subscription_stream, subscription_token
 from .lifespan import realtime_lifespan
-from .responses import RealtimeStreamingResponse
+from .responses import RealtimeStreamingResponse, realtime_error_handler
 from .routing import realtime_routes
 
-__all__ = ["Grant", "RealtimeStreamingResponse", "allow_anyone", "realtime_lifespan", "realtime_routes"]
+__all__ = [
+    "ClientSubscriptionToken",
+    "Grant",
+    "RealtimeStreamingResponse",
+    "Subscription",
+    "allow_anyone",
+    "realtime_error_handler",
+    "realtime_lifespan",
+    "realtime_routes",
+    "subscription_stream",
+    "subscription_token",
+]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
-from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core import Realtime
+from inngest_realtime_core.endpoints import asgi
 
 __all__ = ["realtime_lifespan"]
 
@@ -16,12 +17,4 @@ def realtime_lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncCon
     It closes what is still connected to Inngest. It is not what lets the server stop: servers run lifespan shutdown
     only after all responses have ended, so open streams are ended earlier, when the stop signal arrives.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: object) -> AsyncGenerator[None, None]:
-        # For routes that subscribe by themselves: a signal that comes meanwhile is to be heard.
-        realtime.install_signal_handlers()
-        async with realtime:
-            yield
-
-    return lifespan
+    return asgi.lifespan(realtime)

@@ -6,9 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inngest_realtime_core.channels.channel import Channel
+from inngest_realtime_core import Channel, RealtimeError
 from inngest_realtime_core.endpoints.selection import select
-from inngest_realtime_core.errors import RealtimeError
 
 from ... import conf
 

@@ -1,0 +1,220 @@
+"""An event stream as an ASGI response, and what else adapters of ASGI frameworks share.
+
+Deliberate differences from the streaming responses of frameworks:
+
+- `receive` is always listened to, also on servers that announce ASGI 2.4, where a disconnect would be noticed only at
+  the next send: an idle stream is freed at once. (uvicorn 0.30 to 0.32.0 announces 2.4 and lets sends to nobody pass.)
+- The body is closed when the response ends, not whenever the garbage collector finds it, and by a task outside the
+  request's cancel scope, in which every `await` of a clean-up would be cancelled again.
+- A send that blocks for `send_timeout` ends the stream: a peer that stopped reading holds no subscription for ever.
+  What it still holds is the connection, with the bytes that it was sent: ASGI has no way to abort it. uvicorn keeps it
+  until the peer reads on or is gone, also when it is to stop, unless it runs with `--timeout-graceful-shutdown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+)
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any, cast
+
+from ..realtime import Realtime
+from ..subscriptions.subscription import Subscription
+from .answers import Answer, StreamAnswer
+from .request import EndpointRequest
+from .routes import not_a_stream
+
+__all__ = ["bounded_sends", "event_stream_for", "lifespan", "reader_of", "respond", "send_stream"]
+
+logger = logging.getLogger("inngest_realtime.endpoints")
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+async def respond(answer: Answer | StreamAnswer, receive: Receive, send: Send) -> None:
+    """Sends an endpoint's answer as an ASGI response."""
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    if isinstance(answer, StreamAnswer):
+        await send_stream(
+            answer.body, receive, send, status=answer.status, headers=headers, send_timeout=answer.send_timeout
+        )
+        return
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def send_stream(
+    body: AsyncGenerator[bytes, None],
+    receive: Receive,
+    send: Send,
+    *,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    send_timeout: float | None,
+) -> None:
+    """Sends an event stream as an ASGI response, until it ends or its client has left, and closes it."""
+    loop = asyncio.get_running_loop()
+    watchdog = _SendWatchdog(send_timeout)
+
+    async def send_all() -> None:
+        watchdog.sending()
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        async for chunk in body:
+            if chunk:
+                watchdog.sending()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            watchdog.sent()
+        watchdog.sending()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    sending = loop.create_task(send_all(), name="inngest-realtime-send")
+    leaving = loop.create_task(_disconnect(receive), name="inngest-realtime-disconnect")
+    watchdog.watch(sending)
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watchdog.stop()
+        sending.cancel()
+        leaving.cancel()
+        await asyncio.shield(_kept(loop.create_task(_close(body, sending, leaving), name="inngest-realtime-close")))
+    if not sending.cancelled() and (error := sending.exception()) is not None and not isinstance(error, OSError):
+        raise error
+
+
+def event_stream_for(
+    content: object, *, heartbeat: float, last_event_id: str | None = None
+) -> Callable[[Mapping[str, Any]], AsyncGenerator[bytes, None]]:
+    """What gives the body of a response, once its ASGI scope is known: it says where the client left off.
+
+    Args:
+        content: A subscription, or a stream of one that sends bytes.
+        last_event_id: Counts in place of what the scope says.
+
+    Raises:
+        ConfigurationError: `content` is neither.
+        SubscriptionClosedError: The subscription is closed.
+    """
+    if isinstance(content, Subscription):
+        subscription = content
+        subscription.check_open()
+
+        def body(scope: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+            last = last_event_id or EndpointRequest.from_scope(scope, None).last_event_id
+            return subscription.get_event_stream(heartbeat=heartbeat, last_event_id=last)
+
+        return body
+    if isinstance(content, AsyncGenerator):
+        stream = cast("AsyncGenerator[bytes, None]", content)
+        return lambda scope: stream
+    raise not_a_stream(content)
+
+
+async def bounded_sends(body: AsyncGenerator[bytes, None], send_timeout: float | None) -> AsyncGenerator[bytes, None]:
+    """The body for a framework that does the sending: a send that blocks too long cancels the task that reads it."""
+    watchdog = _SendWatchdog(send_timeout)
+    reading = asyncio.current_task()
+    if reading is not None:
+        watchdog.watch(reading)
+    try:
+        async with aclosing(body):
+            async for chunk in body:
+                watchdog.sending()
+                yield chunk
+                watchdog.sent()
+    finally:
+        watchdog.stop()
+
+
+def reader_of(chunks: AsyncIterable[bytes]) -> Callable[[int], Awaitable[bytes]]:
+    """The `read` of an `EndpointRequest`, of the chunks of a request's body. What is beyond the size is not read."""
+
+    async def read(size: int) -> bytes:
+        body = bytearray()
+        iterator: AsyncIterator[bytes] = aiter(chunks)
+        async for chunk in iterator:
+            body += chunk
+            if len(body) >= size:
+                break
+        return bytes(body[:size])
+
+    return read
+
+
+def lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncContextManager[None]]:
+    """A lifespan that closes `realtime` when the application stops. Optional.
+
+    It closes what is still connected to Inngest. It is not what lets the server stop: servers run lifespan shutdown
+    only after all responses have ended, so open streams are ended earlier, when the stop signal arrives.
+    """
+
+    @asynccontextmanager
+    async def manager(app: object) -> AsyncGenerator[None, None]:
+        # For routes that subscribe by themselves: a signal that comes meanwhile is to be heard.
+        realtime.install_signal_handlers()
+        async with realtime:
+            yield
+
+    return manager
+
+
+class _SendWatchdog:
+    """Cancels a task in which one send blocks for too long. One timer for a whole stream rather than one for a send."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._blocked_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def sending(self) -> None:
+        self._blocked_since = self._loop.time()
+
+    def sent(self) -> None:
+        self._blocked_since = None
+
+    def watch(self, task: asyncio.Task[Any]) -> None:
+        if self._timeout is None:
+            return
+        now = self._loop.time()
+        due = self._timeout + (now if self._blocked_since is None else self._blocked_since)
+        if due <= now:
+            logger.info("A client read nothing for %s s; its event stream is ended.", self._timeout)
+            task.cancel()
+        else:
+            self._timer = self._loop.call_at(due, self.watch, task)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _close(body: AsyncGenerator[bytes, None], *tasks: asyncio.Task[None]) -> None:
+    await asyncio.wait(tasks)
+    await body.aclose()
+
+
+_closings: set[asyncio.Task[None]] = set()
+
+
+def _kept(task: asyncio.Task[None]) -> asyncio.Task[None]:
+    """Holds a task until it is done: the event loop itself does not."""
+    _closings.add(task)
+    task.add_done_callback(_closings.discard)
+    return task

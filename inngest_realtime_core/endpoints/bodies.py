@@ -1,0 +1,128 @@
+"""The bodies of event streams: opened, read, and cleaned up however they end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .._concurrency.background import run_sync
+from ..errors import UnreachableError
+from ..realtime import Realtime
+from ..subscriptions.subscription import Subscription
+from ..subscriptions.sync import SyncSubscription
+from .authorize import Authorizer
+from .limits import StreamSlots
+from .selection import Selection
+
+__all__ = ["EventStreams", "Opening"]
+
+_OPEN_TIMEOUT: Final = 10.0  # seconds that a newcomer waits for Inngest at most
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A stream that may be opened: its request has been authorized.
+
+    Attributes:
+        selection: What it subscribes to.
+        request: The framework's own request.
+        client: Whose stream it is; None for nobody in particular.
+        last_event_id: The id of the last event that the client has had.
+    """
+
+    selection: Selection
+    request: Any
+    client: str | None = None
+    last_event_id: str | None = None
+
+
+class EventStreams:
+    """Opens event streams.
+
+    Each body yields an empty chunk first, which `open` takes: a generator that has started runs its `finally` however
+    it is dropped, even before the response begins. Of the subscription only the stream is kept, which closes it
+    when it ends: the object itself would keep what comes for somebody who iterates it.
+    """
+
+    def __init__(self, realtime: Realtime, slots: StreamSlots, authorizer: Authorizer, heartbeat: float) -> None:
+        self._realtime = realtime
+        self._slots = slots
+        self._authorizer = authorizer
+        self._heartbeat = heartbeat
+
+    async def subscribe(self, selection: Selection) -> Subscription:
+        """Subscribes, for 10 s at most.
+
+        Raises:
+            RealtimeError: Nothing was opened.
+        """
+        # Before it is subscribed, which may take a while: a signal that comes meanwhile is to be heard, too.
+        self._realtime.install_signal_handlers()
+        pending = self._realtime.subscribe(channel=selection.channel, topics=selection.granted_order)
+        try:
+            return await asyncio.wait_for(_awaited(pending), _OPEN_TIMEOUT)
+        except (asyncio.TimeoutError, TimeoutError):
+            url = self._realtime.settings.api_base_url
+            raise UnreachableError(f"Inngest did not answer within {_OPEN_TIMEOUT} s.", url=url) from None
+
+    def subscribe_sync(self, selection: Selection) -> SyncSubscription:
+        """The sync twin of `subscribe`."""
+        self._realtime.install_signal_handlers()
+        return SyncSubscription(run_sync(lambda: self.subscribe(selection)))
+
+    async def open(self, opening: Opening) -> AsyncGenerator[bytes, None]:
+        """Returns the body of an event stream, already started.
+
+        Raises:
+            RealtimeError: Nothing was opened.
+        """
+        body = self._body(opening)
+        await anext(body)
+        return body
+
+    def open_sync(self, opening: Opening) -> Generator[bytes, None, None]:
+        """The sync twin of `open`."""
+        body = self._body_sync(opening)
+        next(body)
+        return body
+
+    async def _body(self, opening: Opening) -> AsyncGenerator[bytes, None]:
+        selection = opening.selection
+        self._slots.acquire(opening.client)
+        try:
+            events = (await self.subscribe(selection)).get_event_stream(
+                heartbeat=selection.grant.heartbeat or self._heartbeat,
+                last_event_id=opening.last_event_id,
+                reauthorize=functools.partial(self._authorizer.still_allows, selection, opening.request),
+                reauthorize_every=selection.grant.reauthorize_every,
+            )
+            async with aclosing(events):
+                yield b""
+                async for chunk in events:
+                    yield chunk
+        finally:
+            self._slots.release(opening.client)
+
+    def _body_sync(self, opening: Opening) -> Generator[bytes, None, None]:
+        selection = opening.selection
+        self._slots.acquire(opening.client)
+        try:
+            events = self.subscribe_sync(selection).get_event_stream(
+                heartbeat=selection.grant.heartbeat or self._heartbeat,
+                last_event_id=opening.last_event_id,
+                reauthorize=functools.partial(self._authorizer.still_allows_sync, selection, opening.request),
+                reauthorize_every=selection.grant.reauthorize_every,
+            )
+            with closing(events):
+                yield b""
+                yield from events
+        finally:
+            self._slots.release(opening.client)
+
+
+async def _awaited(pending: Any) -> Subscription:
+    return await pending

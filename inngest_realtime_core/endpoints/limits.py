@@ -1,0 +1,158 @@
+"""Limits of what clients can cause: open streams, requests in a second, tokens under way, a failing Inngest."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+from .errors import EndpointError
+
+__all__ = ["Circuit", "RateLimit", "StreamSlots", "TokenGate"]
+
+_RETRY_FULL: Final = 5  # seconds after which a stream has probably ended
+_RATE: Final = 20.0  # new channels or tokens a second of one client
+_BURST: Final = 100.0
+_MAX_TOKENS: Final = 8  # token requests under way in a process whose threads they hold
+_FAILURES: Final = 3  # in a row, until Inngest is left alone for a while
+_PAUSE: Final = 2.0  # seconds for which it is
+_TRIAL: Final = 10.0  # seconds that the answer to the next request may take
+
+
+class StreamSlots:
+    """The streams that are open in this process, of all clients and of each.
+
+    Args:
+        limit: Of all clients together; None for no limit.
+        per_client: Of one client; None for no limit.
+    """
+
+    def __init__(self, limit: int | None, per_client: int | None) -> None:
+        self._limit = limit
+        self._per_client = per_client
+        self._lock = threading.Lock()
+        self._open = 0
+        self._by_client: dict[str, int] = {}
+
+    def acquire(self, client: str | None) -> None:
+        """Takes a slot.
+
+        Raises:
+            EndpointError: 503 when all are taken, 429 when the client has its share.
+        """
+        with self._lock:
+            of_client = 0 if client is None else self._by_client.get(client, 0)
+            if self._per_client is not None and client is not None and of_client >= self._per_client:
+                message = f"You have {of_client} streams open, which is the limit for one client; close one."
+                raise EndpointError(429, "too_many_streams_per_client", message, retry_after=_RETRY_FULL)
+            if self._limit is not None and self._open >= self._limit:
+                message = f"This server has all of its {self._limit} streams open; ask again."
+                raise EndpointError(503, "too_many_streams", message, retry_after=_RETRY_FULL)
+            self._open += 1
+            if client is not None:
+                self._by_client[client] = of_client + 1
+
+    def release(self, client: str | None) -> None:
+        with self._lock:
+            self._open -= 1
+            if client is not None:
+                left = self._by_client[client] - 1
+                if left:
+                    self._by_client[client] = left
+                else:
+                    del self._by_client[client]
+
+
+class RateLimit:
+    """How often one client may ask for something new: a token bucket for each."""
+
+    def __init__(self, rate: float = _RATE, burst: float = _BURST) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._lock = threading.Lock()
+        # Client -> when its bucket would be full again. One that is full is not kept.
+        self._full_at: dict[str, float] = {}
+        self._next_sweep = 0.0
+
+    def spend(self, client: str | None) -> None:
+        """Counts one request.
+
+        Raises:
+            EndpointError: 429, the client has asked for too much.
+        """
+        if client is None:
+            return
+        now = time.monotonic()
+        with self._lock:
+            if now >= self._next_sweep:
+                self._full_at = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
+                self._next_sweep = now + self._burst / self._rate
+            missing = max(self._full_at.get(client, now) - now, 0.0) * self._rate
+            if missing > self._burst - 1:
+                retry_after = max(math.ceil((missing - self._burst + 1) / self._rate), 1)
+                message = "You ask for new channels and tokens too often; wait a moment."
+                raise EndpointError(429, "too_many_requests", message, retry_after=retry_after)
+            self._full_at[client] = now + (missing + 1) / self._rate
+
+
+class TokenGate:
+    """The token requests that are under way, in a process whose threads they hold."""
+
+    def __init__(self, limit: int | None = _MAX_TOKENS) -> None:
+        self._slots = None if limit is None else threading.BoundedSemaphore(limit)
+
+    @contextmanager
+    def entered(self) -> Generator[None, None, None]:
+        """A token request.
+
+        Raises:
+            EndpointError: 503, too many are under way.
+        """
+        if self._slots is None:
+            yield
+            return
+        if not self._slots.acquire(blocking=False):
+            message = "This server asks Inngest for as many tokens as it can; ask again."
+            raise EndpointError(503, "too_many_token_requests", message, retry_after=1)
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+class Circuit:
+    """Leaves an Inngest that does not answer alone for a while, so that whoever asks is told at once.
+
+    After three failures in a row requests are refused for two seconds; then one is let through, and decides.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._open_until = 0.0
+
+    def check(self) -> None:
+        """Called before Inngest is asked.
+
+        Raises:
+            EndpointError: 503, it did not answer a moment ago.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if self._failures >= _FAILURES:
+                if now < self._open_until:
+                    message = "Inngest cannot be reached; ask again."
+                    raise EndpointError(503, "inngest_unreachable", message, retry_after=math.ceil(_PAUSE))
+                # This one is let through; those that come meanwhile are not.
+                self._open_until = now + _TRIAL
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> None:
+        with self._lock:
+            self._failures += 1
+            self._open_until = time.monotonic() + _PAUSE

@@ -1,0 +1,94 @@
+"""The options of the endpoints: one value, the same in every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from ..errors import ConfigurationError
+
+__all__ = ["EndpointOptions", "OptionsDict"]
+
+_CLIENT_STREAMS = 32
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """How the endpoints serve their grants.
+
+    Attributes:
+        heartbeat: Seconds between the heartbeats of a stream, unless its grant says otherwise.
+        max_streams: Streams open at once in this process; more are answered with 503. None for no limit. By default
+            10,000, and 16 under WSGI, where each stream occupies a thread: give the server more threads than this.
+        max_streams_per_client: Streams open at once for one client; more are answered with 429. Needs `client`, and is
+            then 32 by default.
+        client: Says of a request whose it is: a user's id, say. It returns a text, or None for a request that is not
+            limited. Who is named gets 20 new channels or tokens a second, 100 in a burst.
+        authorize_timeout: Seconds that `authorize` may take; then the request is answered with 503. None for no limit.
+            Under WSGI a synchronous `authorize` has none.
+        send_timeout: Seconds that one send to a client may block before its stream is ended. None for no limit.
+        max_body: Bytes of a request's body; a larger one is answered with 413, and not read.
+
+    Raises:
+        ConfigurationError: A value makes no sense.
+    """
+
+    heartbeat: float = 10.0
+    max_streams: int | None = 10_000
+    max_streams_per_client: int | None = None
+    client: Callable[[Any], object] | None = None
+    authorize_timeout: float | None = 10.0
+    send_timeout: float | None = 30.0
+    max_body: int = 65_536
+
+    def __post_init__(self) -> None:
+        for name in ("heartbeat", "authorize_timeout", "send_timeout"):
+            _check(name, getattr(self, name), float, "a number of seconds above 0", optional=name != "heartbeat")
+        for name in ("max_streams", "max_streams_per_client", "max_body"):
+            _check(name, getattr(self, name), int, "a number above 0", optional=name != "max_body")
+        if self.client is None:
+            if self.max_streams_per_client is not None:
+                raise ConfigurationError(
+                    "max_streams_per_client is given without client: pass client=, a function of the request that "
+                    "returns whose it is, such as the id of its user."
+                )
+        elif not callable(self.client):
+            raise ConfigurationError(f"client is {self.client!r}: it is a function of the request.")
+        elif self.max_streams_per_client is None:
+            object.__setattr__(self, "max_streams_per_client", _CLIENT_STREAMS)
+
+    @classmethod
+    def take(cls, values: Mapping[str, Any], **defaults: Any) -> tuple[EndpointOptions, dict[str, Any]]:
+        """Divides the keyword arguments of an adapter into its endpoints' options and what is the framework's.
+
+        Args:
+            defaults: What the adapter's server needs other defaults for.
+        """
+        names = {option.name for option in fields(cls)}
+        own = {name: value for name, value in values.items() if name in names}
+        rest = {name: value for name, value in values.items() if name not in names}
+        return cls(**{**defaults, **own}), rest
+
+
+class OptionsDict(TypedDict, total=False):
+    """`EndpointOptions` as keyword arguments."""
+
+    heartbeat: float
+    max_streams: int | None
+    max_streams_per_client: int | None
+    client: Callable[[Any], object] | None
+    authorize_timeout: float | None
+    send_timeout: float | None
+    max_body: int
+
+
+def _check(name: str, value: Any, kind: type, expected: str, *, optional: bool) -> None:
+    kinds = (int, float) if kind is float else (int,)
+    if value is None and optional:
+        return
+    if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < float("inf"):
+        either = ", or None for no limit" if optional else ""
+        raise ConfigurationError(f"{name} is {value!r}: it is {expected}{either}.")

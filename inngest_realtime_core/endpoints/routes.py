@@ -1,0 +1,68 @@
+"""What the helpers for routes of one's own share: they hand a token, or an open subscription, to a view."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+from ..errors import ConfigurationError
+from ..subscriptions.subscription import PendingSubscription, Subscription
+from ..subscriptions.sync import SyncSubscription
+from .grants import Grant
+
+__all__ = ["check_own_stream", "hand_over", "is_async", "not_a_stream"]
+
+
+def is_async(function: object) -> bool:
+    """Whether calling it gives an awaitable, as far as can be told without calling it."""
+    while isinstance(function, functools.partial):
+        function = cast("functools.partial[object]", function).func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
+    )
+
+
+def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None) -> Callable[..., Any]:
+    """A function that calls the view with one more argument, which it is given first.
+
+    A view that has a parameter of that name gets it so. Any other gets it as its first argument, or as the one after
+    the first that is of the type `after`: the request.
+    """
+    parameters = inspect.signature(view).parameters.values()
+    by_name = any(
+        parameter.kind is parameter.VAR_KEYWORD
+        or (parameter.name == name and parameter.kind is not parameter.POSITIONAL_ONLY)
+        for parameter in parameters
+    )
+
+    def call(value: object, /, *args: Any, **kwargs: Any) -> Any:
+        if by_name:
+            return view(*args, **kwargs, **{name: value})
+        place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if isinstance(arg, after)), -1)
+        return view(*args[:place], value, *args[place:], **kwargs)
+
+    return call
+
+
+def not_a_stream(content: object) -> ConfigurationError:
+    """The error of a response that is given something else than a stream: it says what to write."""
+    what, advice = type(content).__name__, "Give it a subscription, or an encoded stream of one (get_event_stream())."
+    if isinstance(content, PendingSubscription):
+        what, advice = "a subscription that was not awaited", "Write `await realtime.subscribe(...)`."
+    elif isinstance(content, SyncSubscription):
+        what, advice = "a subscription of subscribe_sync()", "Write `await realtime.subscribe(...)`."
+    elif isinstance(content, Subscription):
+        what, advice = "a subscription of subscribe()", "Write `realtime.subscribe_sync(...)`."
+    return ConfigurationError(f"The response was given {what}, which it cannot stream. {advice}")
+
+
+def check_own_stream(grant: Grant) -> None:
+    """Raises `ConfigurationError` when the grant asks for what a stream of a route of one's own does not have."""
+    if grant.reauthorize_every is not None:
+        raise ConfigurationError(
+            f"Grant {grant.name!r} has reauthorize_every, which subscription_stream cannot honour: the stream is the "
+            "route's own. Serve the grant with the ready-made endpoints, or make one without reauthorize_every for "
+            "this route."
+        )

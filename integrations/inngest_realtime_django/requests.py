@@ -1,0 +1,98 @@
+"""A request of Django's as the endpoints take it, and Django's own ways."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
+from django.http import Http404, HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
+
+from .threads import release_connections, release_thread, run_coroutine, run_in_thread
+
+__all__ = ["HOST", "endpoint_request", "is_asgi", "route_request"]
+
+
+def is_asgi(request: HttpRequest) -> bool:
+    """Whether the server speaks ASGI. Django REST framework's requests wrap Django's."""
+    return isinstance(getattr(request, "_request", request), ASGIRequest)
+
+
+def endpoint_request(request: HttpRequest) -> EndpointRequest:
+    """A request to one of the endpoints."""
+    return _taken_apart(request, None)
+
+
+def route_request(request: HttpRequest) -> EndpointRequest:
+    """A request to a view of one's own, whose path holds parameters."""
+    match = request.resolver_match
+    return _taken_apart(request, {} if match is None else match.kwargs)
+
+
+def _taken_apart(request: HttpRequest, route: dict[str, Any] | None) -> EndpointRequest:
+    def read(size: int) -> bytes:
+        return request.read(size)
+
+    wrapped: Any = getattr(request, "_request", request)
+    if isinstance(wrapped, ASGIRequest):
+        return EndpointRequest.from_scope(wrapped.scope, request, read, route)
+    return EndpointRequest.from_environ(request.META, request, read, route)
+
+
+def _current(request: HttpRequest) -> HttpRequest:
+    """The request as if it came now: with the session and the user of today, not with those it was opened with."""
+    fresh = copy.copy(request)
+    session: Any = getattr(request, "session", None)
+    if session is not None:
+        engine: Any = import_module(settings.SESSION_ENGINE)
+        fresh.session = engine.SessionStore(session.session_key)
+        if hasattr(request, "user"):
+            for name in ("_cached_user", "_acached_user"):
+                fresh.__dict__.pop(name, None)
+            fresh.user = SimpleLazyObject(lambda: get_user(fresh))  # pyright: ignore[reportAttributeAccessIssue]
+            if hasattr(request, "auser"):
+                fresh.auser = _async_user(fresh)
+    return fresh
+
+
+def _async_user(request: HttpRequest) -> Any:
+    from django.contrib.auth import aget_user  # Django 5.0 brought it, and `request.auser` with it
+
+    async def auser() -> Any:
+        return await aget_user(request)
+
+    return auser
+
+
+@contextmanager
+def _around_reauthorize_sync(request: HttpRequest) -> Generator[HttpRequest, None, None]:
+    try:
+        yield _current(request)
+    finally:
+        release_connections()
+
+
+@asynccontextmanager
+async def _around_reauthorize(request: HttpRequest) -> AsyncGenerator[HttpRequest, None]:
+    try:
+        yield _current(request)
+    finally:
+        await release_thread()
+
+
+def _refusal(error: Exception) -> EndpointError | None:
+    if isinstance(error, PermissionDenied):
+        return EndpointError.refused(403, str(error))
+    return EndpointError.refused(404, str(error)) if isinstance(error, Http404) else None
+
+
+HOST = Host(run_in_thread, run_coroutine, _around_reauthorize, _around_reauthorize_sync, _refusal)

@@ -1,0 +1,12 @@
+"""FastAPI's own ways. Its requests are Starlette's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from inngest_realtime_starlette.requests import HOST as STARLETTE
+
+__all__ = ["HOST"]
+
+# An HTTPException is left to FastAPI, which answers it in JSON, or as the application has said.
+HOST = replace(STARLETTE, refusal=lambda error: None)

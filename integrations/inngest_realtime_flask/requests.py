@@ -1,0 +1,64 @@
+"""A request of Flask's as the endpoints take it, and Flask's own ways."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from flask import Flask, Request, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
+
+__all__ = ["HOST", "endpoint_request", "route_request"]
+
+_APP = "inngest_realtime.app"
+
+
+def endpoint_request() -> EndpointRequest:
+    """The current request, to one of the endpoints."""
+    native = _this_request()
+    return EndpointRequest.from_environ(native.environ, native, _read)
+
+
+def route_request() -> EndpointRequest:
+    """The current request, to a view of one's own, whose path holds parameters."""
+    native = _this_request()
+    return EndpointRequest.from_environ(native.environ, native, route=native.view_args or {})
+
+
+def _read(size: int) -> bytes:
+    if (request.content_length or size) < size:
+        # Kept by Werkzeug: something before the view may have read it, and something after it may.
+        return request.get_data()
+    return request.stream.read(size)
+
+
+def _this_request() -> Request:
+    """The request itself rather than the proxy for it: a stream outlives what the proxy is tied to."""
+    native: Request = cast("Any", request)._get_current_object()
+    native.environ[_APP] = cast("Any", current_app)._get_current_object()
+    return native
+
+
+@contextmanager
+def _in_new_context(old: Request) -> Generator[Request, None, None]:
+    """The request once more, for `authorize` to be asked again in the middle of a stream: with a fresh session.
+
+    Not the context of the beginning: keeping that would keep what the application ties to it, a database session say.
+    """
+    app: Flask = old.environ[_APP]
+    with app.request_context(old.environ):
+        yield cast("Any", request)._get_current_object()
+
+
+def _refusal(error: Exception) -> EndpointError | None:
+    # An `abort(response)` has said itself what it wants to be answered.
+    if not isinstance(error, HTTPException) or error.response is not None or error.code is None:
+        return None
+    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    return EndpointError.refused(error.code, error.description, headers)
+
+
+HOST = Host(around_reauthorize_sync=_in_new_context, refusal=_refusal)

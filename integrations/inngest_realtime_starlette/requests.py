@@ -1,0 +1,31 @@
+"""A request of Starlette's as the endpoints take it, and Starlette's own ways."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
+from inngest_realtime_core.endpoints.asgi import reader_of
+
+__all__ = ["HOST", "endpoint_request", "route_request"]
+
+
+def endpoint_request(request: Request) -> EndpointRequest:
+    """A request to one of the endpoints."""
+    return EndpointRequest.from_scope(request.scope, request, reader_of(request.stream()))
+
+
+def route_request(request: Request) -> EndpointRequest:
+    """A request to a route of one's own, whose path holds parameters."""
+    return EndpointRequest.from_scope(request.scope, request, route=request.path_params)
+
+
+def _refusal(error: Exception) -> EndpointError | None:
+    if isinstance(error, HTTPException):
+        return EndpointError.refused(error.status_code, str(error.detail), error.headers)
+    return None
+
+
+HOST = Host(run_in_thread=run_in_threadpool, refusal=_refusal)
