@@ -8,6 +8,7 @@ lets other greenlets run.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,6 +78,9 @@ class GreenletWaiter:
 
 def start_native_thread(target: Callable[[], None]) -> None:
     """Runs `target` in a thread of the operating system."""
+    # httpx imports it at its first client. With trio installed it imports that, which starts a process to find a
+    # library: gevent does so in its own thread only, and in any other each call would fail for good.
+    importlib.import_module("httpcore")
     monkey: Any = sys.modules["gevent.monkey"]
     monkey.get_original("_thread", "start_new_thread")(target, ())
 
