@@ -12,11 +12,11 @@ __all__ = [
     "check_callable",
     "check_count",
     "check_flag",
-    "check_proxy",
     "check_rewind",
     "check_seconds",
     "check_text",
     "describe",
+    "is_proxy",
 ]
 
 T = TypeVar("T")
@@ -64,23 +64,15 @@ def check_callable(name: str, value: T, form: str) -> T:
     return value
 
 
-def check_proxy(proxy: object) -> str | None:
-    """Return a proxy's address. `ConfigurationError` for anything that is not one; it may hold a password."""
-    if proxy is None:
-        return None
-    wrong = ConfigurationError("proxy is not an address: expected http://host:port, https://... or socks5://...")
+def is_proxy(proxy: object) -> bool:
+    """Whether something is a proxy's address, or None."""
     if not isinstance(proxy, str):
-        raise wrong
-    parts = None
+        return proxy is None
     try:
         parts = urlsplit(proxy)
-        known = parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in ("http", "https", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        known = False
-    if not known:
-        del proxy, parts  # error reports show local variables
-        raise wrong
-    return proxy
+        return False
 
 
 def check_rewind(name: str, rewind: object) -> None:

@@ -6,6 +6,8 @@ shares connections by making one `Realtime` and using its methods.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
 from .channels.channel import Channel
@@ -13,6 +15,7 @@ from .realtime import Realtime
 from .settings import HasSettings, InngestApp
 from .subscriber import Rewind, Token, Topics
 from .subscriptions.callbacks import OnError, OnMessage, OnState
+from .subscriptions.key import SubscriptionKey
 from .subscriptions.subscription import PendingSubscription
 from .subscriptions.sync import SyncSubscription
 
@@ -74,14 +77,14 @@ def subscribe(
         app: The application's `inngest.Inngest`, or a `Realtime`, whose connections are then shared; None reads the
             environment.
     """
+    given = SubscriptionKey.of(key, token, api_base_url)
+    del key, token  # error reports show local variables
     # Alone, there is nobody to keep a connection for when the subscription has ended.
     realtime = app if isinstance(app, Realtime) else Realtime(app, api_base_url=api_base_url, linger=0)
     return realtime.subscribe(
         channel=channel,
         topics=topics,
-        key=key,
-        token=token,
-        api_base_url=api_base_url,
+        token=cast("Any", given),
         validate=validate,
         gaps=gaps,
         rewind=rewind,
@@ -107,13 +110,14 @@ def subscribe_sync(
     on_state: OnState | None = None,
 ) -> SyncSubscription:
     """The sync twin of `subscribe`: returns the open subscription; iterate it with `for`."""
+    given = SubscriptionKey.of(key, token, api_base_url)
+    del key, token  # error reports show local variables
     return SyncSubscription.open(
         subscribe(
             app=app,
             channel=channel,
             topics=topics,
-            key=key,
-            token=token,
+            token=cast("Any", given),
             api_base_url=api_base_url,
             validate=validate,
             gaps=gaps,

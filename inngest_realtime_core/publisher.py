@@ -140,6 +140,10 @@ class Publisher(ABC):
     ) -> None:
         """Publish a text as a data stream while it comes into being; no character is cut.
 
+        What `chunks` raises comes out as it is, after what came before it was sent. Subscribers see the stream end as
+        if it were complete, since Inngest sends the same end for a request that was cut off: where that matters, let
+        the text or another message say that it is complete.
+
         Args:
             topic: A topic of a channel, or a pair of a channel and a topic or its name.
             chunks: The parts of the text; at most 1,000 pieces of 1,024 bytes are sent.

@@ -18,7 +18,7 @@ from ._hub.sessions import Sessions
 from ._replay.log import Replay, SharedReplay
 from ._shutdown.signals import end_streams_on_signals
 from ._upstream.liveness import Liveness
-from .arguments import check_count, check_flag, check_proxy, check_seconds, describe
+from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
 from .errors import ConfigurationError
@@ -87,14 +87,17 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
                 env=env,
             ),
         )
-        del signing_key, signing_key_fallback  # error reports show local variables
+        self._proxy = proxy
+        del signing_key, signing_key_fallback, proxy  # error reports show local variables
         self._source.check()
+        if not is_proxy(self._proxy):
+            raise ConfigurationError("proxy is not an address: expected http://host:port, https://... or socks5://...")
         options = HubOptions(
             buffer_size=check_count("buffer_size", buffer_size, of="messages"),
             buffer_bytes=check_count("buffer_bytes", buffer_bytes, of="bytes"),
             linger=check_seconds("linger", linger),
             multiplex=check_flag("multiplex", multiplex),
-            proxy=check_proxy(proxy),
+            proxy=self._proxy,
             replay=_checked_replay(replay),
             liveness=Liveness(
                 check_seconds("ping_interval", ping_interval, least=0.001),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._api.tokens import ClientSubscriptionToken
 from ._hub.hub import Hub
@@ -87,6 +87,7 @@ class Subscriber(ABC):
         """
         given = SubscriptionKey.of(key, token, api_base_url)
         del key, token  # error reports show local variables
+        given.require()
         resolved = resolve_channel(channel)
         declared = resolve_declared(channel, topics)
         if given.key is not None:
@@ -145,12 +146,12 @@ class Subscriber(ABC):
         """
         from .subscriptions.sync import SyncSubscription
 
+        given = SubscriptionKey.of(key, token, api_base_url)
+        del key, token  # error reports show local variables
         pending = self.subscribe(
             channel=channel,
             topics=topics,
-            key=key,
-            token=token,
-            api_base_url=api_base_url,
+            token=cast("Any", given),
             validate=validate,
             gaps=gaps,
             rewind=rewind,

@@ -64,6 +64,18 @@ def test_one_byte_more_is_refused_with_what_was_sent() -> None:
         splitter.finish()
 
 
+def test_what_was_sent_leaves_out_the_part_that_did_not_fit() -> None:
+    splitter = Splitter()
+    splitter.feed("x" * MAX_PIECE * 10)
+    with pytest.raises(PublishError, match=r"10,240 bytes of it were sent"):
+        splitter.feed("x" * MAX_PIECE * MAX_PIECES)
+
+
+def test_of_a_trial_nothing_was_sent() -> None:
+    with pytest.raises(PublishError, match=r"bytes\. Nothing was sent\. Start another stream"):
+        Splitter(trial=True).feed("x" * 1_100 * 1_024)
+
+
 @pytest.mark.parametrize(("part", "says"), [("\ud800", "lone surrogate"), (b"x", "bytes"), (None, "NoneType")])
 def test_what_is_no_text(part: object, says: str) -> None:
     with pytest.raises(PublishError, match=says):

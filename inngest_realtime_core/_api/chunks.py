@@ -30,14 +30,19 @@ _LEAST_BYTES = ((500, 1), (750, 64), (900, 256), (MAX_PIECES, MAX_PIECE))
 class Splitter:
     """Turns parts of a text into pieces to send.
 
+    Args:
+        trial: Nothing is sent: it is found out beforehand whether the text fits.
+
     Attributes:
         pieces: Pieces given out so far.
         size: Bytes given out so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, trial: bool = False) -> None:
         self.pieces = 0
         self.size = 0
+        self._trial = trial
+        self._sent = 0  # what was given out before the last part came
         self._pending = bytearray()
 
     def feed(self, text: object) -> list[bytes]:
@@ -46,6 +51,7 @@ class Splitter:
         Raises:
             PublishError: `text` is not a str, holds a lone surrogate, or is more than the stream can carry.
         """
+        self._sent = self.size
         if not isinstance(text, str):
             raise PublishError(f"A part of the stream is {type(text).__name__}, not str. Convert or decode it.")
         try:
@@ -64,6 +70,7 @@ class Splitter:
 
     def finish(self) -> list[bytes]:
         """The end of the text: what was held back."""
+        self._sent = self.size
         return [self._take(len(self._pending))] if self._pending else []
 
     def _least(self) -> int:
@@ -71,10 +78,10 @@ class Splitter:
 
     def _take(self, length: int) -> bytes:
         if self.pieces == MAX_PIECES:
+            sent = "Nothing was sent" if self._trial else f"{self._sent:,} bytes of it were sent, the rest was not"
             raise PublishError(
-                f"The stream is too long: Inngest takes {MAX_PIECES:,} pieces of at most {MAX_PIECE:,} bytes. "
-                f"{self.size:,} bytes of it were sent, the rest was not. Start another stream for the rest, and give "
-                "larger parts: small ones carry less in all."
+                f"The stream is too long: Inngest takes {MAX_PIECES:,} pieces of at most {MAX_PIECE:,} bytes. {sent}. "
+                "Start another stream for the rest, and give larger parts: small ones carry less in all."
             )
         piece = bytes(self._pending[:length])
         del self._pending[:length]

@@ -108,13 +108,22 @@ def _exchange_sync(http: httpx.Client, request: HttpRequest, deadline: float | N
 
 
 def _build(http: httpx.AsyncClient | httpx.Client, request: HttpRequest) -> httpx.Request:
-    return http.build_request(
+    built = http.build_request(
         request.method,
         request.url,
         headers=request.headers,
         content=request.content,
         timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
     )
+    built.url = _QuietURL(built.url)
+    return built
+
+
+class _QuietURL(httpx.URL):
+    """A URL that is written without its query: httpx logs it, and channels and metadata are nobody's business."""
+
+    def __str__(self) -> str:
+        return super().__str__().partition("?")[0]
 
 
 def _read(response: httpx.Response, content: bytearray) -> HttpResponse:

@@ -215,7 +215,7 @@ class _Text:
         if not (hasattr(chunks, "__iter__") or hasattr(chunks, "__aiter__")):
             raise PublishError(f"chunks must be an iterable of str, not {type(chunks).__name__}.")
         if isinstance(chunks, Sequence):
-            trial = Splitter()
+            trial = Splitter(trial=True)
             for part in chunks:
                 trial.feed(part)
             trial.finish()

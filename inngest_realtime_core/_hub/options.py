@@ -32,6 +32,10 @@ class HubOptions(msgspec.Struct, frozen=True):
     replay: Replay | SharedReplay = msgspec.field(default_factory=Replay)
     liveness: Liveness = msgspec.field(default_factory=Liveness)
 
+    def __repr__(self) -> str:
+        # A proxy's address may hold a password.
+        return f"HubOptions(buffer_size={self.buffer_size}, linger={self.linger}, multiplex={self.multiplex})"
+
 
 class Source(msgspec.Struct, frozen=True):
     """Where a channel's messages are asked for.

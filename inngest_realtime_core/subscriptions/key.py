@@ -17,42 +17,43 @@ __all__ = ["SubscriptionKey"]
 
 
 class SubscriptionKey(msgspec.Struct, frozen=True):
-    """A token minted elsewhere and the address of the Inngest that it is for; None each where it is not given."""
+    """A token minted elsewhere and the address of the Inngest that it is for; None each where it is not given.
+
+    Attributes:
+        problem: What is wrong with what was given. It is raised later, from frames that no longer hold the token:
+            error reports show local variables.
+    """
 
     key: str | None = None
     api_base_url: str | None = None
+    problem: ConfigurationError | None = None
 
     def __repr__(self) -> str:
         return f"SubscriptionKey(api_base_url={self.api_base_url!r})"
 
     @classmethod
-    def of(cls, key: str | None, token: object, api_base_url: str | None) -> SubscriptionKey:
-        """What the arguments `key`, `token` and `api_base_url` of `subscribe()` say together.
-
-        Raises:
-            ConfigurationError: `key` is not a str, `token` not a token, or both are given.
-        """
-        found = cls._of(key, token, api_base_url)
-        del key, token  # error reports show local variables
-        if isinstance(found, ConfigurationError):
-            raise found
-        return found
-
-    @classmethod
-    def _of(cls, key: Any, token: Any, api_base_url: str | None) -> SubscriptionKey | ConfigurationError:
+    def of(cls, key: Any, token: Any, api_base_url: str | None) -> SubscriptionKey:
+        """What the arguments `key`, `token` and `api_base_url` of `subscribe()` say together. Raises nothing."""
+        if isinstance(token, cls):
+            return token
         try:
             address = check_text("api_base_url", api_base_url)
             if token is None:
                 check_text("key", key)
                 return cls(key, address)
             if key is not None:
-                return ConfigurationError("key and token are both given: pass one of them.")
+                raise ConfigurationError("key and token are both given: pass one of them.")
             if isinstance(token, str):
-                return ConfigurationError("token is a str: pass it as key=, or the token object or its dict as token=.")
+                raise ConfigurationError("token is a str: pass it as key=, or the token object or its dict as token=.")
             parsed = ClientSubscriptionToken.parse(token)
             return cls(parsed.key, address or parsed.api_base_url or None)
         except ConfigurationError as error:
-            return error.with_traceback(None)
+            return cls(problem=error.with_traceback(None))
+
+    def require(self) -> None:
+        """Raise what is wrong with what was given."""
+        if self.problem is not None:
+            raise self.problem
 
     def check(self, channel: str, topics: Collection[str], *, url: str) -> None:
         """Refuse a token that has expired or does not cover the topics, which Inngest would serve with silence.
