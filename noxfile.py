@@ -182,3 +182,34 @@ def extra(name: str) -> list[str]:
 def lowest(requirements: list[str]) -> list[str]:
     """Each requirement pinned to the least version it allows."""
     return [re.sub(r"\s*>=\s*([\w.]+).*", r"==\1", requirement) for requirement in requirements]
+
+
+def install_npm_packages(session: nox.Session) -> bool:
+    """Installs what `tests/interop/package.json` names; False, and a message, where there is no Node 20."""
+    if shutil.which("npm") is None:
+        session.warn("There is no npm on the path: Node 20 or newer is needed for the tests with JavaScript clients.")
+        return False
+    install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent"]
+    with session.chdir(HERE / "tests" / "interop"):
+        session.run(*install, external=True)
+    return True
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Test with the TypeScript SDK, `tsc`, and the SSE clients that pages use, in Node."""
+    if not install_npm_packages(session):
+        session.skip("Node is missing.")
+    session.install("-e", ".[all]", *group("test"))
+    session.run("python", "-m", "pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Test pages of every kind against every adapter, in Chromium; `CHROMIUM` names another binary than the path's."""
+    if shutil.which(os.environ.get("CHROMIUM", "chromium")) is None:
+        session.skip("There is no Chromium: `apt-get install chromium`, or set CHROMIUM to its binary.")
+    if not install_npm_packages(session):
+        session.skip("Node is missing.")
+    session.install("-e", ".[all]", *group("test"), *group("browser"))
+    session.run("python", "-m", "pytest", "tests/browser", *session.posargs)

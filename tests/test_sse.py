@@ -104,7 +104,7 @@ async def test_the_first_bytes_tell_where_the_stream_begins() -> None:
 async def test_what_waits_leaves_in_one_write() -> None:
     stream = body_of(buffer(5))
     _, body = await chunks(stream, 2)
-    assert body == b"".join(b"id: id%d\n%b" % (number, numbered(number).to_sse()) for number in range(5))
+    assert body == b"".join(b"%bid: id%d\n\n" % (numbered(number).to_sse()[:-1], number) for number in range(5))
     await stream.aclose()
 
 

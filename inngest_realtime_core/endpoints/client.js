@@ -93,6 +93,7 @@ export function subscribe(url, options = {}) {
   function become(next, error) {
     if (state === "closed" || (state === next && !error)) return;
     state = next;
+    opened ||= state === "open";
     call(onState, state, error);
   }
 
@@ -110,6 +111,7 @@ export function subscribe(url, options = {}) {
   function receive({ type, data, id }) {
     if (state === "closed") return;
     lastEventId = id;
+    become("open");
     if (data === null) return;
     let message;
     try {
@@ -179,8 +181,6 @@ export function subscribe(url, options = {}) {
       throw new SubscribeError(200, "not_an_event_stream", `${response.url} is not an event stream.`);
     }
     const missed = opened && !lastEventId; // the stream has no ids: nobody knows what was missed meanwhile
-    opened = true;
-    become("open");
     if (missed) deliver({ kind: "gap", channel: "", topic: "", data: { reason: "reconnect", missed: null } }, "");
     await read(response.body);
   }
@@ -194,6 +194,8 @@ export function subscribe(url, options = {}) {
     const onComment = (text) => {
       if (text.includes("heartbeat")) silence = Math.max(silence, Date.now() - latest, 1);
     };
+    // It is open with its first event, whose id is what a reconnect needs; a stream without a first event is not waited for.
+    const opening = setTimeout(() => become("open"), 1_000);
     const feed = parser({ onEvent: receive, onRetry: (ms) => (retry = Math.min(ms, MAX_DELAY)), onComment }, lastEventId);
     try {
       for (;;) {
@@ -206,6 +208,7 @@ export function subscribe(url, options = {}) {
         if (silence) watchdog = setTimeout(() => controller.abort(), 3 * silence + 10_000);
       }
     } finally {
+      clearTimeout(opening);
       clearTimeout(watchdog);
       reader.cancel().catch(() => {});
     }

@@ -260,7 +260,8 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         if self._id is None:
             return self.to_sse()
         if self._event is None:
-            self._event = b"id: %b\n%b" % (self._id.encode(), self.to_sse())
+            # The id comes last: a reader that notes it at once (fetch-event-source) and is cut off would miss the data.
+            self._event = b"%bid: %b\n\n" % (self.to_sse()[:-1], self._id.encode())
         return self._event
 
     def to_dict(self) -> dict[str, Any]:

@@ -172,6 +172,24 @@ test("a stream that is cut at any byte is taken up again, and nothing is lost or
   }
 });
 
+test("it is open with the first event, or soon without one", async () => {
+  let first;
+  const states = [];
+  answer = (_, response) => {
+    response.writeHead(200, EVENT_STREAM);
+    response.flushHeaders();
+    first = () => response.write(": open\n\n");
+  };
+  const subscription = subscribe(url, { onState: (state) => states.push(state) });
+  while (!first) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.deepEqual(states, ["connecting"]);
+  first();
+  while (states.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+  subscription.close();
+  const seen = await collect({ onState(state) { if (state === "open") this.subscription.close(); } });
+  assert.deepEqual(seen.states, ["connecting", "open", "closed"]);
+});
+
 test("without ids a reconnect is a gap", async () => {
   answer = (_, response, number) => {
     response.writeHead(200, EVENT_STREAM);

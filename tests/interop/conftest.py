@@ -47,7 +47,7 @@ def packages() -> Path:
 
 def node_test(node: Node, *arguments: str, env: Mapping[str, str] | None = None) -> int:
     """Runs files of `node --test`, fails with their output, and returns how many tests passed."""
-    done = node("--test", "--test-reporter=tap", *arguments, env=env)
+    done = node("--test", "--test-force-exit", "--test-reporter=tap", *arguments, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
     assert passed is not None, done.stdout
