@@ -13,9 +13,9 @@ _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE | re.ASCII)
 current_run_id: Final[ContextVar[str | None]] = ContextVar("inngest_realtime_run_id", default=None)
 
 
-def usable_run_id(run_id: str) -> str | None:
+def usable_run_id(run_id: object) -> str | None:
     """`run_id` when it is a ULID, as Inngest requires; None otherwise: `inngest.experimental.mocked` says "test"."""
-    return run_id if _ULID.fullmatch(run_id) else None
+    return run_id if isinstance(run_id, str) and _ULID.fullmatch(run_id) else None
 
 
 def run_id_or_current(run_id: str | None) -> str | None:
