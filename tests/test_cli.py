@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -97,6 +98,52 @@ async def test_tail_prints_a_message_at_once_and_ends_on_ctrl_c(server: DevServe
     process.send_signal(signal.SIGINT)
     assert await ended(process) == (130, "", "")
     await server.until(lambda stats: stats.open_connections == 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "shown"),
+    [
+        (
+            [],
+            {},
+            rb"\x1b\[2m\d\d:\d\d:\d\d\.\d{3}\x1b\[0m  \x1b\[\d\dma           \x1b\[0m  "
+            rb'\{"text": "zwei\\nZeilen \xe2\x98\x80 \\u001b"\}\r\n'
+            rb"\x1b\[2m[\d:.]+\x1b\[0m  \x1b\[31mgap: messages may have been missed \(reconnect\)\x1b\[0m\r\n",
+        ),
+        (
+            [],
+            {"NO_COLOR": "1"},
+            rb"\d\d:\d\d:\d\d\.\d{3}  a             "
+            rb'\{"text": "zwei\\nZeilen \xe2\x98\x80 \\u001b"\}\r\n'
+            rb"[\d:.]+  gap: messages may have been missed \(reconnect\)\r\n",
+        ),
+        (["--json"], {}, rb'\{"channel":.*"kind":"data".*\}\r\n\{"channel":.*"kind":"gap".*\}\r\n'),
+    ],
+)
+async def test_tail_on_a_terminal(
+    server: DevServer, channel: str, arguments: list[str], environment: dict[str, str], shown: bytes
+) -> None:
+    terminal, output = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("tail", channel, "a", "b", "--limit", "2", *arguments),
+        env={**KEPT, "TERM": "xterm", "INNGEST_DEV": server.url, **environment},
+        stdout=output,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(output)
+    try:
+        await listening(process, channel)
+        await server.publish(channel, "a", {"text": "zwei\nZeilen \u2600 \x1b"})
+        printed = await asyncio.to_thread(os.read, terminal, 4096)
+        server.drop_connections()
+        printed += await asyncio.to_thread(os.read, terminal, 4096)
+        assert await asyncio.wait_for(process.wait(), START) == 0
+    finally:
+        os.close(terminal)
+        if process.returncode is None:
+            process.kill()
+    assert re.fullmatch(shown, printed), printed
 
 
 async def test_tail_prints_gaps(server: DevServer, start: Start, channel: str) -> None:
@@ -214,7 +261,7 @@ def test_wrong_arguments(arguments: list[str], says: str) -> None:
 def test_help_names_the_commands_and_warns_of_the_token() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in ("tail", "token", "publish", "devserver", "INNGEST_SIGNING_KEY"):
+    for name in ("tail", "token", "publish", "doctor", "devserver", "INNGEST_SIGNING_KEY"):
         assert name in done.stdout
     assert "PRINT" in run("token", "--help").stdout
 

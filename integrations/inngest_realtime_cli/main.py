@@ -1,4 +1,4 @@
-"""`inngest-realtime`: follow a channel, publish to it, and mint a token, from a terminal.
+"""`inngest-realtime`: follow a channel, publish to it, mint a token, and find out what is wrong, from a terminal.
 
 Nothing else imports this module. Where Inngest is and how to sign comes from the environment, as for `Realtime()`. A
 signing key is never an argument: lists of processes show those.
@@ -19,7 +19,9 @@ from typing import Any
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.realtime import Realtime
 
-from . import types
+from . import doctor, types
+from .output import colours, is_terminal, write
+from .tail import readable
 
 __all__ = ["main"]
 
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["devserver"]:
         return _devserver(arguments[1:])
+    if arguments[:1] == ["doctor"]:
+        return doctor.main(arguments[1:], program=f"{_PROGRAM} doctor")
     if arguments[:1] == ["types"]:
         return types.main(arguments[1:], program=f"{_PROGRAM} types")
     options = _parser().parse_args(arguments)
@@ -71,17 +75,18 @@ def _complain(text: str) -> None:
 
 
 def _tail(realtime: Realtime, options: argparse.Namespace) -> None:
+    pretty, coloured = is_terminal() and not options.json, colours()
     with realtime.subscribe_sync(channel=options.channel, topics=options.topics) as subscription:
         print(f"Listening to {subscription.channel} ({', '.join(subscription.topics)}).", file=sys.stderr, flush=True)
         for number, message in enumerate(subscription, 1):
-            _write(message.to_json())
+            write(readable(message, colours=coloured) if pretty else message.to_json())
             if number == options.limit:
                 return
 
 
 def _token(realtime: Realtime, options: argparse.Namespace) -> None:
     token = realtime.get_client_subscription_token_sync(channel=options.channel, topics=options.topics)
-    _write(json.dumps(token.to_dict()).encode())
+    write(json.dumps(token.to_dict()).encode())
 
 
 def _publish(realtime: Realtime, options: argparse.Namespace) -> None:
@@ -102,12 +107,6 @@ def _devserver(arguments: list[str]) -> int:
     return serve(arguments, program=f"{_PROGRAM} devserver")
 
 
-def _write(line: bytes) -> None:
-    # Bytes, because the encoding of stdout is the terminal's and JSON is UTF-8.
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="Inngest Realtime from a terminal.", epilog=_EPILOG)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -119,8 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    tail = command("tail", _tail, "Print what arrives on a channel, gaps included, a line of JSON for each message.")
+    tail = command(
+        "tail",
+        _tail,
+        "Print what arrives on a channel, gaps included: readable on a terminal, else a line of JSON for each message.",
+    )
     tail.add_argument("topics", metavar="TOPIC", nargs="+", help="a topic's name")
+    tail.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
     tail.add_argument("--limit", type=_count, metavar="N", help="end after so many messages")
 
     token = command(
@@ -137,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
     # It takes its arguments itself: its options can be known only where the extra is installed.
     commands.add_parser("devserver", add_help=False, help="Run the embedded server, for development (extra: cli).")
+    commands.add_parser("doctor", add_help=False, help=doctor.HELP)
     commands.add_parser("types", add_help=False, help=types.HELP)
     return parser
 

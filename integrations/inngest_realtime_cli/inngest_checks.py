@@ -1,0 +1,167 @@
+"""Between this machine and Inngest: the address, the key, the clock, proxies, the WebSocket, and a delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+from inngest_realtime_core._api.tokens import ClientSubscriptionToken
+from inngest_realtime_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InngestError,
+    RealtimeError,
+    UnreachableError,
+)
+from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core.settings import Settings
+
+from .finding import Finding, note, ok, problem
+
+__all__ = ["check_inngest"]
+
+_TOPIC = "doctor"
+_SKEW = 5.0  # seconds that a clock may be off
+_SLOW = 2.0  # seconds for a delivery
+_DELIVERY = 10.0  # seconds after which it is taken for lost
+_VARIABLES = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
+
+
+async def check_inngest(realtime: Realtime, *, given: bool = False) -> AsyncIterator[Finding]:
+    """What is found, in the order in which one thing needs the other; ends with the first that is in the way.
+
+    Args:
+        given: Whether the address comes from the command line.
+    """
+    try:
+        settings = realtime.settings
+        yield _address(settings, given)
+        settings.require_signing_key()
+    except ConfigurationError as error:
+        yield problem("settings", str(error))
+        return
+    yield _key(settings)
+    yield _proxy(settings)
+    channel = f"inngest-realtime-doctor:{secrets.token_hex(8)}"
+    began = time.time()
+    try:
+        token = await realtime.get_client_subscription_token(channel=channel, topics=[_TOPIC])
+    except RealtimeError as error:
+        yield _token_problem(error)
+        return
+    ended = time.time()
+    yield ok("token", f"Inngest gave one within {(ended - began) * 1000:.0f} ms.")
+    yield _clock(token, began, ended)
+    async for finding in _delivery(realtime, channel):
+        yield finding
+
+
+def _address(settings: Settings, given: bool) -> Finding:
+    source = next((name for name in _VARIABLES if os.environ.get(name, "").strip()), None)
+    source = "--api-base-url" if given else source
+    where = f", from {source}" if source else ", the default: none of " + ", ".join(_VARIABLES) + " is set"
+    client = settings.client_api_base_url
+    browsers = "" if client == settings.api_base_url else f" Browsers are told {client}."
+    return ok("address", f"{settings.api_base_url}{where}.{browsers}")
+
+
+def _key(settings: Settings) -> Finding:
+    if settings.signing_key is None:
+        return note("key", "INNGEST_SIGNING_KEY is not set. A dev server needs none; Inngest's cloud does.")
+    fallback = ", and one to fall back to" if settings.signing_key_fallback else ""
+    return ok("key", f"there is a signing key{fallback}.")
+
+
+def _proxy(settings: Settings) -> Finding:
+    parts = urlsplit(settings.api_base_url)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    host = parts.hostname or ""
+    if proxy is None or urllib.request.proxy_bypass(host):
+        return ok("proxy", f"none is used for {host}.")
+    shown = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return note(
+        "proxy",
+        f"the environment names {shown.hostname}:{shown.port or 80} for {host}. It must let WebSockets pass; NO_PROXY "
+        "exempts hosts.",
+    )
+
+
+def _token_problem(error: RealtimeError) -> Finding:
+    if isinstance(error, AuthenticationError):
+        return problem(
+            "key",
+            f"{error} The signing key is not that of this Inngest, or of this environment: compare INNGEST_SIGNING_KEY "
+            "and INNGEST_ENV with its dashboard.",
+        )
+    if isinstance(error, UnreachableError):
+        return problem("address", f"{error} From a container, 127.0.0.1 is the container itself.")
+    if isinstance(error, InngestError):
+        return problem("address", f"{error} Something that is not Inngest responds at this address.")
+    return problem("settings", str(error))
+
+
+def _clock(token: ClientSubscriptionToken, began: float, ended: float) -> Finding:
+    try:
+        issued_at = token.read_claims_unverified().issued_at
+    except RealtimeError:
+        return note("clock", "the token says nothing of the time.")
+    issued = None if issued_at is None else issued_at.timestamp()
+    if issued is None:
+        return note("clock", "the token says nothing of the time.")
+    # Tokens are dated in whole seconds.
+    skew = began - issued if issued < began - 1 else ended - issued if issued > ended else 0.0
+    if abs(skew) <= _SKEW:
+        return ok("clock", "it agrees with Inngest's.")
+    return problem(
+        "clock",
+        f"this machine's is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} Inngest's. Tokens live for 60 s, "
+        "so they seem to have expired, or not to be valid yet. Set the clock (NTP).",
+    )
+
+
+async def _delivery(realtime: Realtime, channel: str) -> AsyncIterator[Finding]:
+    began = time.monotonic()
+    try:
+        subscription = await realtime.subscribe(channel=channel, topics=[_TOPIC])
+    except RealtimeError as error:
+        yield problem(
+            "WebSocket",
+            f"{error} A token could be had over HTTP, and a WebSocket cannot be opened: something between this machine "
+            "and Inngest does not let WebSockets pass. A reverse proxy must hand on Upgrade and Connection, a forward "
+            "proxy must allow CONNECT.",
+        )
+        return
+    try:
+        yield ok("WebSocket", f"open, and proved to be subscribed, within {_milliseconds(began)} ms.")
+        began = time.monotonic()
+        try:
+            await realtime.publish((channel, _TOPIC), "doctor")
+        except RealtimeError as error:
+            yield problem("publish", str(error))
+            return
+        try:
+            message = await asyncio.wait_for(anext(subscription, None), _DELIVERY)
+        except (asyncio.TimeoutError, TimeoutError):
+            message = None
+        if message is None or message.kind != "data":
+            yield problem(
+                "delivery",
+                f"a message was published, and did not arrive within {_DELIVERY:g} s. Are several Inngest servers "
+                "behind this address that do not share their state?",
+            )
+        elif (took := time.monotonic() - began) > _SLOW:
+            yield problem("delivery", f"a message took {took:.1f} s from publish to arrival: something holds it up.")
+        else:
+            yield ok("delivery", f"a message took {_milliseconds(began)} ms from publish to arrival.")
+    finally:
+        await subscription.close()
+
+
+def _milliseconds(began: float) -> str:
+    return f"{(time.monotonic() - began) * 1000:.0f}"

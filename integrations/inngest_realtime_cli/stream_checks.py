@@ -1,0 +1,116 @@
+"""In front of an event stream: does the first byte arrive at once, do heartbeats, and what does the response say."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+
+from .finding import Finding, ok, problem
+
+__all__ = ["check_stream"]
+
+_AT_ONCE = 2.0  # seconds in which the first byte has to come
+_TIMEOUT = 10.0  # seconds for the head of the response
+_BUFFERS = (
+    "something in front of the application collects the response: nginx (proxy_buffering off), a CDN, compression, or "
+    "a middleware of the application itself"
+)
+
+
+async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: float) -> AsyncIterator[Finding]:
+    """What is found about the event stream at `url`.
+
+    Args:
+        headers: Sent along, beside `Accept: text/event-stream`.
+        wait: Seconds for heartbeats.
+    """
+    timeout = httpx.Timeout(_TIMEOUT, read=max(wait, _TIMEOUT))
+    asked = [("Accept", "text/event-stream"), ("Accept-Encoding", "gzip, br"), *headers]
+    began = time.monotonic()
+    try:
+        async with httpx.AsyncClient(timeout=timeout) as http, http.stream("GET", url, headers=asked) as response:
+            async for finding in _examine(response, began, wait):
+                yield finding
+    except httpx.ConnectError as error:
+        yield problem("stream", f"there is no connection to {_shown(url)} ({error}). Is the application running?")
+    except httpx.TimeoutException:
+        yield problem("stream", f"no response began within {max(wait, _TIMEOUT):g} s: {_BUFFERS}, or it hangs.")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        yield problem("stream", f"the request to {_shown(url)} failed ({type(error).__name__}: {error}).")
+
+
+async def _examine(response: httpx.Response, began: float, wait: float) -> AsyncIterator[Finding]:
+    content_type = response.headers.get("content-type", "")
+    if response.status_code != 200:
+        yield problem("stream", f"the response is {response.status_code}{await _reason(response)}.")
+        return
+    if not content_type.startswith("text/event-stream"):
+        yield problem("stream", f"its Content-Type is {content_type!r}, not text/event-stream. Is it the stream's URL?")
+        return
+    yield ok("response", f"200 {content_type} after {time.monotonic() - began:.2f} s.")
+    if encoding := response.headers.get("content-encoding"):
+        yield problem(
+            "compression", f"the stream is compressed ({encoding}), which delays it. Exempt text/event-stream."
+        )
+    if length := response.headers.get("content-length"):
+        yield problem(
+            "buffering", f"the response has a Content-Length ({length}), so it was collected as a whole: {_BUFFERS}."
+        )
+    arrivals = await _arrivals(response, began, wait)
+    first = arrivals[0] if arrivals else None
+    if first is None:
+        yield problem("first byte", f"none came within {wait:g} s, and it should come at once: {_BUFFERS}.")
+        return
+    if first > _AT_ONCE:
+        yield problem("first byte", f"it came after {first:.1f} s, and should come at once: {_BUFFERS}.")
+    else:
+        yield ok("first byte", f"after {first:.2f} s.")
+    yield _heartbeats(arrivals, wait)
+
+
+def _heartbeats(arrivals: list[float], wait: float) -> Finding:
+    later = [arrival for arrival in arrivals if arrival > arrivals[0] + 0.2]
+    if later:
+        gaps = [after - before for before, after in itertools.pairwise(arrivals)]
+        return ok(
+            "heartbeats", f"something came {len(later)} times in {wait:g} s; the longest silence was {max(gaps):.1f} s."
+        )
+    return problem(
+        "heartbeats",
+        f"nothing came in the {wait:g} s after the first bytes. Either heartbeat= is longer than that (--wait), or "
+        f"{_BUFFERS}. Proxies end silent connections, and a client that has gone is noticed late.",
+    )
+
+
+async def _arrivals(response: httpx.Response, began: float, wait: float) -> list[float]:
+    """When pieces of the body came, in seconds since the request."""
+    arrivals: list[float] = []
+
+    async def read() -> None:
+        async for _ in response.aiter_raw():
+            arrivals.append(time.monotonic() - began)
+
+    try:
+        await asyncio.wait_for(read(), wait)
+    except (asyncio.TimeoutError, TimeoutError, httpx.TimeoutException):
+        pass
+    return arrivals
+
+
+async def _reason(response: httpx.Response) -> str:
+    try:
+        content = (await asyncio.wait_for(response.aread(), _TIMEOUT))[:100_000]
+        error = json.loads(content)["error"]
+        return f" ({error['code']}): {error['message'].rstrip('.')}"
+    except (asyncio.TimeoutError, TimeoutError, httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        server = response.headers.get("server")
+        return f", and not of this package's endpoints{f' (server: {server})' if server else ''}"
+
+
+def _shown(url: str) -> str:
+    return url.partition("?")[0]

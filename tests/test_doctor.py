@@ -1,0 +1,262 @@
+"""`inngest-realtime doctor` on set-ups that work and on broken ones: it names what is wrong with each."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from inngest_realtime_cli.doctor import main
+from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_devserver import DevServer
+from inngest_realtime_fastapi import realtime_router
+from raw_server import http_answer, raw_server
+from reverse_proxy import collected, reverse_proxy, without_upgrade
+from test_cli import KEPT, KEY, START
+
+VARIABLES = [name for name in os.environ if name.startswith("INNGEST_") or name.lower().endswith("_proxy")]
+
+
+class Job(Channel, name="job:{job_id}"):
+    job_id: str
+    status = topic(str)
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def inngest() -> Iterator[DevServer]:
+    with DevServer(signing_key=KEY).in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+def dev() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
+
+
+@contextmanager
+def serving(app: object) -> Iterator[str]:
+    """Run an ASGI application on a free port, in a thread."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))  # type: ignore[arg-type]
+    thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = server.force_exit = True
+        thread.join(10)
+        listener.close()
+
+
+@contextmanager
+def application(inngest: DevServer, *, heartbeat: float = 0.1) -> Iterator[str]:
+    """The stream's address of an application in order."""
+    realtime = Realtime(api_base_url=inngest.url)
+    app = FastAPI()
+    router = realtime_router(realtime, [Grant(Job, authorize=allow_anyone)], heartbeat=heartbeat)
+    app.include_router(router, prefix="/realtime")
+    with serving(app) as url:
+        yield f"{url}/realtime/job/stream?jobId=1"
+        realtime.begin_shutdown()
+
+
+class Found:
+    """What the doctor printed."""
+
+    def __init__(self, status: int, output: str) -> None:
+        self.status = status
+        self.lines = output.splitlines()
+        for line in self.lines:
+            assert re.fullmatch(r"(ok      |note    |PROBLEM ) [\w ]+: \S.*", line), line
+
+    def problem(self) -> str:
+        """The one problem, which is the last line but for what works in spite of it."""
+        assert self.status == 1
+        (line,) = [line for line in self.lines if line.startswith("PROBLEM")]
+        return line.removeprefix("PROBLEM  ")
+
+    def fine(self) -> list[str]:
+        assert self.status == 0, self.lines
+        return [line[9:].partition(":")[0] for line in self.lines]
+
+
+def doctor(capfd: pytest.CaptureFixture[str], *arguments: str) -> Found:
+    status = main(arguments, program="doctor")
+    return Found(status, capfd.readouterr().out)
+
+
+def test_all_is_well(inngest: DevServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", KEY)
+    monkeypatch.setenv("INNGEST_BASE_URL", inngest.url)
+    found = doctor(capfd)
+    assert found.fine() == ["address", "key", "proxy", "token", "clock", "WebSocket", "delivery"]
+    assert f"{inngest.url}, from INNGEST_BASE_URL." in found.lines[0]
+    assert KEY[13:] not in "".join(found.lines)
+
+
+def test_nothing_listens(capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, "--api-base-url", "http://127.0.0.1:1").problem()
+    assert problem.startswith("address: ")
+    assert "no connection" in problem
+    assert "container" in problem
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "INNGEST_SIGNING_KEY"),
+        ({"INNGEST_DEV": "ftp://x"}, "INNGEST_DEV"),
+        ({"INNGEST_BASE_URL": "a b"}, "valid URL"),
+    ],
+)
+def test_settings(
+    environment: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    problem = doctor(capfd).problem()
+    assert problem.startswith("settings: ")
+    assert says in problem
+
+
+def test_a_wrong_key(inngest: DevServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", KEY[:-2] + "00")
+    problem = doctor(capfd, "--api-base-url", inngest.url).problem()
+    assert problem.startswith("key: ")
+    assert "compare INNGEST_SIGNING_KEY" in problem
+
+
+def test_an_address_that_is_not_inngest(capfd: pytest.CaptureFixture[str]) -> None:
+    page = http_answer("200 OK", b"<!DOCTYPE html><p>Hello", content_type="text/html", connection="close")
+    with raw_server(page) as server:
+        problem = doctor(capfd, "--api-base-url", server.url).problem()
+    assert problem.startswith("address: ")
+    assert "not Inngest" in problem
+
+
+def test_a_clock_that_is_ahead(dev: DevServer) -> None:
+    code = (
+        "import time, sys; real = time.time; time.time = lambda: real() + 300\n"
+        "from inngest_realtime_cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "doctor", "--api-base-url", dev.url]
+    done = subprocess.run(command, env=KEPT, capture_output=True, text=True, timeout=START, check=False)
+    found = Found(done.returncode, done.stdout)
+    assert re.match(r"clock: this machine's is (299|300|301) s ahead", found.problem())
+
+
+def test_a_reverse_proxy_that_does_not_pass_websockets(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with reverse_proxy(dev.url, change=without_upgrade) as url:
+        found = doctor(capfd, "--api-base-url", url)
+    assert found.problem().startswith("WebSocket: ")
+    assert "hand on Upgrade" in found.problem()
+    assert any(line.startswith("ok       token") for line in found.lines)
+
+
+def test_a_forward_proxy_is_named_without_its_password(
+    dev: DevServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:1")
+    found = doctor(capfd, "--api-base-url", dev.url)
+    assert found.problem().startswith("address: ")
+    (line,) = [line for line in found.lines if line.startswith("note     proxy")]
+    assert "127.0.0.1:1 for 127.0.0.1" in line
+    assert "secret" not in "".join(found.lines)
+
+
+def test_messages_that_do_not_arrive(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    dev.reject_publishes(500)
+    problem = doctor(capfd, "--api-base-url", dev.url).problem()
+    assert problem.startswith("publish: ")
+    assert "500" in problem
+
+
+# In front of a stream
+
+
+def test_a_stream_in_order(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with application(dev, heartbeat=0.4) as url:
+        found = doctor(capfd, "--stream-url", url, "--wait", "2")
+    assert found.fine() == ["response", "first byte", "heartbeats"]
+
+
+def test_a_proxy_that_collects_the_whole_response(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with application(dev) as url:
+        base, path = url.partition("/realtime")[0], url.partition("/realtime")[2]
+        with reverse_proxy(base, respond=collected(10**9)) as front:
+            problem = doctor(capfd, "--stream-url", f"{front}/realtime{path}", "--wait", "1").problem()
+    assert problem.startswith("stream: no response began")
+    assert "proxy_buffering" in problem
+
+
+def test_a_proxy_that_collects_4_kib(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with application(dev, heartbeat=0.01) as url:
+        base, path = url.partition("/realtime")[0], url.partition("/realtime")[2]
+        with reverse_proxy(base, respond=collected(4_096)) as front:
+            problem = doctor(capfd, "--stream-url", f"{front}/realtime{path}", "--wait", "12").problem()
+    assert problem.startswith("first byte: it came after")
+
+
+def test_no_heartbeats(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with application(dev, heartbeat=60) as url:
+        problem = doctor(capfd, "--stream-url", url, "--wait", "1").problem()
+    assert problem.startswith("heartbeats: nothing came in the 1 s")
+
+
+def test_a_stream_that_is_refused(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with application(dev) as url:
+        problem = doctor(capfd, "--stream-url", url.replace("jobId", "unknown"), "--wait", "1").problem()
+    assert problem.startswith("stream: the response is 400 (")
+    assert "unknown" in problem
+
+
+def test_another_page_and_nothing_at_all(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, "--stream-url", f"{dev.url}/").problem()
+    assert "not text/event-stream" in problem
+    problem = doctor(capfd, "--stream-url", f"{dev.url}/realtime?token=secret").problem()
+    assert problem.startswith("stream: the response is 404")
+    problem = doctor(capfd, "--stream-url", "http://127.0.0.1:1/stream?token=secret").problem()
+    assert "Is the application running?" in problem
+    assert "secret" not in problem
+
+
+def test_compression_and_a_length(capfd: pytest.CaptureFixture[str]) -> None:
+    body = b"data: 1\n\n"
+    response = http_answer(
+        "200 OK", body, content_type="text/event-stream", connection="close", content_encoding="gzip"
+    )
+    with raw_server(response) as server:
+        found = doctor(capfd, "--stream-url", server.url, "--wait", "1")
+    problems = [line for line in found.lines if line.startswith("PROBLEM")]
+    assert [line[9:].partition(":")[0] for line in problems][:2] == ["compression", "buffering"]
+
+
+def test_headers_are_sent(capfd: pytest.CaptureFixture[str]) -> None:
+    with raw_server(http_answer("403 Forbidden", connection="close")) as server:
+        doctor(capfd, "--stream-url", server.url, "--header", "Cookie: session=1", "--header", "X-A:b")
+    assert b"\r\nCookie: session=1\r\n" in server.requests[0]
+    assert b"\r\nX-A: b\r\n" in server.requests[0]
+
+
+@pytest.mark.parametrize("arguments", [["--header", "x"], ["--wait", "0"], ["--wait", "x"], ["--header", "a:\nb"]])
+def test_wrong_arguments(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments, program="doctor")
+    assert caught.value.code == 2
+    assert "expected" in capfd.readouterr().err
