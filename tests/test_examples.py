@@ -88,36 +88,33 @@ def test_the_demo_stops_on_ctrl_c_while_somebody_watches(environment: dict[str, 
             demo.kill()
 
 
-@pytest.mark.parametrize(
-    ("pattern", "method", "path"),
-    [
-        ("express_route:app", "GET", "/api/realtime-token?runId={}"),
-        ("server_function:app", "POST", "/api/get-token"),
-        ("server_function:app", "POST", "/api/realtime/pipeline/token"),
-    ],
-)
-def test_a_pattern_with_a_route(
-    pattern: str, method: str, path: str, environment: dict[str, str], inngest: DevServer
-) -> None:
-    run_id = str(uuid.uuid4())
-    with serving(pattern, EXAMPLES / "patterns", environment) as http:
-        body = {"runId": run_id} if method == "POST" else None
-        good = http.request(method, path.format(run_id), json=body)
-        bad = http.request(method, path.format("a:b"), json={"runId": "a:b"} if body else None)
-    assert (good.status_code, bad.status_code) == (200, 422)
-    assert set(good.json()) == {"key", "apiBaseUrl"}
-    assert topics_of(good.json()["key"]) == [(f"pipeline:{run_id}", "status")]
+DOCUMENTED = {
+    "fastapi": ["uvicorn", "documented_fastapi:app", "--log-level", "warning", "--port", "{port}"],
+    "starlette": ["uvicorn", "documented_starlette:app", "--log-level", "warning", "--port", "{port}"],
+    "flask": ["flask", "--app", "documented_flask", "run", "--port", "{port}"],
+    "django": ["documented_django", "runserver", "--noreload", "127.0.0.1:{port}"],
+}
 
 
-def test_the_pattern_of_a_callable(environment: dict[str, str], inngest: DevServer) -> None:
-    code = (
-        "import asyncio, json, server_action as action;"
-        "print(json.dumps([asyncio.run(action.fetch_token('abc')), action.fetch_token_sync('abc')]))"
-    )
-    done = run({**environment, "PYTHONPATH": str(EXAMPLES / "patterns")}, "-c", code)
-    assert done.returncode == 0, done.stderr
-    keys = re.findall(r'"key": "([^"]+)"', done.stdout)
-    assert [topics_of(key) for key in keys] == [[("pipeline:abc", "status")]] * 2
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_documented_ways_to_a_token(framework: str, environment: dict[str, str], inngest: DevServer) -> None:
+    ada = {"x-user": "ada"}
+    with serving_command(environment, EXAMPLES / "patterns", ["-m", *DOCUMENTED[framework]]) as http:
+        for method, path in (
+            ("POST", "/runs/{}/token"),
+            ("GET", "/api/realtime-token?runId={}"),
+            ("GET", "/api/get-realtime-token?runId={}"),
+            ("GET", "/api/realtime/pipeline/token?runId={}"),
+        ):
+            good = http.request(method, path.format("abc-123"), headers=ada)
+            assert good.status_code == 200, (path, good.text)
+            assert set(good.json()) == {"key", "apiBaseUrl"}
+            assert topics_of(good.json()["key"]) == [("pipeline:abc-123", "status"), ("pipeline:abc-123", "tokens")]
+            assert good.headers["cache-control"] == "no-store"
+            assert http.request(method, path.format("abc-123")).status_code == 403, path
+            assert http.request(method, path.format("a:b"), headers=ada).status_code == 422, path
+            other = "GET" if method == "POST" else "DELETE"
+            assert http.request(other, path.format("abc-123"), headers=ada).status_code == 405, path
 
 
 def test_an_inngest_function_publishes_from_its_steps(environment: dict[str, str], inngest: DevServer) -> None:

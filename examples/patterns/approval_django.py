@@ -94,7 +94,7 @@ def request_deployment(request: HttpRequest, deployment_id: UUID) -> HttpRespons
 def take_answer(request: HttpRequest, deployment_id: UUID) -> HttpResponse:
     """Check here that the user may answer: to see the question is another right than to decide it."""
     answer = json.loads(request.body)
-    data = {"questionId": str(answer["questionId"]), "approved": answer["approved"] is True}
+    data: dict[str, inngest.JSON] = {"questionId": str(answer["questionId"]), "approved": answer["approved"] is True}
     client.send_sync(inngest.Event(name="deployment/answered", data=data))
     return HttpResponse(status=202)
 
