@@ -39,7 +39,8 @@ from .messages.message import Gap, GapReason, Kind, Message
 from .realtime import Realtime
 from .settings import Settings
 from .stats import Health, Stats
-from .subscriptions.subscription import PendingSubscription, Subscription
+from .subscriptions.pending import PendingSubscription
+from .subscriptions.subscription import Subscription
 from .subscriptions.sync import SyncSubscription
 
 __all__ = [

@@ -16,7 +16,7 @@ from .settings import HasSettings, InngestApp
 from .subscriber import Rewind, Token, Topics
 from .subscriptions.callbacks import OnError, OnMessage, OnState
 from .subscriptions.key import SubscriptionKey
-from .subscriptions.subscription import PendingSubscription
+from .subscriptions.pending import PendingSubscription, open_sync
 from .subscriptions.sync import SyncSubscription
 
 __all__ = [
@@ -112,7 +112,7 @@ def subscribe_sync(
     """The sync twin of `subscribe`: returns the open subscription; iterate it with `for`."""
     given = SubscriptionKey.of(key, token, api_base_url)
     del key, token  # error reports show local variables
-    return SyncSubscription.open(
+    return open_sync(
         subscribe(
             app=app,
             channel=channel,

@@ -16,9 +16,9 @@ from .channels.channel import Channel, Topic, TopicRef
 from .channels.resolve import resolve_channel, resolve_declared
 from .observation import Operation
 from .settings import Settings
-from .subscriptions.callbacks import OnError, OnMessage, OnState, tell_state
+from .subscriptions.callbacks import OnError, OnMessage, OnState, attach_callbacks, tell_state
 from .subscriptions.key import SubscriptionKey
-from .subscriptions.subscription import PendingSubscription, Subscription
+from .subscriptions.pending import PendingSubscription, open_sync
 
 if TYPE_CHECKING:
     from .subscriptions.sync import SyncSubscription
@@ -112,18 +112,14 @@ class Subscriber(ABC):
                 if on_state is not None:
                     tell_state(on_state, "closed")
                 raise
-            return Readers(hub, feed, spec, gaps=gaps)
+            try:
+                readers = Readers(hub, feed, spec, gaps=gaps)
+                attach_callbacks(readers, on_message=on_message, on_error=on_error, on_state=on_state)
+            finally:
+                feed.release()
+            return readers
 
-        def finish(subscription: Subscription) -> None:
-            if on_state is not None:
-                subscription.watch(on_state)
-            if on_error is not None:
-                # With on_message it is told of the end too, but after the last message.
-                subscription.report_to(on_error, end=on_message is None)
-            if on_message is not None:
-                subscription.deliver_to(on_message, on_error)
-
-        return PendingSubscription(open_readers, finish)
+        return PendingSubscription(open_readers)
 
     def subscribe_sync(
         self,
@@ -144,8 +140,6 @@ class Subscriber(ABC):
 
         Callbacks run on the background event loop that all blocking calls of a process share.
         """
-        from .subscriptions.sync import SyncSubscription
-
         given = SubscriptionKey.of(key, token, api_base_url)
         del key, token  # error reports show local variables
         pending = self.subscribe(
@@ -159,4 +153,4 @@ class Subscriber(ABC):
             on_error=on_error,
             on_state=on_state,
         )
-        return SyncSubscription.open(pending)
+        return open_sync(pending)

@@ -6,11 +6,13 @@ import threading
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inngest_realtime_core._concurrency.threads import new_waiter
 from inngest_realtime_core._hub.buffer import ReaderBuffer
-from inngest_realtime_core.errors import RealtimeError
-from inngest_realtime_core.messages.message import Gap, Message
+from inngest_realtime_core.errors import ConcurrentReadError, RealtimeError
+from inngest_realtime_core.messages.message import Gap, Message, payload_size
 from inngest_realtime_core.stats import Counters
 from wire import message_of
 
@@ -143,8 +145,7 @@ def test_an_overflow_before_what_was_missed_is_known_is_told_in_its_place(gaps: 
 
 
 async def test_iterating_wakes_for_each_message_and_ends() -> None:
-    left: list[ReaderBuffer] = []
-    buffer = ReaderBuffer("c", 10, on_detach=left.append)
+    buffer = ReaderBuffer("c", 10)
 
     async def read() -> list[Any]:
         return [message.data async for message in buffer.messages()]
@@ -157,7 +158,6 @@ async def test_iterating_wakes_for_each_message_and_ends() -> None:
     buffer.push(numbered(3))
     buffer.end()
     assert await reader == [0, 1, 2, 3]
-    assert left == [buffer]
 
 
 async def test_iterating_tells_of_an_overflow_in_between() -> None:
@@ -173,29 +173,99 @@ async def test_iterating_tells_of_an_overflow_in_between() -> None:
     assert seen == [0, Gap("overflow", 2), 3, 4]
 
 
-async def test_a_cancelled_reader_leaves() -> None:
+async def test_a_cancelled_read_loses_nothing() -> None:
+    buffer = ReaderBuffer("c", 10)
+    for read in (lambda: anext(buffer.messages()), buffer.next):
+        reading = asyncio.ensure_future(read())
+        await asyncio.sleep(0)
+        # Woken, and cancelled before it has its turn.
+        buffer.push(numbered(1))
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert reading.cancelled()
+        assert taken(buffer) == [1]
+
+
+async def test_a_second_read_is_refused_while_another_one_waits() -> None:
+    buffer = ReaderBuffer("c", 10)
+    reading = asyncio.ensure_future(buffer.next())
+    await asyncio.sleep(0)
+    for read in (buffer.next, lambda: anext(buffer.messages()), lambda: asyncio.to_thread(buffer.next_sync)):
+        with pytest.raises(ConcurrentReadError, match="get_json_stream"):
+            await asyncio.wait_for(read(), 5)
+    buffer.push(numbered(1))
+    message = await reading
+    assert message is not None
+    assert message.data == 1
+    buffer.push(numbered(2))
+    assert taken(buffer) == [2]
+
+
+def test_a_reader_leaves_once() -> None:
     left: list[ReaderBuffer] = []
     buffer = ReaderBuffer("c", 10, on_detach=left.append)
-    messages = buffer.messages()
-    reader = asyncio.ensure_future(anext(messages))
-    await asyncio.sleep(0)
-    reader.cancel()
-    await asyncio.wait([reader])
-    assert left == [buffer]
+    buffer.detach()
     buffer.detach()
     assert left == [buffer]
 
 
-def test_neglect_is_reported_while_nobody_has_begun_to_read() -> None:
-    neglected: list[int] = []
+# Bytes
+
+
+def sized(number: int, size: int) -> Message[Any]:
+    return Message(message_of("x" * (size - 2), number=number + 1))
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_a_buffer_is_bounded_in_bytes(some: bool) -> None:
+    buffer = ReaderBuffer("c", 1000, max_bytes=1_000_000)
+    pushed = [sized(number, 100_000) for number in range(50)]
+    for message in pushed:
+        buffer.push_sized(message, payload_size(message))
+        assert buffer.bytes_waiting <= 1_000_000
+    kept = [message.data for message in (buffer.take_some(1000) if some else iter(buffer.take, None))]
+    assert kept[0] == Gap("overflow", 50 - len(kept[1:]))
+    assert kept[1:] == [message.data for message in pushed[-7:]]
+    assert buffer.bytes_waiting == 0
+    # A message that alone is larger is held all the same.
+    huge = sized(1, 3_000_000)
+    buffer.push_sized(huge, payload_size(huge))
+    assert len(taken(buffer)) == 1
+    assert buffer.bytes_waiting == 0
+
+
+@given(st.lists(st.one_of(st.integers(2, 400), st.none()), max_size=200), st.integers(1, 20), st.integers(50, 2000))
+def test_what_is_held_never_passes_the_limits(steps: list[int | None], limit: int, max_bytes: int) -> None:
+    """Pushes of messages of some size, and reads; each message is read or told to be missed, in order."""
+    buffer = ReaderBuffer("c", limit, max_bytes=max_bytes)
+    pushed = [sized(number, step) for number, step in enumerate(steps) if step is not None]
+    coming = iter(pushed)
+    for step in steps:
+        if step is None:
+            buffer.take()
+        else:
+            message = next(coming)
+            buffer.push_sized(message, payload_size(message))
+    held = [message for message in iter(buffer.take, None) if message.kind != "gap"]
+    assert held == pushed[len(pushed) - len(held) :]
+    assert len(held) <= limit
+    sizes = [payload_size(message) for message in held]
+    assert sum(sizes) <= max_bytes or sum(sizes) - max(sizes) <= max_bytes // 4
+    assert buffer.bytes_waiting == 0
+    assert buffer.delivered + buffer.dropped == len(pushed)
+
+
+def test_an_overflow_is_reported_once_while_nobody_has_begun_to_read() -> None:
+    unread: list[int] = []
     buffer = ReaderBuffer("c", 1)
-    buffer.on_neglect = lambda: neglected.append(1)
+    buffer.on_unread = lambda: unread.append(1)
     buffer.push(numbered(0))
     buffer.push(numbered(1))
-    assert not neglected
+    assert not unread
     buffer.idle = True
     buffer.push(numbered(2))
-    assert neglected
+    buffer.push(numbered(3))
+    assert unread == [1]
 
 
 async def test_a_thread_reads_what_a_loop_pushes() -> None:

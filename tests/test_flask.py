@@ -193,8 +193,17 @@ async def test_an_own_view(realtime: Realtime, inngest: DevServer, run_id: str) 
 
 
 async def test_a_response_that_is_never_sent_frees_the_stream(realtime: Realtime, run_id: str) -> None:
-    with Flask(__name__).test_request_context():
-        response = sse_response(realtime.subscribe_sync(channel=Pipeline(run_id=run_id)))
+    app = Flask(__name__)
+
+    @app.get("/")
+    def view() -> Response:
+        return sse_response(realtime.subscribe_sync(channel=Pipeline(run_id=run_id)))
+
+    def called() -> Response:
+        with app.test_request_context("/"):
+            return view()
+
+    response = await asyncio.to_thread(called)
     assert realtime.stats().subscriptions == 1
     del response
     await until(lambda: realtime.stats().subscriptions == 0)

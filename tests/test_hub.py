@@ -51,8 +51,10 @@ async def test_subscriptions_of_a_channel_share_what_comes(server: DevServer, re
     subscriptions = [await realtime.subscribe(channel=channel, topics=["t"]) for _ in range(20)]
     await realtime.publish((channel, "t"), {"x": 1})
     messages = [await soon(anext(subscription)) for subscription in subscriptions]
-    # One message, decoded and encoded once.
-    assert len({id(message) for message in messages}) == 1
+    # Encoded once for all, and each has data of its own.
+    assert len({id(message.to_sse()) for message in messages}) == 1
+    messages[0].data["x"] = "changed"
+    assert [message.data for message in messages[1:]] == [{"x": 1}] * 19
     stats = server.stats()
     assert (stats.connects, stats.token_requests, stats.subscriptions) == (1, 1, 1)
     counted = realtime.stats()
@@ -466,6 +468,7 @@ async def test_event_streams_resume_after_any_event(server: DevServer, realtime:
         assert len(set(ids)) == 10
         for number, id in enumerate(ids):
             resumed = subscription.get_event_stream(last_event_id=id)
+            await anext(resumed)
             await server.publish(channel, "t", f"end {number}")
             missed = b""
             while f"end {number}" not in data_of(missed):

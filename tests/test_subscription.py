@@ -80,13 +80,15 @@ async def test_repr_says_where_it_is(realtime: Realtime, channel: str) -> None:
         assert repr(subscription) == f"<Subscription channel={channel!r} topics=['t'] open>"
 
 
-async def test_leaving_the_iteration_closes_what_was_awaited(
-    server: DevServer, realtime: Realtime, channel: str
-) -> None:
+async def test_leaving_a_loop_closes_nothing_that_is_held(server: DevServer, realtime: Realtime, channel: str) -> None:
     subscription = await realtime.subscribe(channel=channel, topics=["t"])
     await realtime.publish((channel, "t"), 1)
     assert await read_until(subscription, 1) == [1]
-    await eventually(lambda: subscription.closed)
+    await realtime.publish((channel, "t"), 2)
+    assert await read_until(subscription, 2) == [2]
+    assert not subscription.closed
+    del subscription
+    await eventually(lambda: realtime.stats().subscriptions == 0)
     await server.until(lambda stats: stats.open_connections == 0)
 
 
@@ -236,7 +238,9 @@ async def test_encoded_streams_beat_while_nothing_comes(realtime: Realtime, chan
             assert chunk.startswith(b"data: ")
 
 
-async def test_the_last_stream_closes_what_was_awaited(server: DevServer, realtime: Realtime, channel: str) -> None:
+async def test_a_stream_keeps_open_what_nobody_holds_otherwise(
+    server: DevServer, realtime: Realtime, channel: str
+) -> None:
     subscription = await realtime.subscribe(channel=channel, topics=["t"])
     streams: list[AsyncGenerator[Any, None]] = [
         subscription.get_json_stream(),
@@ -244,12 +248,13 @@ async def test_the_last_stream_closes_what_was_awaited(server: DevServer, realti
         subscription.get_event_stream(),
     ]
     await anext(streams[2])
-    del streams[:2]
+    del streams[:2], subscription
     gc.collect()
-    await eventually(lambda: realtime.stats().channels == 1)
-    assert not subscription.closed
+    await realtime.publish((channel, "t"), 1)
+    assert b'"data":1' in await soon(anext(streams[0]))
+    assert realtime.stats().subscriptions == 1
     await streams[0].aclose()
-    await eventually(lambda: subscription.closed)
+    await eventually(lambda: realtime.stats().subscriptions == 0)
     await server.until(lambda stats: stats.open_connections == 0)
 
 

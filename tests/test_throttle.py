@@ -85,15 +85,15 @@ def test_the_time_is_rationed_however_many_readers_ask_for_it() -> None:
 
 def test_a_reader_that_only_collects_is_not_waited_for() -> None:
     throttle = Throttle()
-    neglected: list[bool] = []
+    unread: list[bool] = []
     counters = Counters()
     buffer = ReaderBuffer("c", 4, throttle=throttle, counters=counters)
     buffer.idle = True
-    buffer.on_neglect = lambda: neglected.append(True)
+    buffer.on_unread = lambda: unread.append(True)
     fill(buffer, 6)
     assert counters.dropped == 0
     assert throttle.behind == []
-    assert neglected == [True, True]
+    assert unread == [True]
 
 
 def test_a_reader_that_left_is_not_waited_for() -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from ..errors import RealtimeError
+from ..errors import ConfigurationError, RealtimeError
 from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
 
-__all__ = ["run_coroutine", "run_sync"]
+__all__ = ["check_may_block", "is_background", "run_coroutine", "run_sync"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,11 @@ class _Background:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited: list[asyncio.AbstractEventLoop] = []
+
+    @property
+    def current(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, if it has been started."""
+        return self._loop
 
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -65,7 +71,7 @@ class _Call(Generic[T]):
         self._result: list[T] = []
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(), name="inngest-realtime blocking call")
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="inngest-realtime sync call")
 
     def cancel(self) -> None:
         if self._task is not None:
@@ -88,24 +94,50 @@ class _Call(Generic[T]):
         return self._result[0]
 
 
+def is_background() -> bool:
+    """Whether the running event loop is the background loop."""
+    try:
+        return asyncio.get_running_loop() is _background.current
+    except RuntimeError:
+        return False
+
+
+def check_may_block() -> None:
+    """Called before a call blocks the running thread.
+
+    Raises:
+        RealtimeError: An event loop is running in this thread: the call would hold it up, and may wait for it.
+        ConfigurationError: eventlet has replaced the threads.
+    """
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        raise ConfigurationError(
+            "eventlet has replaced the threads of this process, and calls ending in _sync do not work there. Run the "
+            "server with threads or with gevent (gunicorn -k gthread, or -k gevent)."
+        )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    # The event loop of one greenlet is seen by all of its thread.
+    if is_background() or not greenlets():
+        raise RealtimeError(
+            "A sync call was made where an event loop is running: it would hold up the loop, and could wait for ever. "
+            "Use the form without _sync and await it, or make the call in a thread: await asyncio.to_thread(...)."
+        )
+
+
 def run_sync(make: Callable[[], Awaitable[T]]) -> T:
-    """Run what `make` returns on the background loop, and wait for it.
+    """Runs what `make` returns on the background loop, in a copy of the caller's context, and waits for it.
 
     An interruption of the wait (Ctrl-C, a timeout of the host) cancels the call.
 
     Raises:
-        RealtimeError: It was called on the background loop itself, which would wait for ever.
+        RealtimeError: An event loop is running in this thread.
+        ConfigurationError: eventlet has replaced the threads.
     """
+    check_may_block()
     loop = _background.loop()
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is loop:
-        raise RealtimeError(
-            "A blocking call was made on the background event loop, from a callback for example, and would wait for "
-            "ever. Make the callback async and use the form without _sync."
-        )
     call = _Call(make)
     try:
         loop.call_soon_threadsafe(call.start)

@@ -1,19 +1,32 @@
-"""Ending asyncio tasks for certain."""
+"""Ending asyncio tasks for certain, and waiting for the end of those that may be waiting for the one who waits."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import weakref
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, Final
 
-__all__ = ["CANCEL_RETRY_INTERVAL", "end_tasks"]
+__all__ = ["CANCEL_RETRY_INTERVAL", "calling_tasks", "end_tasks", "enter_callback", "join_callback"]
+
+logger = logging.getLogger("inngest_realtime.subscription")
 
 CANCEL_RETRY_INTERVAL: Final = 0.1
 """Seconds after which a task that has not ended is cancelled again."""
 
+_PATIENCE: Final = 3.0  # seconds that a callback may run on after it was told to end, before it is cancelled
+_GRACE: Final = 1.0  # seconds that it may take to end then
+
+# The tasks that run an application's callbacks. Tasks and threads that a callback starts inherit it.
+_callers: ContextVar[tuple[asyncio.Task[Any], ...]] = ContextVar("inngest_realtime_callers", default=())
+# Which of them wait for the end of which others.
+_joining: weakref.WeakKeyDictionary[asyncio.Task[Any], list[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
+
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and return when they have ended.
+    """Cancels tasks and returns when they have ended.
 
     More than once if need be: what they call may swallow a cancellation, as asyncio's own did before Python 3.12.
     """
@@ -22,3 +35,52 @@ async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CANCEL_RETRY_INTERVAL)
+
+
+def enter_callback() -> None:
+    """Called by a task that is about to run an application's callbacks."""
+    task = asyncio.current_task()
+    if task is not None:
+        _callers.set((*_callers.get(), task))
+
+
+def calling_tasks() -> tuple[asyncio.Task[Any], ...]:
+    """Returns the tasks whose callbacks have led to the running code, through whatever tasks and threads."""
+    return _callers.get()
+
+
+async def join_callback(task: asyncio.Task[Any]) -> None:
+    """Returns when a task that runs callbacks has ended, or at once when it waits for the running code.
+
+    One that has not ended after 3 s is cancelled: it may wait for the running code in a way that nobody can see.
+    """
+    callers = calling_tasks()
+    if task.done() or _leads_to(task, callers):
+        return
+    for caller in callers:
+        _joining.setdefault(caller, []).append(task)
+    try:
+        _, late = await asyncio.wait([task], timeout=_PATIENCE)
+        if late:
+            logger.warning("A callback still runs %s s after its subscription was closed, and is cancelled.", _PATIENCE)
+            task.cancel()
+            _, late = await asyncio.wait([task], timeout=_GRACE)
+        if late:
+            logger.error("A callback runs on although it was cancelled; its subscription is closed.")
+    finally:
+        for caller in callers:
+            _joining[caller].remove(task)
+
+
+def _leads_to(task: asyncio.Task[Any], callers: Iterable[asyncio.Task[Any]]) -> bool:
+    """Whether a task is one of the callers, or waits for one, or for one that waits for one, and so on."""
+    seen: set[asyncio.Task[Any]] = set()
+    left = [task]
+    while left:
+        following = left.pop()
+        if following in callers:
+            return True
+        if following not in seen:
+            seen.add(following)
+            left += _joining.get(following, ())
+    return False

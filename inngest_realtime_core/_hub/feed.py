@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from collections.abc import Callable, Collection, Iterable, Set
+from typing import TYPE_CHECKING, Final
 
 from .._replay.log import Replay, SharedLog
 from .._replay.window import Begin, Window
-from .._upstream.protocol import MAX_OPEN_STREAMS
 from ..errors import RealtimeError
-from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason, Message
+from ..messages.message import GapReason, Message, payload_size
 from ..stats import Counters
 from .buffer import ReaderBuffer
-from .views import ReaderGroup, SubscriptionSpec
+from .groups import ReaderGroups
+from .open_streams import OpenStreams
+from .views import SubscriptionSpec
 
 if TYPE_CHECKING:
     from .._upstream.registry import State
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Feed"]
 
 logger = logging.getLogger("inngest_realtime.feed")
+
+_LOST: Final = "the connection to Inngest was lost"
 
 
 class Feed:
@@ -39,14 +39,15 @@ class Feed:
         store: Where it is kept for all processes as well.
         on_idle: Called when the last reader has left.
         on_failed: Called when nothing more will come.
+        max_stream_length: Characters that its open data streams hold at most.
     """
 
     __slots__ = (
         "_begins",
+        "_close_watchers",
         "_counters",
         "_end",
         "_end_watchers",
-        "_error_watchers",
         "_groups",
         "_holds",
         "_on_failed",
@@ -72,6 +73,7 @@ class Feed:
         store: SharedLog | None,
         on_idle: Callable[[Feed], None],
         on_failed: Callable[[Feed], None],
+        max_stream_length: int,
     ) -> None:
         self.channel = channel
         self.upstream = upstream
@@ -81,11 +83,11 @@ class Feed:
         self._counters = counters
         self._on_idle = on_idle
         self._on_failed = on_failed
-        self._groups: dict[SubscriptionSpec, ReaderGroup] = {}
-        self._streams: dict[str, DataStream] = {}
+        self._groups = ReaderGroups(channel, self.topics)
+        self._streams = OpenStreams(max_stream_length)
         self._state_watchers: list[Callable[[State], None]] = []
-        self._error_watchers: list[tuple[SubscriptionSpec, Callable[[RealtimeError], None]]] = []
         self._end_watchers: list[Callable[[RealtimeError], None]] = []
+        self._close_watchers: list[Callable[[], None]] = []
         self._replay = replay
         self._store = store
         self._window: Window | None = None
@@ -159,61 +161,42 @@ class Feed:
             events: Whether it sends events with an id.
             after: The id of the last event it has had: what came since is given to it first, or a gap.
         """
-        group = self._groups.get(spec)
-        if group is None:
-            group = self._groups[spec] = ReaderGroup(spec)
         if not after:
             if events:
                 buffer.start_id = self._kept().start(spec.topics)
-        elif not self._resume(group, buffer, after):
+        elif not self._resume(spec, buffer, after):
             if self._store is None:
                 here = self._kept().start(spec.topics)
                 buffer.push_gap(Message.gap(self.channel, "expired", event_id=here))
             else:
                 buffer.catch_up = lambda: self._catch_up(spec, buffer, after)
-        group.buffers.append(buffer)
-        group.events += events
+        self._groups.add(spec, buffer, events=events)
         if self._end is not None:
             buffer.end(*self._end)
 
     def detach(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool = False) -> None:
-        group = self._groups.get(spec)
-        if group is None or buffer not in group.buffers:
-            return
-        group.buffers.remove(buffer)
-        group.events -= events
-        if not group.buffers:
-            del self._groups[spec]
-            self._check_idle()
+        self._groups.remove(spec, buffer, events=events)
+        self._check_idle()
 
-    def _resume(self, group: ReaderGroup, buffer: ReaderBuffer, after: str) -> bool:
-        """Give a reader what it missed, if this process knows it all."""
-        missed = None if self._window is None else self._window.since(after, group.spec.topics)
+    def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> bool:
+        """Gives a reader what it missed, if this process knows it all."""
+        missed = None if self._window is None else self._window.since(after, spec.topics)
         if missed is None:
             return False
-        for message in self._views(group, missed):
+        for message in self._groups.kept(spec, buffer, missed, self._streams):
             if message.kind == "gap":
                 buffer.push_gap(message)
             else:
-                buffer.push(message)
+                buffer.push_sized(message, payload_size(message))
         return True
 
     async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
-        """Give a reader what it missed, if all processes together know it; before what it has received since."""
+        """Gives a reader what it missed, if all processes together know it; before what it has received since."""
         missed = None if self._store is None else await self._store.since(self.channel, after, spec.topics)
         if missed is None:
             buffer.prepend([Message.gap(self.channel, "expired")])
         else:
-            buffer.prepend(self._views(ReaderGroup(spec), missed))
-
-    def _views(self, group: ReaderGroup, missed: Iterable[tuple[Envelope | GapReason, str]]) -> Iterator[Message[Any]]:
-        for envelope, event_id in missed:
-            if isinstance(envelope, str):
-                yield Message.gap(self.channel, envelope)
-                continue
-            message = group.view(envelope, event_id)
-            if isinstance(message, Message):
-                yield message
+            buffer.prepend(self._groups.kept(spec, buffer, missed, self._streams))
 
     def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
         """Call `watcher` with each new state; returns what ends it."""
@@ -221,42 +204,35 @@ class Feed:
         return lambda: self._state_watchers.remove(watcher)
 
     def watch_errors(self, spec: SubscriptionSpec, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
-        """Call `watcher` with what can't be delivered to readers of this spec; returns what ends it."""
-        entry = (spec, watcher)
-        self._error_watchers.append(entry)
-        return lambda: self._error_watchers.remove(entry)
+        """Calls `watcher` with what can't be delivered to readers of this spec; returns what ends it."""
+        return self._groups.watch_errors(spec, watcher)
 
     def watch_end(self, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
-        """Call `watcher` with the error that ends every reader, if one does; returns what ends it."""
+        """Calls `watcher` with the error that ends every reader, if one does; returns what ends it."""
         self._end_watchers.append(watcher)
         return lambda: self._end_watchers.remove(watcher)
+
+    def watch_closed(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Calls `watcher` when nothing more will come, for whatever reason; returns what ends it."""
+        self._close_watchers.append(watcher)
+        return lambda: self._close_watchers.remove(watcher)
 
     # -- what the upstream calls ----------------------------------------------------------------------------------
 
     def receive(self, envelope: Envelope) -> None:
-        """Take a message from Inngest and give it to everybody."""
+        """Takes a message from Inngest and gives it to every reader."""
         if envelope.topic not in self.topics and envelope.kind != "run":
             logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
             return
         self._counters.received += 1
         if self._store is not None:
             self._store.add(envelope)
-        if envelope.stream_id is not None:
-            self._follow_stream(envelope, envelope.stream_id)
+        stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
         window = self._window
         if window is None:
             window = self._kept()
         window.add(envelope)
-        for group in tuple(self._groups.values()):
-            event_id = window.position(envelope, group.spec.topics) if group.events else None
-            message = group.view(envelope, event_id)
-            if isinstance(message, Message):
-                for buffer in group.buffers:
-                    buffer.push(message)
-            elif message is not None:
-                for spec, watcher in list(self._error_watchers):
-                    if spec == group.spec:
-                        watcher(message)
+        self._groups.deliver(envelope, stream, window)
 
     def _kept(self) -> Window:
         """What the channel remembers: from the first message or event stream on, since many channels have neither."""
@@ -264,27 +240,11 @@ class Feed:
             self._window = Window(self._replay, self._begins)
         return self._window
 
-    def _follow_stream(self, envelope: Envelope, stream_id: str) -> None:
-        if envelope.kind == "datastream-start":
-            envelope.stream = self._streams[stream_id] = DataStream(
-                stream_id, channel=envelope.channel, topic=envelope.topic
-            )
-            if len(self._streams) > MAX_OPEN_STREAMS:
-                # The decoder has given it up too: nothing more would come of it.
-                self._cut_off(next(iter(self._streams)), f"{MAX_OPEN_STREAMS} others began before its end")
-        elif envelope.kind == "datastream-end":
-            stream = self._streams.pop(stream_id, None)
-            if stream is not None:
-                stream.end()
-        elif (stream := self._streams.get(stream_id)) is not None:
-            stream.feed(msgspec.json.decode(envelope.data, type=str))
-
     def recent(self, seconds: float) -> Iterable[Envelope]:
         return () if self._window is None else self._window.recent(seconds)
 
     def lost(self) -> None:
-        for stream_id in list(self._streams):
-            self.interrupted(stream_id)
+        self._streams.interrupt_all(_LOST)
         self.gap("reconnect")
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
@@ -296,39 +256,32 @@ class Feed:
             self._window.add_gap(reason)
         self._cover()
         message = Message.gap(self.channel, reason, missed)
-        for group in list(self._groups.values()):
-            for buffer in list(group.buffers):
-                buffer.push_gap(message)
+        for buffer in self._groups:
+            buffer.push_gap(message)
 
     def interrupted(self, stream_id: str) -> None:
-        self._cut_off(stream_id, "the connection to Inngest was lost")
-
-    def _cut_off(self, stream_id: str, why: str) -> None:
-        stream = self._streams.pop(stream_id, None)
-        if stream is not None:
-            stream.end(why)
+        self._streams.interrupt(stream_id, _LOST)
 
     def report(self, error: RealtimeError) -> None:
-        """Tells every reader of a message that could not be delivered."""
-        for _, watcher in list(self._error_watchers):
-            watcher(error)
+        """Tells every subscriber of a message that could not be delivered, or of a connection that was lost."""
+        self._groups.report(error)
 
     def fail(self, error: RealtimeError) -> None:
-        """End every reader: nothing more will come."""
+        """Ends every reader: nothing more will come."""
+        # First, so that nobody asks Inngest to be off a channel that it has refused.
+        self._on_failed(self)
         for watcher in list(self._end_watchers):
             watcher(error)
         self.end(error)
-        self._on_failed(self)
 
     def end(self, error: RealtimeError | None = None) -> None:
-        """End every reader, also those to come, with the error if there is one."""
+        """Ends every reader, also those to come, with the error if there is one."""
         self._end = (error,)
-        for stream in self._streams.values():
-            stream.end("the subscription was closed")
-        self._streams.clear()
-        for group in list(self._groups.values()):
-            for buffer in list(group.buffers):
-                buffer.end(error)
+        self._streams.interrupt_all("the subscription was closed")
+        for buffer in self._groups:
+            buffer.end(error)
+        for closed in list(self._close_watchers):
+            closed()
 
     def state_changed(self, state: State) -> None:
         self.state = state

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import anyio
 
 from .._api.client import ApiClient
+from .._concurrency.tasks import calling_tasks
 from .._replay.log import Replay, SharedLog
 from .._upstream.throttle import Throttle
 from ..errors import ShuttingDownError
@@ -128,6 +129,7 @@ class Hub:
             store=self._store,
             on_idle=self._linger,
             on_failed=self._forget,
+            max_stream_length=4 * self.options.buffer_bytes,
         )
         self._feeds[(channel, source)] = feed
         self._sources[feed] = source
@@ -231,8 +233,8 @@ class Hub:
             feed.end()
             self._forget(feed)
         await self._placement.close()
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
+        # Those that this is called from, by a callback, end by themselves.
+        tasks = self._tasks.difference((asyncio.current_task(), *calling_tasks()))
         # These run the application's callbacks, whose own endings may take a while.
         for task in tasks:
             task.cancel()

@@ -7,8 +7,10 @@ import contextlib
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Final
 
 from .._api.client import ApiClient
+from ..errors import ConfigurationError
 from ..settings import Settings
 from ..stats import Counters
 from .hub import Hub
@@ -16,39 +18,64 @@ from .options import HubOptions
 
 __all__ = ["LoopResources", "Process", "ProcessRegistry"]
 
+_NEVER: Final = 365 * 24 * 3600.0  # seconds
+
 
 class LoopResources:
-    """What a `Realtime` has on one event loop.
+    """What a `Realtime` has on one event loop, which is ended with that loop at the latest.
 
     Attributes:
         api: Makes calls to Inngest.
         hub: The subscriptions; None until the first one.
     """
 
-    __slots__ = ("_open", "api", "hub")
+    __slots__ = ("__weakref__", "_last", "_owner", "api", "hub")
 
     def __init__(self, api: ApiClient) -> None:
         self.api = api
         self.hub: Hub | None = None
-        self._open = self._until_closed()
+        self._owner = self._own()
         with contextlib.suppress(StopIteration):
-            self._open.asend(None).send(None)
+            self._owner.asend(None).send(None)
+        self._last = asyncio.get_running_loop().call_later(_NEVER, _LoopEnd(weakref.WeakMethod(self.loop_closed)))
 
-    async def close(self) -> None:
-        """End everything. Returns when no task and no socket is left."""
-        await self._open.aclose()
-
-    async def _until_closed(self) -> AsyncGenerator[None, None]:
-        # A generator, because `asyncio.run()` and its like close those of a loop before they close the loop: what an
-        # application or a test has left open ends then, instead of being collected with its sockets open.
+    async def _own(self) -> AsyncGenerator[None, None]:
+        # A generator, because `asyncio.run()` and its like close those of a loop before they wait for its threads: what
+        # an application or a test has left open ends then, instead of being collected with its sockets open.
         try:
             yield
         finally:
+            self._last.cancel()
             try:
                 if self.hub is not None:
                     await self.hub.close()
             finally:
                 await self.api.close()
+
+    async def close(self) -> None:
+        """Ends everything. Returns when no task and no socket is left."""
+        await self._owner.aclose()
+
+    def loop_closed(self) -> None:
+        """Called when the event loop has been closed although not everything had ended: threads may be waiting."""
+        if self.hub is not None:
+            self.hub.end_streams()
+
+
+class _LoopEnd:
+    """The callback of a timer that never comes: an event loop drops it when it is closed."""
+
+    __slots__ = ("_on_close",)
+
+    def __init__(self, on_close: Callable[[], Callable[[], None] | None]) -> None:
+        self._on_close = on_close
+
+    def __call__(self) -> None: ...
+
+    def __del__(self) -> None:
+        on_close = self._on_close()
+        if on_close is not None:
+            on_close()
 
 
 class Process:
@@ -108,8 +135,12 @@ class ProcessRegistry:
         return process if process is not None else self._processes.setdefault(os.getpid(), Process())
 
     def resources(self) -> LoopResources:
-        """The running event loop's share."""
-        loop = asyncio.get_running_loop()
+        """The running event loop's share.
+
+        Raises:
+            ConfigurationError: No event loop of asyncio is running.
+        """
+        loop = _running_loop()
         process = self.process()
         resources = process.resources_of.get(loop)
         if resources is None:
@@ -122,8 +153,8 @@ class ProcessRegistry:
         """The running event loop's hub, made at the first call."""
         resources = self.resources()
         if resources.hub is None:
-            resources.hub = Hub(resources.api, self._options, self.process().counters, on_stream=self._on_stream)
-            resources.hub.owner = resources
+            hub = resources.hub = Hub(resources.api, self._options, self.process().counters, on_stream=self._on_stream)
+            hub.owner = resources
         return resources.hub
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
@@ -138,6 +169,16 @@ class ProcessRegistry:
 
     async def close(self) -> None:
         """End everything on the running event loop."""
-        resources = self.process().resources_of.pop(asyncio.get_running_loop(), None)
+        resources = self.process().resources_of.pop(_running_loop(), None)
         if resources is not None:
             await resources.close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "No event loop of asyncio is running here. Inngest Realtime works on asyncio, not on trio: run the server "
+            "with its asyncio worker (hypercorn -k asyncio), or use the form ending in _sync in a thread."
+        ) from None

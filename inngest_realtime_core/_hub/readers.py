@@ -1,13 +1,17 @@
-"""The readers of one subscription, however many streams it has been asked for."""
+"""The readers of one subscription, and for how long it stays open."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import functools
+import logging
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
 
-from ..errors import RealtimeError
+from ..errors import RealtimeError, SubscriptionClosedError
+from ..messages.data_stream import DataStream
 from ..messages.message import Message
 from .buffer import ReaderBuffer
 from .feed import Feed
@@ -17,199 +21,237 @@ if TYPE_CHECKING:
     from .._upstream.registry import State
     from .hub import Hub
 
-__all__ = ["Iteration", "Readers"]
+__all__ = ["Readers"]
 
+logger = logging.getLogger("inngest_realtime.subscription")
 
-class Iteration:
-    """One `async for`, or `for`, over the subscription itself.
-
-    Attributes:
-        buffer: What it reads.
-    """
-
-    __slots__ = ("__weakref__", "_left", "_readers", "buffer")
-
-    def __init__(self, readers: Readers, buffer: ReaderBuffer) -> None:
-        self._readers = readers
-        self._left = False
-        self.buffer = buffer
-
-    def leave(self) -> None:
-        """Called when it has been left. Safe to call repeatedly, and from any thread."""
-        if not self._left:
-            self._left = True
-            self._readers.call(self._readers.iteration_left)
+_CLOSED: Final = "the subscription was closed"
 
 
 class Readers:
-    """The readers of one subscription. It outlives the `Subscription` object while a stream of it is being read."""
+    """The readers of one subscription: its own, and one for each stream that it was asked for.
+
+    It stays open while the subscription's face is held, or a stream, or while it delivers to a callback.
+
+    Attributes:
+        channel: The channel's name.
+        own: The reader of the subscription itself, which collects from the beginning.
+        delivering: Its messages go to a callback.
+        faces: How many objects stand for the subscription that its user holds.
+        entered: It is inside a `with` or `async with` block, whose end closes it.
+        closed: Nothing more will come; what the readers have can still be read.
+        taker: The reader of the response that has taken the subscription over: it ends with that.
+        joins: Each waits for something that ends with the subscription.
+    """
 
     __slots__ = (
+        "__weakref__",
         "_attached",
-        "_hub",
-        "_iterations",
+        "_data_streams",
+        "_own_gone",
         "_state_watchers",
         "_watches",
-        "active",
         "channel",
         "closed",
+        "delivering",
+        "entered",
+        "faces",
         "feed",
         "gaps",
-        "held",
-        "neglected",
+        "hub",
+        "joins",
         "own",
         "spec",
+        "taker",
     )
 
     def __init__(self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool) -> None:
-        self._hub = hub
+        self.hub = hub
         self._attached: dict[ReaderBuffer, bool] = {}
+        self._data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet()
         self._watches: list[Callable[[], None]] = []
         self._state_watchers: list[Callable[[State], None]] = []
-        self._iterations = 0
+        self._own_gone = False
         self.feed = feed
         self.channel = feed.channel
         self.spec = spec
         self.gaps = gaps
-        self.active = 0
-        self.held = False
+        self.delivering = False
+        self.entered = False
+        self.faces = 0
+        self.taker: ReaderBuffer | None = None
         self.closed = False
-        self.neglected = False
-        self.own: ReaderBuffer | None = None
+        self.joins: list[Callable[[], Awaitable[None]]] = []
         hub.subscriptions += 1
+        self.own = self._add()
+        self.own.idle = True
+        self.own.on_unread = functools.partial(self._later, self._unread)
+        self._watches.append(feed.watch_closed(self.close))
 
-    @property
-    def hub(self) -> Hub:
-        return self._hub
+    # -- readers --------------------------------------------------------------------------------------------------
 
-    def add(
-        self,
-        *,
-        events: bool = False,
-        after: str | None = None,
-        active: bool = True,
-    ) -> ReaderBuffer:
-        """Attach a reader of what comes from now on."""
+    def add(self, *, events: bool = False, encoded: bool = False, after: str | None = None) -> ReaderBuffer:
+        """Attaches a reader of what comes from now on, for a stream.
+
+        Args:
+            events: Whether it sends events with an id.
+            encoded: Whether it only encodes messages, and hands none out.
+            after: The id of the last event that its client has had.
+
+        Raises:
+            SubscriptionClosedError: Nothing more will come.
+        """
+        self.check_open()
+        return self._add(events=events, encoded=encoded, after=after)
+
+    def check_open(self) -> None:
+        """Raises `SubscriptionClosedError` when nothing more will come, unless because the process is to stop."""
+        if self.closed and not self.hub.shutting_down:
+            raise SubscriptionClosedError(
+                f"The subscription to {self.channel!r} is closed, so nothing more will come. Subscribe again."
+            )
+
+    def _add(self, *, events: bool = False, encoded: bool = False, after: str | None = None) -> ReaderBuffer:
+        options = self.hub.options
         buffer = ReaderBuffer(
             self.channel,
-            self._hub.options.buffer_size,
+            options.buffer_size,
+            max_bytes=options.buffer_bytes,
             gaps=self.gaps,
-            on_detach=self._left,
-            throttle=self._hub.throttle,
-            counters=self._hub.counters,
+            on_detach=self._detached,
+            throttle=self.hub.throttle,
+            counters=self.hub.counters,
+            data_streams=self._data_streams,
+            encoded=encoded,
         )
-        buffer.idle = not active
-        self.active += active
         self._attached[buffer] = events
         self.feed.attach(self.spec, buffer, events=events, after=after)
         return buffer
 
-    def activate(self, buffer: ReaderBuffer) -> None:
-        """Count a reader that has only been collecting so far."""
-        if buffer.idle:
-            buffer.idle = False
-            self.active += 1
+    def read_own(self) -> ReaderBuffer:
+        """Returns the reader of the subscription itself, to be read from now on.
 
-    def collect(self) -> None:
-        """Start to keep what comes for the one who iterates the subscription itself, who may never do so."""
-        self.own = self.add(active=False)
-        self._watch_neglect(self.own)
-
-    def _watch_neglect(self, buffer: ReaderBuffer) -> None:
-        def neglected() -> None:
-            self._hub.loop.call_soon(self._neglect)
-
-        buffer.on_neglect = neglected
-
-    def _neglect(self) -> None:
-        # Nobody has read for a whole buffer's length: collecting on would cost every message for nothing.
-        if self.own is not None and self.own.idle:
-            self.own.detach()
-            self.neglected = True
-
-    def iterate(self) -> ReaderBuffer | None:
-        """The reader for the one who iterates the subscription itself; None when a callback has it."""
-        if self.neglected and not self.closed:
-            self.neglected = False
-            self.own = self.add()
-            self._watch_neglect(self.own)
+        Raises:
+            SubscriptionClosedError: A callback has its messages.
+        """
+        if self.delivering:
+            raise SubscriptionClosedError(
+                f"The subscription to {self.channel!r} delivers to its on_message callback. "
+                "Subscribe without on_message to iterate, or use get_json_stream()."
+            )
+        if self._own_gone and not self.closed:
+            self._own_gone = False
+            self.own = self._add()
             self.own.push_gap(Message.gap(self.channel, "overflow"))
-        elif self.own is not None and not self.closed:
-            self.activate(self.own)
+        self.own.idle = False
         return self.own
 
-    def begin_iteration(self) -> Iteration | None:
-        """The same for the length of a loop."""
-        buffer = self.iterate()
-        if buffer is None:
-            return None
-        self._iterations += 1
-        return Iteration(self, buffer)
-
-    def iteration_left(self) -> None:
-        self._iterations -= 1
+    def _unread(self) -> None:
+        """Called when the reader of the subscription itself overflows before anybody has read."""
         own = self.own
-        if self._iterations or own is None or self.closed:
+        if not own.idle or self.closed:
             return
-        if not self.held:
+        if len(self._attached) > 1:
+            # Its streams are read instead: collecting on would cost memory for nothing.
+            self._own_gone = True
             own.detach()
-        elif not own.idle:
-            # A later loop goes on where this one was left.
-            own.idle = True
-            self.active -= 1
-
-    def watch_state(self, watcher: Callable[[State], None]) -> None:
-        self._state_watchers.append(watcher)
-        self._watches.append(self.feed.watch_state(watcher))
-
-    def watch_errors(self, watcher: Callable[[RealtimeError], None]) -> None:
-        self._watches.append(self.feed.watch_errors(self.spec, watcher))
-
-    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> None:
-        self._watches.append(self.feed.watch_end(watcher))
-
-    def _left(self, buffer: ReaderBuffer) -> None:
-        self.call(lambda: self._remove(buffer))
-
-    def call(self, function: Callable[[], None]) -> None:
-        """Call a function on the loop of the hub: a generator may be finalised on any thread."""
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._hub.loop:
-            function()
         else:
-            with contextlib.suppress(RuntimeError):
-                self._hub.loop.call_soon_threadsafe(function)
+            logger.warning(
+                "A subscription to %r is held and nobody reads it: its buffer is full, and the oldest messages are "
+                "dropped. Close it with close(), or by leaving its `async with` or `with` block.",
+                self.channel,
+            )
+
+    def drop(self, buffer: ReaderBuffer) -> None:
+        """Called when nobody holds a stream any more. Callable from any thread, and by the garbage collector."""
+        self._later(buffer.detach)
+
+    def _detached(self, buffer: ReaderBuffer) -> None:
+        self.call(functools.partial(self._remove, buffer))
 
     def _remove(self, buffer: ReaderBuffer) -> None:
         events = self._attached.pop(buffer, None)
-        if events is None:
-            return
-        if not buffer.idle:
-            self.active -= 1
-        self.feed.detach(self.spec, buffer, events=events)
-        if self.active == 0 and not self.held and not self.closed:
+        if events is not None:
+            self.feed.detach(self.spec, buffer, events=events)
+            if buffer is self.taker:
+                self.close()
+            self._close_unless_held()
+
+    # -- how long it stays open -----------------------------------------------------------------------------------
+
+    def deliver(self) -> ReaderBuffer:
+        """Returns the reader of the subscription itself for a callback, which holds the subscription from now on."""
+        buffer = self.read_own()
+        self.delivering = True
+        return buffer
+
+    def faceless(self) -> None:
+        """Called when nobody holds the subscription itself any more. Callable as `drop()`."""
+        self._later(self._lose_face)
+
+    def _lose_face(self) -> None:
+        self.faces -= 1
+        if not self.faces and not self.delivering and not self.entered:
+            self.own.detach()
+        self._close_unless_held()
+
+    def _close_unless_held(self) -> None:
+        held = self.faces or self.delivering or self.entered
+        if not held and len(self._attached) == (self.own in self._attached):
             self.close()
 
     def close(self) -> None:
-        """Take every reader off the channel; what is in their buffers can still be read."""
+        """Takes every reader off the channel; what is in their buffers can still be read. On the hub's event loop."""
         if self.closed:
             return
         self.closed = True
-        self._hub.subscriptions -= 1
+        self.hub.subscriptions -= 1
         attached, self._attached = self._attached, {}
         for buffer, events in attached.items():
             buffer.end()
             self.feed.detach(self.spec, buffer, events=events)
+        for stream in list(self._data_streams):
+            stream.interrupt(_CLOSED)
         for unwatch in self._watches:
             unwatch()
         if self.feed.state != "closed":
             for watcher in self._state_watchers:
                 watcher("closed")
 
-    def abandon(self) -> None:
-        """Called when nobody can iterate the subscription itself any more."""
-        if self.own is not None and not self._iterations and not self.held:
-            self.own.detach()
+    async def wait_closed(self) -> None:
+        """Returns when the subscription's callback has returned, unless it waits for this, and its channel was left."""
+        for join in self.joins:
+            await join()
+        await self.hub.released(self.channel)
+
+    def _later(self, function: Callable[[], None]) -> None:
+        # The garbage collector may call in the middle of anything.
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.hub.loop.call_soon_threadsafe(function)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Calls a function on the event loop of the hub, at once where that is the running one."""
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self.hub.loop:
+            function()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.hub.loop.call_soon_threadsafe(function)
+
+    # -- what is told ---------------------------------------------------------------------------------------------
+
+    def watch_state(self, watcher: Callable[[State], None]) -> None:
+        """Calls `watcher` with each new state of the connection, and when the subscription is closed."""
+        self._state_watchers.append(watcher)
+        self._watches.append(self.feed.watch_state(watcher))
+
+    def watch_errors(self, watcher: Callable[[RealtimeError], None]) -> None:
+        """Calls `watcher` with what can't be delivered, and with a connection that was lost."""
+        self._watches.append(self.feed.watch_errors(self.spec, watcher))
+
+    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> None:
+        """Calls `watcher` with the error that ends the subscription, if one does."""
+        self._watches.append(self.feed.watch_end(watcher))

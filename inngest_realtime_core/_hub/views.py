@@ -1,28 +1,28 @@
-"""A message as one reader sees it: which topics, and what their types make of the payload."""
+"""A message as its readers see it: which topics, and what their types make of the payload."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from pydantic import ValidationError
 
 from ..channels.channel import Channel, Topic
-from ..errors import MessageValidationError
+from ..errors import MessageError, MessageValidationError
 from ..messages.envelope import Envelope
 from ..messages.message import Message
-from .buffer import ReaderBuffer
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
-__all__ = ["ReaderGroup", "SubscriptionSpec"]
+__all__ = ["SubscriptionSpec", "decode", "encoding_error"]
 
 logger = logging.getLogger("inngest_realtime.feed")
+
+_RUN: Final = "$run"  # the topic of messages of kind `run`, which may come without one
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,18 @@ class SubscriptionSpec:
 
     Attributes:
         declaration: The channel's class, which says what types its topics have; None for a plain name.
-        topics: The names of the topics of interest.
+        topics: The names of the topics of interest. Their order makes no difference.
         validate: Whether data must fit its topic's type.
         given: The topics that were given as objects, which have a type also where the channel is a plain name.
+        schemas: What validates the data, by topic.
     """
 
     declaration: type[Channel] | None
-    topics: tuple[str, ...]
+    topics: tuple[str, ...] = field(compare=False)
     validate: bool = True
     given: tuple[Topic[Any], ...] = ()
     schemas: Mapping[str, TypeAdapter[Any]] = field(init=False, compare=False, repr=False)
+    _names: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         schemas: dict[str, TypeAdapter[Any]] = {}
@@ -51,35 +53,53 @@ class SubscriptionSpec:
             adapters = {name: types[name].adapter for name in self.topics if name in types}
             schemas.update({name: adapter for name, adapter in adapters.items() if adapter is not None})
         object.__setattr__(self, "schemas", schemas)
+        object.__setattr__(self, "_names", frozenset(self.topics))
+
+    def sees(self, envelope: Envelope, followed: Container[str]) -> bool:
+        """Whether a message is for these readers.
+
+        Args:
+            followed: All topics of the channel that this process has asked for. A message of kind `run` that came
+                although nobody asked for its topic is for all.
+        """
+        topic = envelope.topic
+        if topic in self._names:
+            return True
+        if envelope.kind != "run":
+            return False
+        topic = topic or _RUN
+        return topic in self._names or topic not in followed
 
 
-class ReaderGroup:
-    """The readers of one spec."""
+def decode(envelope: Envelope, schema: TypeAdapter[Any] | None) -> Message[Any] | MessageValidationError:
+    """Returns the message, its data validated where it has a type, or why it can't be delivered, which is logged."""
+    if schema is None:
+        return Message(envelope)
+    try:
+        return Message(envelope, schema, _validated=[schema.validate_json(bytes(envelope.data))])
+    except ValidationError as error:
+        return _invalid(envelope, error)
+    except Exception as error:
+        # What an application's own validator raises is passed on by pydantic as it is.
+        return _unreadable(envelope, error)
 
-    __slots__ = ("buffers", "events", "spec")
 
-    def __init__(self, spec: SubscriptionSpec) -> None:
-        self.spec = spec
-        self.buffers: list[ReaderBuffer] = []
-        self.events = 0  # how many of them send events with an id
-
-    def view(self, envelope: Envelope, event_id: str | None) -> Message[Any] | MessageValidationError | None:
-        """The message as these readers see it; None when they don't."""
-        spec = self.spec
-        kind = envelope.kind
-        if envelope.topic not in spec.topics and kind != "run":
-            return None
-        if kind == "data" and spec.schemas:
-            schema = spec.schemas.get(envelope.topic)
-            if schema is not None:
-                try:
-                    return Message(envelope, schema, schema.validate_json(bytes(envelope.data)), event_id)
-                except ValidationError as error:
-                    return _invalid(envelope, error)
-                except Exception as error:
-                    # What an application's own validator raises is passed on by pydantic as it is.
-                    return _unreadable(envelope, error)
-        return Message(envelope, None, msgspec.UNSET, event_id)
+def encoding_error(message: Message[Any]) -> MessageError | None:
+    """Returns why a message has no JSON form, which is logged, and None when it has one."""
+    try:
+        message.to_sse()
+    except Exception as cause:
+        # Whatever an application's own serializer raises.
+        error = MessageError(
+            f"A message on channel {message.channel!r} was left out of event streams: what the type of topic "
+            f"{message.topic!r} made of it has no JSON form ({type(cause).__name__}). Mend the type's serializer.",
+            channel=message.channel,
+            topic=message.topic,
+        )
+        error.__cause__ = cause
+        logger.error("%s", error, exc_info=cause)
+        return error
+    return None
 
 
 def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:

@@ -29,6 +29,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any, cast
 
 from ..realtime import Realtime
+from ..subscriptions.face import check_open
+from ..subscriptions.pending import take_over
 from ..subscriptions.subscription import Subscription
 from .answers import Answer, StreamAnswer
 from .request import EndpointRequest
@@ -108,11 +110,11 @@ def event_stream_for(
     """
     if isinstance(content, Subscription):
         subscription = content
-        subscription.check_open()
+        check_open(subscription)
 
         def body(scope: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
             last = last_event_id or EndpointRequest.from_scope(scope, None).last_event_id
-            return subscription.get_event_stream(heartbeat=heartbeat, last_event_id=last)
+            return take_over(subscription, heartbeat=heartbeat, last_event_id=last)
 
         return body
     if isinstance(content, AsyncGenerator):

@@ -12,6 +12,7 @@ from typing import Any, Final
 from .._concurrency.background import run_sync
 from ..errors import UnreachableError
 from ..realtime import Realtime
+from ..subscriptions.pending import sync_face
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .authorize import Authorizer
@@ -72,7 +73,7 @@ class EventStreams:
     def subscribe_sync(self, selection: Selection) -> SyncSubscription:
         """The sync twin of `subscribe`."""
         self._realtime.install_signal_handlers()
-        return SyncSubscription(run_sync(lambda: self.subscribe(selection)))
+        return sync_face(run_sync(lambda: self.subscribe(selection)))
 
     async def open(self, opening: Opening) -> AsyncGenerator[bytes, None]:
         """Returns the body of an event stream, already started.

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..errors import ConfigurationError
-from ..subscriptions.subscription import PendingSubscription, Subscription
+from ..subscriptions.pending import PendingSubscription
+from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .grants import Grant
 

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from .._concurrency.background import run_coroutine
 from .._concurrency.threads import greenlets
+from ..subscriptions.pending import take_over
 from ..subscriptions.sync import SyncSubscription
 from .routes import not_a_stream
 
@@ -69,7 +70,7 @@ def event_stream_for(
         SubscriptionClosedError: The subscription is closed.
     """
     if isinstance(content, SyncSubscription):
-        return content.get_event_stream(heartbeat=heartbeat, last_event_id=last_event_id)
+        return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id)
     if isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)
     raise not_a_stream(content)

@@ -3,114 +3,150 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Final
 
 from ..errors import DataStreamInterruptedError
 
-__all__ = ["MAX_CHUNKS", "DataStream"]
+__all__ = ["MAX_CHUNKS", "MAX_LENGTH", "DataStream"]
 
 MAX_CHUNKS: Final = 10_000
 """Chunks that one data stream holds at most; ten times as many as Inngest lets a publisher send."""
+
+MAX_LENGTH: Final = 4 * 2**20
+"""Characters that one data stream holds at most; four times as many as Inngest lets a publisher send."""
+
+
+class _Chunks:
+    """What has come of a data stream, shared by those who look at it through different subscriptions."""
+
+    __slots__ = ("ended", "interrupted", "length", "texts", "wakers")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.length = 0
+        self.ended = False
+        self.interrupted: str | None = None
+        # Each wakes a reader, on whatever thread it is. There is no lock: adding and removing are atomic, and a reader
+        # looks again after it has added its own.
+        self.wakers: deque[Callable[[], object]] = deque()
+
+    def wake(self) -> None:
+        while self.wakers:
+            with contextlib.suppress(RuntimeError):  # the reader's loop is closed, and its reader with it
+                self.wakers.popleft()()
 
 
 class DataStream:
     """The chunks of one data stream, from its start on, for any number of readers.
 
     Iterate it with `async for` on an event loop, or iterate `sync()` in a thread. Every reader sees every chunk,
-    whenever it begins, so all are kept. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so
-    one holds at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks are kept.
+    whenever it begins, so all are kept. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so one holds
+    at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks and 4 Mi characters are kept.
+
+    It ends with the subscription that it came through, and does not keep that open.
 
     Raises (while iterating):
         DataStreamInterruptedError: Before the stream's end, the connection was lost, the subscription was closed, the
             stream grew too long, or more than 10,000 others were begun.
     """
 
-    __slots__ = ("_chunks", "_ended", "_interrupted", "_lock", "_threads", "_waiters", "channel", "id", "topic")
+    __slots__ = ("__weakref__", "_chunks", "_interrupted", "channel", "id", "topic")
 
     def __init__(self, id: str, *, channel: str, topic: str) -> None:
         self.id = id
         self.channel = channel
         self.topic = topic
-        self._chunks: list[str] = []
-        self._ended = False
+        self._chunks = _Chunks()
         self._interrupted: str | None = None
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._threads: threading.Condition | None = None
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        state = "interrupted" if self._interrupted else "ended" if self._ended else "open"
-        return f"<DataStream {self.id!r} {state}, {len(self._chunks)} chunks>"
+        state = "interrupted" if self._reason else "ended" if self.ended else "open"
+        return f"<DataStream {self.id!r} {state}, {len(self._chunks.texts)} chunks>"
 
     @property
     def ended(self) -> bool:
         """Whether no more chunks will come."""
-        return self._ended
+        return self._chunks.ended or self._interrupted is not None
+
+    @property
+    def length(self) -> int:
+        """How many characters have come."""
+        return self._chunks.length
+
+    @property
+    def _reason(self) -> str | None:
+        return self._chunks.interrupted if self._chunks.ended else self._interrupted
+
+    # What the connection and the subscriptions call.
 
     def feed(self, chunk: str) -> None:
-        """Add a chunk and wake the readers. For the connection that owns the stream."""
-        if len(self._chunks) >= MAX_CHUNKS:
+        """Adds a chunk and wakes the readers. For the connection that owns the stream."""
+        chunks = self._chunks
+        if len(chunks.texts) >= MAX_CHUNKS or chunks.length + len(chunk) > MAX_LENGTH:
             self.end("it is longer than what is kept of one")
-        elif not self._ended:
-            self._chunks.append(chunk)
-            self._wake()
+        elif not chunks.ended:
+            chunks.texts.append(chunk)
+            chunks.length += len(chunk)
+            chunks.wake()
 
     def end(self, interrupted: str | None = None) -> None:
-        """End the stream; with a reason, readers get `DataStreamInterruptedError` after the last chunk."""
-        if self._ended:
-            return
-        self._interrupted = interrupted
-        self._ended = True
-        self._wake()
+        """Ends the stream for all; with a reason, readers get `DataStreamInterruptedError` after the last chunk."""
+        chunks = self._chunks
+        if not chunks.ended:
+            chunks.interrupted = interrupted
+            chunks.ended = True
+            chunks.wake()
+
+    def view(self) -> DataStream:
+        """Returns the same stream as one subscription has it."""
+        view = DataStream(self.id, channel=self.channel, topic=self.topic)
+        view._chunks = self._chunks
+        return view
+
+    def interrupt(self, reason: str) -> None:
+        """Ends it for the subscription whose view it is, unless it has ended."""
+        if not self.ended:
+            self._interrupted = reason
+            self._chunks.wake()
 
     def _check_complete(self) -> None:
         # Each reader gets an error of its own. One that was kept here would keep the reader's frames by its traceback,
         # and with them the message, which keeps this: a circle that is never collected.
-        if self._interrupted is not None:
+        reason = self._reason
+        if reason is not None:
             raise DataStreamInterruptedError(
-                f"The data stream {self.id!r} was cut off after {len(self._chunks)} chunks ({self._interrupted}); "
+                f"The data stream {self.id!r} was cut off after {len(self._chunks.texts)} chunks ({reason}); "
                 "the rest was not received. Ask the publisher's side for the whole text.",
                 stream_id=self.id,
                 channel=self.channel,
                 topic=self.topic,
             )
 
-    def _wake(self) -> None:
-        with self._lock:
-            waiters, self._waiters = self._waiters, []
-            threads = self._threads
-        for loop, waiter in waiters:
-            try:
-                loop.call_soon_threadsafe(_resolve, waiter)
-            except RuntimeError:
-                # The reader's loop has been closed since, and its reader with it.
-                continue
-        if threads is not None:
-            with threads:
-                threads.notify_all()
-
     async def __aiter__(self) -> AsyncGenerator[str, None]:
+        chunks = self._chunks
+        loop = asyncio.get_running_loop()
         position = 0
         while True:
-            while position < len(self._chunks):
-                yield self._chunks[position]
+            # Looked at first: what came before the end is then here.
+            ended = self.ended
+            while position < len(chunks.texts):
+                yield chunks.texts[position]
                 position += 1
-            loop = asyncio.get_running_loop()
+            if ended:
+                break
             waiter = loop.create_future()
-            with self._lock:
-                if position == len(self._chunks) and not self._ended:
-                    self._waiters.append((loop, waiter))
-                elif position == len(self._chunks):
-                    break
-                else:
-                    continue
-            await waiter
+            chunks.wakers.append(functools.partial(_resolve, loop, waiter))
+            if position == len(chunks.texts) and not self.ended:
+                await waiter
         self._check_complete()
 
     def sync(self, timeout: float | None = None) -> Generator[str, None, None]:
-        """Iterate in a thread.
+        """Iterates in a thread.
 
         Args:
             timeout: Seconds to wait for each next chunk; None waits for ever.
@@ -118,23 +154,23 @@ class DataStream:
         Raises:
             TimeoutError: No chunk came in time.
         """
-        with self._lock:
-            if self._threads is None:
-                self._threads = threading.Condition()
-            condition = self._threads
+        chunks = self._chunks
         position = 0
         while True:
-            with condition:
-                while position == len(self._chunks) and not self._ended:
-                    if not condition.wait(timeout):
-                        raise TimeoutError(f"No chunk of the data stream {self.id!r} came within {timeout} s.")
-            if position == len(self._chunks):
+            ended = self.ended
+            while position < len(chunks.texts):
+                yield chunks.texts[position]
+                position += 1
+            if ended:
                 break
-            yield self._chunks[position]
-            position += 1
+            waiter = threading.Lock()
+            waiter.acquire()
+            chunks.wakers.append(waiter.release)
+            waiting = position == len(chunks.texts) and not self.ended
+            if waiting and not waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+                raise TimeoutError(f"No chunk of the data stream {self.id!r} came within {timeout} s.")
         self._check_complete()
 
 
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def _resolve(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))

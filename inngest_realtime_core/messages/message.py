@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .data_stream import DataStream
 
-__all__ = ["Gap", "GapReason", "Kind", "Message"]
+__all__ = ["Gap", "GapReason", "Kind", "Message", "payload_size", "twin", "with_stream"]
 
 T_co = TypeVar("T_co", covariant=True, default=Any)
 
@@ -86,11 +86,13 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
 
     _envelope: Envelope
     _schema: TypeAdapter[Any] | None = None
-    _value: Any = msgspec.UNSET
+    _value: Any = msgspec.UNSET  # what was handed out: it may have been changed since
     _id: str | None = None
     _json: bytes | None = None
     _sse: bytes | None = None
     _event: bytes | None = None
+    _validated: list[Any] | None = None  # at most one: what the schema made of the payload, until it is handed out
+    _origin: Message[Any] | None = None  # the same message, whose encoding is used
 
     @classmethod
     def gap(
@@ -98,7 +100,8 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     ) -> Message[Gap]:
         """Make the message that says: something may have been missed on this channel."""
         gap = Gap(reason, missed)
-        return cast("Message[Gap]", cls(Envelope("gap", msgspec.Raw(_encode(gap)), channel), None, gap, event_id))
+        envelope = Envelope("gap", msgspec.Raw(_encode(gap)), channel)
+        return cast("Message[Gap]", cls(envelope, None, gap, event_id))
 
     @property
     def kind(self) -> Kind:
@@ -122,8 +125,18 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         """
         value = self._value
         if value is msgspec.UNSET:
-            value = self._value = self._load(self._envelope.data)
+            value = self._value = self._load(self._envelope.data) if self._schema is None else self._validate()
         return cast("T_co", value)
+
+    def _validate(self) -> Any:
+        """The value that was made at receipt for the first who asks, another one for every other."""
+        if self._schema is None:
+            return msgspec.UNSET
+        kept = (self._origin or self)._validated
+        try:
+            return kept.pop() if kept is not None else self._schema.validate_json(bytes(self._envelope.data))
+        except IndexError:
+            return self._schema.validate_json(bytes(self._envelope.data))
 
     @staticmethod
     def _load(raw: msgspec.Raw) -> Any:
@@ -197,6 +210,8 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
 
         Made once, however many streams send it.
         """
+        if self._origin is not None:
+            return self._origin.to_json()
         encoded = self._json
         if encoded is None:
             encoded = self._json = self._encode_json()
@@ -209,7 +224,9 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         elif self._schema is None:
             raw = envelope.data
         else:
-            raw = msgspec.Raw(self._schema.dump_json(self._value, by_alias=True))
+            # Not what was handed out, which may have been changed.
+            kept = self._validated or [self._schema.validate_json(bytes(envelope.data))]
+            raw = msgspec.Raw(self._schema.dump_json(kept[0], by_alias=True))
         if envelope.stream_id is not None:
             encoded = _encode(
                 _StreamWire(
@@ -246,6 +263,8 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
 
         Made once, however many streams send it. A `gap` is an event of that name, all others are unnamed.
         """
+        if self._origin is not None:
+            return self._origin.to_sse()
         event = self._sse
         if event is None:
             # The JSON alone is not kept: who streams events rarely wants both.
@@ -267,3 +286,22 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     def to_dict(self) -> dict[str, Any]:
         """The same content as `to_json()` as plain Python values, with camelCase keys; absent values are left out."""
         return cast("dict[str, Any]", self._load(msgspec.Raw(self.to_json())))
+
+
+# What the floors above do with a message, and its users have no use for.
+# pyright: reportPrivateUsage=false
+
+
+def payload_size(message: Message[Any]) -> int:
+    """Returns how many bytes the payload has, as Inngest sent it."""
+    return len(message._envelope.data)
+
+
+def twin(message: Message[Any], event_id: str | None = None) -> Message[Any]:
+    """Returns the same message for another reader: with data of its own, and encoded once for both."""
+    return Message(message._envelope, message._schema, _id=event_id, _origin=message._origin or message)
+
+
+def with_stream(message: Message[Any], stream: DataStream) -> Message[Any]:
+    """Returns the same message with the data stream that it begins."""
+    return Message(msgspec.structs.replace(message._envelope, stream=stream), _id=message._id)

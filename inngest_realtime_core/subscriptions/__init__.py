@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .subscription import PendingSubscription, Subscription
+from .pending import PendingSubscription, open_sync
+from .subscription import Subscription
 from .sync import SyncSubscription
 
-__all__ = ["PendingSubscription", "Subscription", "SyncSubscription"]
+__all__ = ["PendingSubscription", "Subscription", "SyncSubscription", "open_sync"]

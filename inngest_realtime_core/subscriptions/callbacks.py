@@ -1,22 +1,26 @@
-"""The callbacks of a subscription: on_message, on_error, on_state."""
+"""The callbacks of a subscription: on_message, on_error, on_state. They run in the context of the subscriber."""
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import inspect
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .._hub.buffer import ReaderBuffer
+from .._concurrency.background import is_background
+from .._concurrency.tasks import enter_callback, join_callback
+from .._hub.readers import Readers
 from ..errors import RealtimeError
 from ..messages.message import Message
 
 if TYPE_CHECKING:
-    from .._hub.hub import Hub
     from .._upstream.registry import State
 
-__all__ = ["ErrorReporter", "MessagePump", "OnError", "OnMessage", "OnState", "tell_state"]
+__all__ = ["OnError", "OnMessage", "OnState", "attach_callbacks", "tell_state"]
 
 logger = logging.getLogger("inngest_realtime.subscription")
 
@@ -33,31 +37,92 @@ OnError = Callable[[Exception], Awaitable[None] | None]
 OnState = Callable[["State"], None]
 
 
+def attach_callbacks(
+    readers: Readers,
+    *,
+    on_message: OnMessage | None = None,
+    on_error: OnError | None = None,
+    on_state: OnState | None = None,
+) -> None:
+    """Calls an application's functions from now on, in the running context."""
+    context = contextvars.copy_context()
+    if on_state is not None:
+        tell_state(on_state, readers.feed.state)
+        # A copy each time: a context can't be entered twice, and a state may change in the middle of another.
+        readers.watch_state(lambda state: context.copy().run(tell_state, on_state, state))
+    reporter = ErrorReporter(readers, on_error, context)
+    if on_error is not None:
+        readers.watch_errors(reporter.report)
+        if on_message is None:
+            # With on_message it is told of the end too, but after the last message.
+            readers.watch_end(reporter.report)
+    if on_message is not None:
+        _MessagePump(readers, on_message, reporter).start(context)
+
+
 def tell_state(on_state: OnState, state: State) -> None:
-    """Call an application's `on_state`; what it raises is logged."""
+    """Calls an application's `on_state`; what it raises is logged."""
     try:
         on_state(state)
-    except Exception:
+    except BaseException as error:
+        _pass_on(error)
         logger.exception("on_state failed on %r.", state)
 
 
-class MessagePump:
-    """Calls `on_message` with one message after the other, and `on_error` with what goes wrong."""
+class _MessagePump:
+    """Calls `on_message` with one message after the other, and `on_error` with what goes wrong.
 
-    def __init__(self, buffer: ReaderBuffer, on_message: OnMessage, reporter: ErrorReporter) -> None:
-        self._consumer = buffer
+    One task calls the callbacks, another one watches it: so a cancellation of the one, which comes out of something
+    that a callback awaits, is told from a cancellation of both. (`Task.cancelling` would tell since Python 3.11.)
+    """
+
+    def __init__(self, readers: Readers, on_message: OnMessage, reporter: ErrorReporter) -> None:
+        self._readers = readers
+        self._buffer = readers.deliver()
         self._on_message = on_message
         self._reporter = reporter
+        self._cause: BaseException | None = None
 
-    async def run(self) -> None:
-        messages = self._consumer.messages()
+    def start(self, context: contextvars.Context) -> None:
+        name = f"inngest-realtime callback {self._readers.channel}"
+        task = context.run(self._readers.hub.run, self._watch(), name=name)
+        self._readers.joins.append(lambda: join_callback(task))
+
+    async def _watch(self) -> None:
+        enter_callback()
+        failure: RealtimeError | None = None
         try:
-            async for message in messages:
+            while True:
+                worker = asyncio.create_task(self._work(failure), name="inngest-realtime on_message")
+                try:
+                    await asyncio.wait([worker])
+                except asyncio.CancelledError:
+                    await _end(worker)
+                    raise
+                if not worker.cancelled():
+                    return
+                if failure is None:
+                    failure = RealtimeError(
+                        f"Something that on_message awaits was cancelled, on {self._readers.channel!r}. The next "
+                        "message comes all the same."
+                    )
+                    failure.__cause__, self._cause = self._cause, None
+                else:
+                    # Out of on_error, as it was told of the last one: once more would go on for ever.
+                    logger.error("on_error itself was cancelled.")
+                    failure = None
+        finally:
+            self._readers.close()
+
+    async def _work(self, failure: RealtimeError | None) -> None:
+        enter_callback()
+        if failure is not None:
+            await self._reporter.tell(failure)
+        try:
+            while (message := await self._buffer.next()) is not None:
                 await self._handle(message)
         except RealtimeError as error:
             await self._reporter.tell(error)
-        finally:
-            await messages.aclose()
 
     async def _handle(self, message: Message[Any]) -> None:
         try:
@@ -67,31 +132,60 @@ class MessagePump:
         except Exception as error:
             # The mistake is the application's: it is told, and the next message comes all the same.
             await self._reporter.tell(error)
+        except asyncio.CancelledError as error:
+            self._cause = error
+            raise
+        except BaseException as error:
+            _pass_on(error)
+            failure = RealtimeError(f"on_message raised {type(error).__name__}, on {self._readers.channel!r}.")
+            failure.__cause__ = error
+            await self._reporter.tell(failure)
+
+
+async def _end(worker: asyncio.Task[None]) -> None:
+    """Cancels a task and returns when it has ended. Each further cancellation of the caller is passed on to it.
+
+    What it calls may have an ending of its own, which a second cancellation would cut short: so not when it has been
+    cancelled already, with all tasks, by `asyncio.run`.
+    """
+    if sys.version_info < (3, 11) or not worker.cancelling():
+        worker.cancel()
+    while not worker.done():
+        try:
+            await asyncio.wait([worker])
+        except asyncio.CancelledError:
+            worker.cancel()
 
 
 class ErrorReporter:
     """Calls `on_error`, or logs where there is none."""
 
-    def __init__(self, hub: Hub, on_error: OnError | None) -> None:
-        self._hub = hub
+    def __init__(self, readers: Readers, on_error: OnError | None, context: contextvars.Context) -> None:
+        self._hub = readers.hub
         self._on_error = on_error
+        self._context = context
         self._pending: deque[RealtimeError] = deque()
         self._telling = False
 
     def report(self, error: RealtimeError) -> None:
-        """Tell without waiting, one after the other; what an async `on_error` does belongs to the hub."""
+        """Tells without waiting, one after the other; what an async `on_error` does belongs to the hub."""
         if len(self._pending) >= _MAX_PENDING_ERRORS:
             logger.error("on_error is too slow to be told of this: %s", error)
             return
         self._pending.append(error)
         if not self._telling:
             self._telling = True
-            self._hub.run(self._tell_all(), name="inngest-realtime on_error")
+            self._context.copy().run(self._hub.run, self._tell_all(), name="inngest-realtime on_error")
 
     async def _tell_all(self) -> None:
+        enter_callback()
         try:
             while self._pending:
-                await self.tell(self._pending.popleft())
+                # In a task of its own: what it awaits may be cancelled, and the next error is told all the same.
+                telling = self._hub.run(self.tell(self._pending.popleft()), name="inngest-realtime on_error call")
+                await asyncio.wait([telling])
+                if telling.cancelled():
+                    logger.error("on_error itself was cancelled.")
         finally:
             self._telling = False
 
@@ -99,9 +193,19 @@ class ErrorReporter:
         if self._on_error is None:
             logger.error("A subscription's callback failed, or its connection ended.", exc_info=error)
             return
+        enter_callback()
         try:
             result = self._on_error(error)
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as failure:
+            _pass_on(failure)
             logger.exception("on_error itself failed.")
+
+
+def _pass_on(error: BaseException) -> None:
+    """Raises what ends a program, where it would end one: on the background loop it would only end that loop."""
+    if isinstance(error, (KeyboardInterrupt, SystemExit)) and not is_background():
+        raise error

@@ -1,22 +1,19 @@
-"""What `subscribe_sync()` returns: a `Subscription` that lives on the background loop, read by a thread."""
+"""The sync face of a subscription: it lives on the background loop, and a thread reads it."""
 
 from __future__ import annotations
 
-import functools
 import logging
-import time
 import weakref
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from .._concurrency.background import run_sync
+from .._concurrency.background import check_may_block, run_sync
 from .._hub.buffer import ReaderBuffer
+from .._hub.readers import Readers
+from ..errors import RealtimeError
 from ..messages.message import Message
-from .sse import encoded_stream_sync, event_stream_sync, wait_sync
-from .subscription import PendingSubscription, Subscription
-
-if TYPE_CHECKING:
-    from .._upstream.registry import State
+from .face import SubscriptionFace
+from .sse import encoded_stream_sync, event_stream_sync
 
 __all__ = ["SyncSubscription"]
 
@@ -25,72 +22,55 @@ logger = logging.getLogger("inngest_realtime.subscription")
 T = TypeVar("T")
 
 
-class SyncSubscription:
-    """An open subscription for threads: iterate it with `for`.
+class SyncSubscription(SubscriptionFace):
+    """An open subscription, for code without an event loop: iterate it with `for`.
 
-    It closes itself when its last reader leaves, unless it is used in a `with` block, which closes it at the end. Each
-    reader, and each stream, is for one thread.
+    A loop may be left, and another one goes on where it stopped. It stays open while somebody holds it, or a stream of
+    it, and with `on_message` until it is closed. Everything obtained through it ends with it. Any thread may read it,
+    one at a time.
 
     Attributes:
         channel: The channel's name.
         topics: The names of the topics.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
-        self._subscription = subscription
-        self.channel = subscription.channel
-        self.topics = subscription.topics
-
-    @classmethod
-    def open(cls, pending: PendingSubscription) -> SyncSubscription:
-        """Wait for a subscription on the background loop."""
-
-        async def opened() -> Subscription:
-            return await pending
-
-        return cls(run_sync(opened))
-
-    def __repr__(self) -> str:
-        return f"<SyncSubscription channel={self.channel!r} topics={list(self.topics)!r} {self.state}>"
-
-    @property
-    def state(self) -> State:
-        """`connecting`, `open`, `reconnecting` or `closed`."""
-        return self._subscription.state
-
-    @property
-    def closed(self) -> bool:
-        return self._subscription.closed
+    def __init__(self, readers: Readers) -> None:
+        super().__init__(readers)
+        self._reader: ReaderBuffer | None = None
+        weakref.finalize(self, readers.faceless).atexit = False
 
     def __enter__(self) -> SyncSubscription:
-        self._on_loop(lambda: self._subscription.hold())
+        self._readers.entered = True
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close("left the with block")
 
     def __iter__(self) -> Generator[Message[Any], None, None]:
-        iteration = self._on_loop(self._subscription.begin_iteration)
-        return _guard(_messages(iteration.buffer, iteration.leave), iteration.leave)
+        self._own()
+        return self._messages()
+
+    def _messages(self) -> Generator[Message[Any], None, None]:
+        while (message := self._own().next_sync()) is not None:
+            yield message
 
     def receive(self, timeout: float | None = None) -> Message[Any] | None:
-        """The next message; None when the subscription has ended.
+        """Returns the next message, or None when the subscription has ended. A timeout loses nothing.
 
         Args:
             timeout: Seconds to wait; None waits for ever.
 
         Raises:
             TimeoutError: No message came in time.
+            ConcurrentReadError: Another thread is waiting for the next message.
         """
-        buffer = self._on_loop(self._subscription.iterate)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            message = buffer.take()
-            if message is not None or buffer.ended:
-                return message
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if not wait_sync(buffer, remaining) and deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"No message came on {self.channel!r} within {timeout} s.")
+        return self._own().next_sync(timeout)
+
+    def _own(self) -> ReaderBuffer:
+        check_may_block()
+        if self._reader is None:
+            self._reader = self._on_loop(self._readers.read_own)
+        return self._reader
 
     def get_json_stream(self) -> Generator[Message[Any], None, None]:
         """A new, independent iterator of the messages that arrive after this call.
@@ -98,8 +78,8 @@ class SyncSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        buffer = self._on_loop(self._subscription.new_reader)
-        return _guard(_messages(buffer, buffer.detach), buffer.detach)
+        buffer = self._on_loop(self._readers.add)
+        return self._guard(_messages(buffer), buffer)
 
     def get_encoded_stream(self, *, heartbeat: float | None = None) -> Generator[bytes, None, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -110,9 +90,9 @@ class SyncSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        buffer = self._on_loop(self._subscription.new_reader)
-        self._subscription.stream_begins()
-        return _guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer.detach)
+        buffer = self._on_loop(lambda: self._readers.add(encoded=True))
+        self._readers.hub.on_stream()
+        return self._guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer)
 
     def get_event_stream(
         self,
@@ -133,17 +113,55 @@ class SyncSubscription:
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        state = self._on_loop(lambda: self._subscription.open_event_stream(heartbeat, last_event_id, reauthorize_every))
-        stream = event_stream_sync(state, functools.partial(_catch_up, state.buffer), reauthorize)
-        return _guard(stream, state.buffer.detach)
+        return self._event_stream(heartbeat, last_event_id, reauthorize, reauthorize_every)
+
+    def _event_stream(
+        self,
+        heartbeat: float,
+        last_event_id: str | None,
+        reauthorize: Callable[[], bool] | None = None,
+        reauthorize_every: float | None = None,
+        *,
+        takes_over: bool = False,
+    ) -> Generator[bytes, None, None]:
+        state = self._on_loop(
+            lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, takes_over=takes_over)
+        )
+        buffer = state.buffer
+
+        def catch_up() -> None:
+            if buffer.catch_up is not None:
+                run_sync(buffer.catch_up)
+
+        return self._guard(event_stream_sync(state, catch_up, reauthorize), buffer)
 
     def close(self, reason: str | None = None) -> None:
-        """Close the subscription: iterations end after what they have received. Safe to call repeatedly."""
-        run_sync(lambda: self._subscription.close(reason))
+        """Closes the subscription: iterations end after what they have received. Safe to call repeatedly.
+
+        Returns when the channel has been left and the callback that was running has returned, unless that waits for
+        this; where an event loop is running, a callback for example, it returns at once.
+
+        Args:
+            reason: Logged at debug level.
+        """
+        readers = self._readers
+        if not readers.closed:
+            logger.debug("Closing the subscription to %r: %s", self.channel, reason or "no reason given")
+        readers.call(readers.close)
+        try:
+            check_may_block()
+        except RealtimeError:
+            return
+        run_sync(readers.wait_closed)
 
     def unsubscribe(self, reason: str | None = None) -> None:
         """The same as `close()`, under the name that the TypeScript SDK has for it."""
         self.close(reason)
+
+    def _guard(self, stream: Generator[T, None, None], buffer: ReaderBuffer) -> Generator[T, None, None]:
+        # A generator that is never started never runs its `finally`.
+        weakref.finalize(stream, self._readers.drop, buffer).atexit = False
+        return stream
 
     @staticmethod
     def _on_loop(function: Callable[[], T]) -> T:
@@ -154,26 +172,9 @@ class SyncSubscription:
         return run_sync(call)
 
 
-def _guard(stream: Generator[T, None, None], leave: Callable[[], None]) -> Generator[T, None, None]:
-    # A generator that is never started never runs its `finally`.
-    weakref.finalize(stream, leave).atexit = False
-    return stream
-
-
-def _messages(buffer: ReaderBuffer, leave: Callable[[], None]) -> Generator[Message[Any], None, None]:
+def _messages(buffer: ReaderBuffer) -> Generator[Message[Any], None, None]:
     try:
-        while True:
-            message = buffer.take()
-            if message is not None:
-                yield message
-            elif buffer.ended:
-                return
-            else:
-                wait_sync(buffer, None)
+        while (message := buffer.next_sync()) is not None:
+            yield message
     finally:
-        leave()
-
-
-def _catch_up(buffer: ReaderBuffer) -> None:
-    if buffer.catch_up is not None:
-        run_sync(buffer.catch_up)
+        buffer.detach()

@@ -16,6 +16,7 @@ from inngest_realtime_core.endpoints import Answer, StreamAnswer, SyncStreamAnsw
 from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, watched
+from inngest_realtime_core.subscriptions.pending import open_sync, take_over
 
 from .requests import is_asgi, route_request
 from .threads import release_connections, release_thread
@@ -68,10 +69,10 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     ) -> None:
         asgi = is_asgi(request)
         if isinstance(stream, PendingSubscription):
-            stream = _opened(stream) if asgi else SyncSubscription.open(stream)
+            stream = _opened(stream) if asgi else open_sync(stream)
         if isinstance(stream, Subscription | SyncSubscription):
             _check_face(asgi, isinstance(stream, Subscription))
-            stream = stream.get_event_stream(heartbeat=heartbeat, last_event_id=route_request(request).last_event_id)
+            stream = take_over(stream, heartbeat=heartbeat, last_event_id=route_request(request).last_event_id)
         _check_stream(stream)
         _check_face(asgi, isinstance(stream, AsyncGenerator))
         self._body = stream

@@ -1,0 +1,200 @@
+"""Who reads one channel: readers that look alike are a group, and a message is decoded once for all groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .._replay.window import Window
+from ..errors import MessageError, RealtimeError
+from ..messages.data_stream import DataStream
+from ..messages.envelope import Envelope
+from ..messages.message import GapReason, Message, twin, with_stream
+from .buffer import ReaderBuffer
+from .open_streams import OpenStreams
+from .views import SubscriptionSpec, decode, encoding_error
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+__all__ = ["ReaderGroup", "ReaderGroups"]
+
+
+class ReaderGroup:
+    """The readers of one spec.
+
+    Attributes:
+        readers: Those that hand messages out. Replaced when it changes, since that may be in the middle of a loop.
+        encoders: Those that only encode them; likewise.
+        events: How many of all send events with an id.
+    """
+
+    __slots__ = ("encoders", "events", "readers", "spec")
+
+    def __init__(self, spec: SubscriptionSpec) -> None:
+        self.spec = spec
+        self.readers: tuple[ReaderBuffer, ...] = ()
+        self.encoders: tuple[ReaderBuffer, ...] = ()
+        self.events = 0
+
+    def __iter__(self) -> Iterator[ReaderBuffer]:
+        yield from self.readers
+        yield from self.encoders
+
+    def add(self, buffer: ReaderBuffer, *, events: bool) -> None:
+        if buffer.encoded:
+            self.encoders = (*self.encoders, buffer)
+        else:
+            self.readers = (*self.readers, buffer)
+        self.events += events
+
+    def remove(self, buffer: ReaderBuffer, *, events: bool) -> bool:
+        """Returns whether it was there."""
+        readers = tuple(reader for reader in self.readers if reader is not buffer)
+        encoders = tuple(reader for reader in self.encoders if reader is not buffer)
+        found = len(readers) < len(self.readers) or len(encoders) < len(self.encoders)
+        self.readers, self.encoders = readers, encoders
+        self.events -= events and found
+        return found
+
+
+class ReaderGroups:
+    """The readers of a channel.
+
+    Args:
+        channel: The channel's name.
+        followed: The topics of the channel that this process has asked for, kept up to date by their owner.
+    """
+
+    __slots__ = ("_by_spec", "_channel", "_error_watchers", "_followed")
+
+    def __init__(self, channel: str, followed: Container[str]) -> None:
+        self._channel = channel
+        self._followed = followed
+        self._by_spec: dict[SubscriptionSpec, ReaderGroup] = {}
+        self._error_watchers: list[tuple[SubscriptionSpec, Callable[[RealtimeError], None]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._by_spec)
+
+    def __iter__(self) -> Iterator[ReaderBuffer]:
+        for group in tuple(self._by_spec.values()):
+            yield from group
+
+    def add(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
+        group = self._by_spec.get(spec)
+        if group is None:
+            group = self._by_spec[spec] = ReaderGroup(spec)
+        group.add(buffer, events=events)
+
+    def remove(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
+        group = self._by_spec.get(spec)
+        if group is not None and group.remove(buffer, events=events) and not (group.readers or group.encoders):
+            del self._by_spec[spec]
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def deliver(self, envelope: Envelope, stream: DataStream | None, window: Window) -> None:
+        """Gives a message to every reader that it is for.
+
+        Args:
+            stream: The data stream that it begins.
+            window: Has the message already, and knows its event ids.
+        """
+        size = len(envelope.data)
+        decoded: dict[TypeAdapter[Any] | None, Message[Any] | None] = {}
+        views: list[tuple[ReaderGroup, Message[Any]]] = []
+        for group in tuple(self._by_spec.values()):
+            spec = group.spec
+            if not spec.sees(envelope, self._followed):
+                continue
+            schema = spec.schemas.get(envelope.topic) if spec.schemas and envelope.kind == "data" else None
+            if schema not in decoded:
+                decoded[schema] = self._decode(envelope, schema)
+            message = decoded[schema]
+            if message is None:
+                continue
+            if group.events:
+                message = twin(message, window.position(envelope, spec.topics))
+            if group.readers:
+                views.append((group, message))
+            # Before anybody is handed the data, who may change it.
+            if group.encoders and self._encodes(envelope, schema, message):
+                for buffer in group.encoders:
+                    buffer.push_sized(message, size)
+        # A reader that hands messages out gets one of its own: what one subscriber changes, no other sees.
+        given: Message[Any] | None = None
+        for group, message in views:
+            for buffer in group.readers:
+                if stream is not None:
+                    buffer.push_sized(_with_view(message, stream, buffer), size)
+                elif message is given:
+                    buffer.push_sized(twin(message, message.event_id), size)
+                else:
+                    given = message
+                    buffer.push_sized(message, size)
+
+    def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None) -> Message[Any] | None:
+        result = decode(envelope, schema)
+        if isinstance(result, Message):
+            return result
+        self._tell(envelope, schema, result)
+        return None
+
+    def _encodes(self, envelope: Envelope, schema: TypeAdapter[Any] | None, message: Message[Any]) -> bool:
+        error = None if schema is None else encoding_error(message)
+        if error is not None:
+            self._tell(envelope, schema, error)
+        return error is None
+
+    def _tell(self, envelope: Envelope, schema: TypeAdapter[Any] | None, error: MessageError) -> None:
+        for spec, watcher in list(self._error_watchers):
+            if spec.schemas.get(envelope.topic) is schema and spec.sees(envelope, self._followed):
+                watcher(error)
+
+    def kept(
+        self,
+        spec: SubscriptionSpec,
+        buffer: ReaderBuffer,
+        entries: Iterable[tuple[Envelope | GapReason, str]],
+        streams: OpenStreams,
+    ) -> Iterator[Message[Any]]:
+        """Yields what a reader missed, as it sees it.
+
+        Args:
+            entries: Messages, each with its event id, and gaps.
+            streams: The data streams that are open.
+        """
+        for envelope, event_id in entries:
+            if isinstance(envelope, str):
+                yield Message.gap(self._channel, envelope)
+                continue
+            if not spec.sees(envelope, self._followed):
+                continue
+            schema = spec.schemas.get(envelope.topic) if envelope.kind == "data" else None
+            message = self._decode(envelope, schema)
+            if message is None or (buffer.encoded and not self._encodes(envelope, schema, message)):
+                continue
+            stream = streams.get(envelope.stream_id) if envelope.kind == "datastream-start" else None
+            message = twin(message, event_id)
+            yield message if stream is None or buffer.encoded else _with_view(message, stream, buffer)
+
+    # -- what else is told ----------------------------------------------------------------------------------------
+
+    def watch_errors(self, spec: SubscriptionSpec, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
+        """Calls `watcher` with what can't be delivered to readers of this spec; returns what ends it."""
+        entry = (spec, watcher)
+        self._error_watchers.append(entry)
+        return lambda: self._error_watchers.remove(entry)
+
+    def report(self, error: RealtimeError) -> None:
+        """Calls every watcher of errors."""
+        for _, watcher in list(self._error_watchers):
+            watcher(error)
+
+
+def _with_view(message: Message[Any], stream: DataStream, buffer: ReaderBuffer) -> Message[Any]:
+    """Returns the start of a data stream with the stream as the subscription of this reader has it."""
+    view = stream.view()
+    buffer.data_streams.add(view)
+    return with_stream(message, view)

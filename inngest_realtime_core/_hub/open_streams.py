@@ -1,0 +1,65 @@
+"""The data streams of a channel that have begun and not ended yet."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .._upstream.protocol import MAX_OPEN_STREAMS
+from ..messages.data_stream import DataStream
+from ..messages.envelope import Envelope
+
+__all__ = ["OpenStreams"]
+
+
+class OpenStreams:
+    """Collects the chunks of each data stream.
+
+    Args:
+        max_length: Characters that all of them hold at most; with more, the oldest is cut off.
+    """
+
+    __slots__ = ("_by_id", "_length", "_max_length")
+
+    def __init__(self, max_length: int) -> None:
+        self._by_id: dict[str, DataStream] = {}
+        self._length = 0
+        self._max_length = max_length
+
+    def get(self, stream_id: str | None) -> DataStream | None:
+        return None if stream_id is None else self._by_id.get(stream_id)
+
+    def follow(self, envelope: Envelope, stream_id: str) -> DataStream | None:
+        """Takes a message of a data stream. Returns the stream when it begins with this message."""
+        if envelope.kind == "datastream-start":
+            self._drop(stream_id)
+            stream = self._by_id[stream_id] = DataStream(stream_id, channel=envelope.channel, topic=envelope.topic)
+            if len(self._by_id) > MAX_OPEN_STREAMS:
+                # The decoder has given it up too: nothing more would come of it.
+                self.interrupt(next(iter(self._by_id)), f"{MAX_OPEN_STREAMS} others began before its end")
+            return stream
+        if envelope.kind == "datastream-end":
+            ended = self._drop(stream_id)
+            if ended is not None:
+                ended.end()
+        elif (stream := self._by_id.get(stream_id)) is not None:
+            chunk = msgspec.json.decode(envelope.data, type=str)
+            stream.feed(chunk)
+            self._length += len(chunk)
+            while self._length > self._max_length and self._by_id:
+                self.interrupt(next(iter(self._by_id)), "more is open on this channel than what is kept")
+        return None
+
+    def interrupt(self, stream_id: str, why: str) -> None:
+        stream = self._drop(stream_id)
+        if stream is not None:
+            stream.end(why)
+
+    def interrupt_all(self, why: str) -> None:
+        for stream_id in list(self._by_id):
+            self.interrupt(stream_id, why)
+
+    def _drop(self, stream_id: str) -> DataStream | None:
+        stream = self._by_id.pop(stream_id, None)
+        if stream is not None:
+            self._length = max(0, self._length - stream.length)
+        return stream

@@ -1,0 +1,69 @@
+"""What both faces of a subscription have, the async one and the sync one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._hub.readers import Readers
+from .sse import EventStream
+
+if TYPE_CHECKING:
+    from .._upstream.registry import State
+
+__all__ = ["SubscriptionFace", "check_open"]
+
+
+class SubscriptionFace:
+    """An open subscription.
+
+    Attributes:
+        channel: The channel's name.
+        topics: The names of the topics.
+    """
+
+    def __init__(self, readers: Readers) -> None:
+        readers.faces += 1
+        self._readers = readers
+        self.channel = readers.channel
+        self.topics = readers.spec.topics
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} channel={self.channel!r} topics={list(self.topics)!r} {self.state}>"
+
+    @property
+    def state(self) -> State:
+        """`connecting`, `open`, `reconnecting` or `closed`."""
+        return "closed" if self._readers.closed else self._readers.feed.state
+
+    @property
+    def closed(self) -> bool:
+        return self._readers.closed
+
+    def _new_event_stream(
+        self, heartbeat: float, last_event_id: str | None, reauthorize_every: float | None, *, takes_over: bool = False
+    ) -> EventStream:
+        """Returns the state of a new event stream. To be called on the event loop of the subscription.
+
+        Args:
+            takes_over: Whether the subscription ends with it.
+        """
+        readers = self._readers
+        buffer = readers.add(events=True, encoded=True, after=last_event_id)
+        if takes_over:
+            readers.taker = buffer
+        readers.hub.on_stream()
+        hub = readers.hub
+        return EventStream(
+            buffer,
+            self.channel,
+            self.topics,
+            heartbeat=heartbeat,
+            last_event_id=last_event_id,
+            reauthorize_every=reauthorize_every,
+            leaving=lambda: hub.shutting_down,
+        )
+
+
+def check_open(subscription: SubscriptionFace) -> None:
+    """Raises `SubscriptionClosedError` when a stream of the subscription would."""
+    subscription._readers.check_open()  # pyright: ignore[reportPrivateUsage]

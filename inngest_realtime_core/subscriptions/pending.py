@@ -1,0 +1,91 @@
+"""What `subscribe()` gives: a subscription that is to be awaited or entered; and what the floors above make of one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from typing import Any, NoReturn, overload
+
+from .._concurrency.background import run_sync
+from .._hub.readers import Readers
+from ..errors import ConfigurationError
+from .subscription import Subscription
+from .sync import SyncSubscription
+
+__all__ = ["PendingSubscription", "open_sync", "sync_face", "take_over"]
+
+_INSTEAD = (
+    "subscribe() opens nothing before it is awaited. Write `async with realtime.subscribe(...) as subscription:` or "
+    "`subscription = await realtime.subscribe(...)`, and then `async for message in subscription:`; where no event "
+    "loop is running, `for message in realtime.subscribe_sync(...):`."
+)
+
+
+class PendingSubscription:
+    """A subscription to be opened: `await` it, or enter it with `async with`, for the `Subscription`."""
+
+    def __init__(self, open_: Callable[[], Coroutine[Any, Any, Readers]]) -> None:
+        self._open = open_
+        self._subscription: Subscription | None = None
+
+    def __await__(self) -> Generator[Any, None, Subscription]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Subscription:
+        readers = await self._open()
+        readers.entered = True
+        self._subscription = Subscription(readers)
+        return self._subscription
+
+    async def __aexit__(self, *_: object) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.close("left the async with block")
+
+    async def _start(self) -> Subscription:
+        return Subscription(await self._open())
+
+    # What is written by mistake.
+
+    def __aiter__(self) -> NoReturn:
+        raise ConfigurationError(_INSTEAD)
+
+    def __iter__(self) -> NoReturn:
+        raise ConfigurationError(_INSTEAD)
+
+    def __enter__(self) -> NoReturn:
+        raise ConfigurationError(_INSTEAD)
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __getattr__(self, name: str) -> NoReturn:
+        hint = _INSTEAD if not name.startswith("_") and hasattr(Subscription, name) else "It is a PendingSubscription."
+        raise AttributeError(f"There is no {name!r} here. {hint}")
+
+
+def open_sync(pending: PendingSubscription) -> SyncSubscription:
+    """Opens a subscription on the background loop, for the calling thread."""
+    return SyncSubscription(run_sync(pending._open))  # pyright: ignore[reportPrivateUsage]
+
+
+def sync_face(subscription: Subscription) -> SyncSubscription:
+    """Returns the sync face of a subscription on the background loop."""
+    return SyncSubscription(subscription._readers)  # pyright: ignore[reportPrivateUsage]
+
+
+@overload
+def take_over(
+    subscription: Subscription, *, heartbeat: float, last_event_id: str | None
+) -> AsyncGenerator[bytes, None]: ...
+@overload
+def take_over(
+    subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None
+) -> Generator[bytes, None, None]: ...
+def take_over(
+    subscription: Subscription | SyncSubscription, *, heartbeat: float, last_event_id: str | None
+) -> AsyncGenerator[bytes, None] | Generator[bytes, None, None]:
+    """Returns the event stream of a response that was given a subscription, which ends with the response.
+
+    Raises:
+        SubscriptionClosedError: The subscription is closed.
+    """
+    return subscription._event_stream(heartbeat, last_event_id, takes_over=True)  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,99 @@
+"""Async iterators of messages: that of a subscription itself, and the independent ones that it gives."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import TracebackType
+from typing import Any
+
+from .._hub.buffer import ReaderBuffer, Turn
+from ..errors import RealtimeError
+from ..messages.message import Message
+
+__all__ = ["MessageStream", "check_loop"]
+
+
+class MessageStream(AsyncGenerator[Message[Any], None]):
+    """An async iterator over a reader's messages: it outlives a loop that was left and a wait that was cancelled.
+
+    Not a generator, which ends for good at the first cancellation.
+
+    Args:
+        buffer: What it reads.
+        loop: The event loop of the subscription.
+        on_close: Called by `aclose()`, or when nobody holds the iterator any more; callable from any thread.
+        closable: Whether `aclose()` ends it. The iterator of the subscription itself is only left.
+    """
+
+    __slots__ = ("__weakref__", "_buffer", "_closable", "_generator", "_loop", "_on_close", "_turn")
+
+    def __init__(
+        self,
+        buffer: ReaderBuffer,
+        loop: asyncio.AbstractEventLoop,
+        on_close: Callable[[], object],
+        *,
+        closable: bool = True,
+    ) -> None:
+        self._buffer = buffer
+        self._loop = loop
+        self._turn = Turn()
+        self._generator: AsyncGenerator[Message[Any], None] | None = None
+        self._closable = closable
+        self._on_close = weakref.finalize(self, on_close)
+        self._on_close.atexit = False
+
+    def __aiter__(self) -> MessageStream:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, Message[Any]]:
+        check_loop(self._loop)
+        self._buffer.check_turn()
+        generator = self._generator
+        if generator is None or self._turn.over:
+            self._turn = Turn()
+            generator = self._generator = self._buffer.messages(self._turn)
+        # Its awaitable is made in C: a coroutine of our own would cost more for each message.
+        return generator.__anext__()
+
+    def read(self, buffer: ReaderBuffer) -> None:
+        """Goes on with another reader's messages, if it is another."""
+        if buffer is not self._buffer:
+            self._buffer = buffer
+            self._turn.over = True
+
+    def asend(self, value: None, /) -> Coroutine[Any, Any, Message[Any]]:
+        """The same as `anext()`: nothing can be sent."""
+        return self.__anext__()
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> Message[Any]:
+        """Ends the iterator and raises the exception."""
+        await self.aclose()
+        raise typ if val is None else val if isinstance(val, BaseException) else RuntimeError(val)
+
+    async def aclose(self) -> None:
+        """Ends the iterator; a read that waits ends as well. The subscription goes on while somebody holds it."""
+        if self._closable:
+            self._buffer.end()
+            self._on_close()
+
+
+def check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raises `RealtimeError` when the running event loop is another one than that of the subscription."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not loop:
+        raise RealtimeError(
+            "The subscription is read on another event loop than the one on which it was opened. Subscribe anew on the "
+            "loop that reads, or read with subscribe_sync() where no event loop is running."
+        )
