@@ -31,6 +31,9 @@ __all__ = [
 class RealtimeError(Exception):
     """The base of all errors of this package. They can be pickled and copied, which leaves their traceback behind."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the class with the message alone.
         return _restore, (type(self), self.args, dict(self.__dict__))
@@ -106,7 +109,7 @@ class UnreachableError(InngestError):
 
 
 class UnexpectedResponseError(InngestError):
-    """Inngest, or something in its place, gave an answer that is not part of the protocol."""
+    """Inngest, or something in its place, gave a response that is not part of the protocol."""
 
 
 class MessageError(RealtimeError):

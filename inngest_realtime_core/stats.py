@@ -149,12 +149,12 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.received = 0
-        self.delivered = 0
-        self.dropped = 0
-        self.gaps = 0
-        self.reconnects = 0
-        self.streams = 0
+        self.received: int = 0
+        self.delivered: int = 0
+        self.dropped: int = 0
+        self.gaps: int = 0
+        self.reconnects: int = 0
+        self.streams: int = 0
         self.gap_reasons: dict[str, int] = {}
         self.operations: dict[str, int] = {}
         self.failures: dict[str, int] = {}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rewind", "Subscriber", "Token", "Topics"]
 
-Topics = Sequence["str | Topic[Any] | TopicRef[Any]"]
+Topics = Sequence[str | Topic[Any] | TopicRef[Any]]
 Token = ClientSubscriptionToken | Mapping[str, Any]
 Rewind = int | Literal["all"]
 

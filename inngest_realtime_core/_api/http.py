@@ -21,7 +21,9 @@ __all__ = ["CONNECT_TIMEOUT", "TIMEOUT", "HttpRequest", "HttpResponse", "send", 
 CONNECT_TIMEOUT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for a whole call, and for one read or write of a streamed one
 _CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-_MAX_BODY = 16 * 1024 * 1024  # bytes; the largest answer of the protocol, a token for very long names, has about 2 MiB
+_MAX_BODY = (
+    16 * 1024 * 1024
+)  # bytes; the largest response of the protocol, a token for very long names, has about 2 MiB
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ async def send(http: httpx.AsyncClient, request: HttpRequest, *, timeout: float 
 
     Raises:
         UnreachableError: No connection, no answer in time, or the connection was cut off.
-        UnexpectedResponseError: The answer is not HTTP, or over 16 MiB.
+        UnexpectedResponseError: The response is not HTTP, or over 16 MiB.
     """
     with _failures(request, timeout), anyio.fail_after(timeout):
         try:

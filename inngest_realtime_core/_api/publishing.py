@@ -97,7 +97,7 @@ async def publish(
         ConfigurationError: There is no signing key for Inngest's cloud, or it is malformed.
         AuthenticationError: Inngest refused the signing key, and the fallback key if there is one.
         UnreachableError: No answer within 10 seconds; the message may have been delivered all the same.
-        UnexpectedResponseError: Any other answer.
+        UnexpectedResponseError: Any other response.
     """
     content = encode_payload(data, adapter)
     request = build_publish_request(
@@ -159,8 +159,8 @@ async def publish_stream(
             request = build_publish_request(
                 settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
             )
-            probe, answer = await send_signed(http, settings, build_token_request(settings, []))
-            check_response(probe, answer, action=_ACTION)
+            probe, response = await send_signed(http, settings, build_token_request(settings, []))
+            check_response(probe, response, action=_ACTION)
             request = sign(request, _authorization(probe))
             with text.failures():
                 response = await send(http, request, timeout=None)
@@ -191,8 +191,8 @@ def publish_stream_sync(
             request = build_publish_request(
                 settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
             )
-            probe, answer = send_signed_sync(http, settings, build_token_request(settings, []))
-            check_response(probe, answer, action=_ACTION)
+            probe, response = send_signed_sync(http, settings, build_token_request(settings, []))
+            check_response(probe, response, action=_ACTION)
             request = sign(request, _authorization(probe))
             with text.failures():
                 response = send_sync(http, request, timeout=None)

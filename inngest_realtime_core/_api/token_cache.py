@@ -76,9 +76,9 @@ class TokenCache:
 
     async def close(self) -> None:
         """Returns when no request is under way and no connection is left."""
-        minting = [task for _, task in self._tokens.values() if not task.done()]
+        under_way = [task for _, task in self._tokens.values() if not task.done()]
         self._tokens.clear()
-        await end_tasks(minting)
+        await end_tasks(under_way)
 
 
 def _look_at_failure(task: asyncio.Task[str]) -> None:

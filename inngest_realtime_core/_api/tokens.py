@@ -34,7 +34,7 @@ __all__ = [
 _ACTION = "Minting a subscription token"
 
 
-class _Answer(msgspec.Struct):
+class _TokenResponse(msgspec.Struct):
     jwt: str
 
 
@@ -66,15 +66,15 @@ def build_token_request(settings: Settings, entries: Sequence[Entry]) -> HttpReq
 
 
 def read_token_response(request: HttpRequest, response: HttpResponse) -> str:
-    """The JWT in the answer.
+    """The JWT in the response.
 
     Raises:
         AuthenticationError: Inngest refused the signing key.
-        UnexpectedResponseError: Any other answer that is not a token.
+        UnexpectedResponseError: Any other response that is not a token.
     """
     check_response(request, response, action=_ACTION)
     try:
-        token = msgspec.json.decode(response.content, type=_Answer).jwt
+        token = msgspec.json.decode(response.content, type=_TokenResponse).jwt
     except msgspec.ValidationError:
         token = ""
     except msgspec.DecodeError:
@@ -93,7 +93,7 @@ async def mint(http: httpx.AsyncClient, settings: Settings, entries: Sequence[En
         ConfigurationError: There is no signing key for Inngest's cloud, or it is malformed.
         AuthenticationError: Inngest refused the signing key, and the fallback key if there is one.
         UnreachableError: No answer within 10 seconds, no connection within 5.
-        UnexpectedResponseError: An answer that is not a token.
+        UnexpectedResponseError: A response that is not a token.
     """
     return read_token_response(*await send_signed(http, settings, build_token_request(settings, entries)))
 

@@ -14,22 +14,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeGuard, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, NoReturn, TypeGuard, TypeVar, cast, overload
 
-from typing_extensions import Self, dataclass_transform
+from pydantic import TypeAdapter
+from typing_extensions import Self, TypeForm, dataclass_transform
 
 from ..arguments import describe
 from ..errors import ChannelError, ConfigurationError
+from ..messages.message import Message
 from .declaration import Declaration, declare
 from .parameter import Parameter, bare_types
 from .template import NameTemplate, check_channel_name
 from .topic import TopicDeclaration
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-    from typing_extensions import TypeForm
-
-    from ..messages.message import Message
 
 __all__ = ["Channel", "Topic", "TopicRef", "template_of", "topic"]
 
@@ -62,8 +58,8 @@ class TopicRef(Generic[T]):
     """
 
     def __init__(self, channel: Channel, topic: Topic[T]) -> None:
-        self.channel = channel
-        self.topic = topic
+        self.channel: Channel = channel
+        self.topic: Topic[T] = topic
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ class Parameter:
     """
 
     def __init__(self, name: str, annotation: Any, owner: type[Any]) -> None:
-        self.name = name
+        self.name: str = name
         self._annotation = annotation
         self._owner = owner
         self._adapter: TypeAdapter[Any] | None = None

@@ -57,7 +57,7 @@ class TopicDeclaration(Generic[T]):
                 check_topic_name(name)
             except TopicError as error:
                 raise ConfigurationError(f"topic(name={name!r}): {error}") from None
-        self.type = type
+        self.type: Any = type
         self._name = name
         self._adapter: TypeAdapter[T] | None = None
 

@@ -71,7 +71,7 @@ class Grant:
     """
 
     def __new__(cls, *args: object, **kwargs: object) -> Grant:
-        # The signature of __init__ already requires it; this is the same refusal with advice. Copying passes nothing.
+        # The signature of __init__ already requires it; this is the same error with advice. Copying passes nothing.
         if args and "authorize" not in kwargs:
             raise ConfigurationError(f"A Grant does not say who may subscribe: {_ADVICE}.")
         return super().__new__(cls)
@@ -98,23 +98,29 @@ class Grant:
             )
         self.channel: type[Channel] | str = _checked_channel(channel)
         self.authorize: Authorize[Any] = authorize
-        self.name = _checked_name(self.channel, name)
+        self.name: str = _checked_name(self.channel, name)
         self.topics: tuple[str, ...] = _checked_topics(self.channel, topics, grant=self.name)
-        self.reauthorize_every = _checked_seconds(reauthorize_every, "reauthorize_every", grant=self.name)
-        self.heartbeat = _checked_seconds(heartbeat, "heartbeat", grant=self.name)
-        self.extra_parameters = frozenset(_checked_texts(extra_parameters, "extra_parameters", grant=self.name))
-        self.rewind = _checked_rewind(rewind, "rewind", grant=self.name)
-        self.rewind_default = _checked_rewind(rewind_default, "rewind_default", grant=self.name)
+        self.reauthorize_every: float | None = _checked_seconds(reauthorize_every, "reauthorize_every", grant=self.name)
+        self.heartbeat: float | None = _checked_seconds(heartbeat, "heartbeat", grant=self.name)
+        self.extra_parameters: frozenset[str] = frozenset(
+            _checked_texts(extra_parameters, "extra_parameters", grant=self.name)
+        )
+        self.rewind: int | Literal["all"] | None = _checked_rewind(rewind, "rewind", grant=self.name)
+        self.rewind_default: int | Literal["all"] | None = _checked_rewind(
+            rewind_default, "rewind_default", grant=self.name
+        )
         if self.rewind != "all" and _more(self.rewind_default, self.rewind):
             raise ConfigurationError(
                 f"Grant {self.name!r} sends rewind_default={rewind_default!r} unasked and allows rewind={rewind!r}: "
                 "allow at least as much."
             )
-        self.render = check_callable(f"render of grant {self.name!r}", render, "def render(message): ... -> str | None")
+        self.render: Render | None = check_callable(
+            f"render of grant {self.name!r}", render, "def render(message): ... -> str | None"
+        )
         if token not in (None, "full"):
             raise ConfigurationError(f'token of grant {self.name!r} is {describe(token)}: expected "full" or None.')
-        self.token = token
-        self.may_overlap = check_flag(f"may_overlap of grant {self.name!r}", may_overlap)
+        self.token: Literal["full"] | None = token
+        self.may_overlap: bool = check_flag(f"may_overlap of grant {self.name!r}", may_overlap)
         self.spellings: Mapping[str, str] = MappingProxyType(_spellings(self.channel, grant=self.name))
         """Each accepted spelling of a channel parameter (`runId`, `run_id`) -> its name in Python (`run_id`)."""
 
