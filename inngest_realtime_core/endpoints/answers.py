@@ -48,9 +48,13 @@ class Answer:
         return cls(204, {"Allow": allow}, b"")
 
     @classmethod
-    def from_token(cls, token: ClientSubscriptionToken) -> Answer:
-        """200 and `{"key": "...", "apiBaseUrl": "..."}`, what `useRealtime` takes."""
-        return cls(200, _JSON, msgspec.json.encode(token.to_dict()))
+    def from_token(cls, token: ClientSubscriptionToken, *, full: bool = False) -> Answer:
+        """200 and `{"key": "...", "apiBaseUrl": "..."}`, what `useRealtime` takes.
+
+        Args:
+            full: With `channel` and `topics` beside them, as older SDKs expect it.
+        """
+        return cls(200, _JSON, msgspec.json.encode(token.to_dict(full=full)))
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ async def respond(answer: Answer | StreamAnswer, receive: Receive, send: Send) -
             answer.body, receive, send, status=answer.status, headers=headers, send_timeout=answer.send_timeout
         )
         return
-    headers.append((b"content-length", str(len(answer.body)).encode()))
+    if "Content-Length" not in answer.headers and answer.status not in (204, 304):
+        headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from .._concurrency.background import run_sync
 from ..errors import UnreachableError
@@ -16,6 +16,7 @@ from ..subscriptions.pending import sync_face
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .authorize import Authorizer
+from .grants import Render
 from .limits import StreamSlots
 from .selection import Selection
 
@@ -33,12 +34,21 @@ class Opening:
         request: The framework's own request.
         client: Whose stream it is; None for nobody in particular.
         last_event_id: The id of the last event that the client has had.
+        rewind: How many messages of each topic that came before are given first.
+        json: Whether it sends JSON although its grant has `render`.
     """
 
     selection: Selection
     request: Any
     client: str | None = None
     last_event_id: str | None = None
+    rewind: int | Literal["all"] | None = None
+    json: bool = False
+
+    @property
+    def fragments(self) -> Render | None:
+        """What makes HTML of a message; None where the stream is JSON."""
+        return None if self.json else self.selection.grant.render
 
 
 class EventStreams:

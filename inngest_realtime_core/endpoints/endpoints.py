@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 from .._api.tokens import ClientSubscriptionToken
@@ -19,6 +20,7 @@ from ..subscriptions.sync import SyncSubscription
 from .answers import Answer, StreamAnswer, SyncStreamAnswer
 from .authorize import Authorizer, Host
 from .bodies import EventStreams, Opening
+from .client_file import client_file
 from .errors import EndpointError
 from .grants import Grant
 from .limits import Circuit, RateLimit, StreamSlots, TokenGate
@@ -34,6 +36,9 @@ logger = logging.getLogger("inngest_realtime.endpoints")
 
 _TOKEN_METHODS: Final = ("GET", "POST")
 _STREAM_METHODS: Final = ("GET",)
+_FILE_METHODS: Final = ("GET", "HEAD")
+_TOKEN_WISHES: Final = ("full",)
+_STREAM_WISHES: Final = ("rewind", "format")
 
 
 class Endpoints:
@@ -44,7 +49,7 @@ class Endpoints:
     | 200 | | a token, or an event stream |
     | 400 | `missing_parameter`, `unknown_parameter`, `repeated_parameter`, `contradictory_parameter`, `too_many_parameters`, `empty_topics`, `malformed_body` | the request is not well formed |
     | 401, 404, ... | `unauthenticated`, `not_found`, `refused` | `authorize` raised its framework's exception with this status |
-    | 403 | `forbidden`, `topic_not_granted` | `authorize` did not return `True`; a topic outside the grant |
+    | 403 | `forbidden`, `topic_not_granted`, `rewind_not_granted` | `authorize` did not return `True`; more is asked for than the grant allows |
     | 404 | `unknown_grant` | no grant of that name |
     | 405 | `method_not_allowed` | `Allow` says which methods are |
     | 413 | `body_too_large` | the body has more than `max_body` bytes |
@@ -99,7 +104,9 @@ class Endpoints:
         if request.method == "OPTIONS":
             return Answer.options(_allow(_TOKEN_METHODS))
         try:
-            return Answer.from_token(await self.issue(name, request))
+            selection = self._select(name, request, await self._body(request))
+            full = selection.full
+            return Answer.from_token(await self._issue(selection, request), full=full)
         except RealtimeError as error:
             return Answer.from_error(error)
 
@@ -108,7 +115,9 @@ class Endpoints:
         if request.method == "OPTIONS":
             return Answer.options(_allow(_TOKEN_METHODS))
         try:
-            return Answer.from_token(self.issue_sync(name, request))
+            selection = self._select(name, request, self._body_sync(request))
+            full = selection.full
+            return Answer.from_token(self._issue_sync(selection, request), full=full)
         except RealtimeError as error:
             return Answer.from_error(error)
 
@@ -137,6 +146,16 @@ class Endpoints:
         except RealtimeError as error:
             return Answer.from_error(error)
 
+    def client_js(self, request: EndpointRequest) -> Answer:
+        """Answers `.../client.js`: the client for browsers, an ES module."""
+        if request.method == "OPTIONS":
+            return Answer.options(_allow(_FILE_METHODS))
+        try:
+            _check_method(request, _FILE_METHODS)
+        except EndpointError as error:
+            return Answer.from_error(error)
+        return client_file(request)
+
     # -- the pieces, for routes of one's own --------------------------------------------------------------------------
 
     async def issue(self, name: str, request: EndpointRequest) -> ClientSubscriptionToken:
@@ -145,7 +164,9 @@ class Endpoints:
         Raises:
             EndpointError: Nothing was minted.
         """
-        selection = self._select(name, request, await self._body(request))
+        return await self._issue(self._select(name, request, await self._body(request)), request)
+
+    async def _issue(self, selection: Selection, request: EndpointRequest) -> ClientSubscriptionToken:
         await self._authorizer.check(selection, request.native)
         self._rate.spend(await self._client(request))
         self._circuit.check()
@@ -160,7 +181,9 @@ class Endpoints:
 
     def issue_sync(self, name: str, request: EndpointRequest) -> ClientSubscriptionToken:
         """The sync twin of `issue`."""
-        selection = self._select(name, request, self._body_sync(request))
+        return self._issue_sync(self._select(name, request, self._body_sync(request)), request)
+
+    def _issue_sync(self, selection: Selection, request: EndpointRequest) -> ClientSubscriptionToken:
         self._authorizer.check_sync(selection, request.native)
         self._rate.spend(self._client_sync(request))
         self._circuit.check()
@@ -207,7 +230,8 @@ class Endpoints:
         if request.route is not None:
             parameters, _ = resume_point(parameters, None)
         content_type = request.headers.get("content-type", "")
-        return select(grant, parameters, body, content_type=content_type, ignore_unknown=request.route is not None)
+        own = request.route is not None
+        return select(grant, parameters, body, content_type=content_type, ignore_unknown=own, wishes=_TOKEN_WISHES)
 
     def _opening(self, name: str, request: EndpointRequest) -> Opening:
         grant = self._grant(name)
@@ -215,12 +239,13 @@ class Endpoints:
             _check_method(request, _STREAM_METHODS)
         parameters = [*(request.route or ()), *query_parameters(request.query)]
         parameters, last_event_id = resume_point(parameters, request.headers.get("last-event-id"))
-        selection = select(grant, parameters, ignore_unknown=request.route is not None)
-        return Opening(selection, request.native, None, last_event_id)
+        own = request.route is not None
+        selection = select(grant, parameters, ignore_unknown=own, wishes=() if own else _STREAM_WISHES)
+        return Opening(selection, request.native, None, last_event_id, selection.rewind, selection.json)
 
     def _limited(self, opening: Opening, client: str | None) -> Opening:
         self._rate.spend(client)
-        return Opening(opening.selection, opening.request, client, opening.last_event_id)
+        return replace(opening, client=client)
 
     def _grant(self, name: str) -> Grant:
         grant = self.grants.get(name)

@@ -13,6 +13,7 @@ from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
 from ..errors import ConfigurationError
 from ..messages.message import Message
+from ..subscriptions.fragments import check_names
 
 __all__ = ["Authorize", "Grant", "Render", "allow_anyone"]
 
@@ -114,6 +115,8 @@ class Grant:
                 f"Grant {self.name!r} sends rewind_default={rewind_default!r} unasked and allows rewind={rewind!r}: "
                 "allow at least as much."
             )
+        if render is not None:
+            check_names(self.topics)
         self.render: Render | None = check_callable(
             f"render of grant {self.name!r}", render, "def render(message): ... -> str | None"
         )

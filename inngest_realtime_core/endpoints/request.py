@@ -41,7 +41,7 @@ class EndpointRequest:
     route: Sequence[tuple[str, str]] | None = None
     single_threaded: bool = False
 
-    HEADERS = ("content-length", "content-type", "last-event-id")
+    HEADERS = ("content-length", "content-type", "if-none-match", "last-event-id")
 
     @property
     def last_event_id(self) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from ..channels.channel import Channel
 from ..errors import ChannelError
@@ -25,11 +25,56 @@ class Selection:
         grant: The grant that the request came under.
         channel: An instance of the grant's class, or the plain name.
         topics: At least one of the grant's topics, in the order asked for.
+        wishes: What the request says of `full`, `format` and `rewind`, where the endpoint knows them.
     """
 
     grant: Grant
     channel: Channel | str
     topics: tuple[str, ...]
+    wishes: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def full(self) -> bool:
+        """Whether the token is wanted with its channel and topics beside it.
+
+        Raises:
+            EndpointError: 422, `full` is neither true nor false.
+        """
+        asked = self.wishes.get("full", "false").lower()
+        if asked not in ("", "1", "true", "0", "false"):
+            raise EndpointError(422, "invalid_parameter", "full is either true or false.", parameter="full")
+        return asked in ("", "1", "true") or self.grant.token == "full"
+
+    @property
+    def json(self) -> bool:
+        """Whether a grant with `render` is to send JSON all the same.
+
+        Raises:
+            EndpointError: 422, `format` is not json.
+        """
+        if self.wishes.get("format", "json") != "json":
+            raise EndpointError(422, "invalid_parameter", "format is json, or left out.", parameter="format")
+        return "format" in self.wishes
+
+    @property
+    def rewind(self) -> int | Literal["all"] | None:
+        """How many messages of each topic that came before are wanted first.
+
+        Raises:
+            EndpointError: 422 for what is no number, 403 for more than the grant allows.
+        """
+        asked = self.wishes.get("rewind")
+        allowed = self.grant.rewind
+        if asked is None:
+            return self.grant.rewind_default
+        count = int(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0
+        if asked != "all" and count == 0:
+            message = "rewind is a number of messages above 0, or all."
+            raise EndpointError(422, "invalid_parameter", message, parameter="rewind")
+        if allowed != "all" and (allowed is None or asked == "all" or count > allowed):
+            message = f"rewind asks for {asked}; {'nothing' if allowed is None else allowed} is granted here."
+            raise EndpointError(403, "rewind_not_granted", message, parameter="rewind")
+        return "all" if asked == "all" else count
 
     @property
     def granted_order(self) -> tuple[str, ...]:
@@ -44,6 +89,7 @@ def select(
     *,
     content_type: str = "",
     ignore_unknown: bool = False,
+    wishes: Collection[str] = (),
 ) -> Selection:
     """Reads a request's parameters.
 
@@ -54,6 +100,7 @@ def select(
         body: A JSON object or a form with more of the same; empty for none.
         content_type: The body's type: a form says so.
         ignore_unknown: Passes over parameters that nobody declared, for routes that have their own.
+        wishes: The reserved parameters that the endpoint knows.
 
     Raises:
         EndpointError: 400 for a missing, unknown, repeated or contradictory parameter or a malformed body, 422 for a
@@ -62,6 +109,7 @@ def select(
     values: dict[str, str] = {}
     spellings: dict[str, str] = {}
     asked: dict[str, None] | None = None
+    wished: dict[str, str] = {}
     for source in (parameters, body_parameters(body, content_type)):
         seen: set[str] = set()
         for spelling, value in source:
@@ -70,6 +118,10 @@ def select(
                 if spelling_of(spelling) == TOPICS:
                     asked = asked or {}
                     asked.update((topic, None) for topic in map(str.strip, value.split(",")) if topic)
+                elif spelling in wishes:
+                    if wished.setdefault(spelling, value) != value:
+                        message = f"{spelling} is given twice, with different values."
+                        raise EndpointError(400, "contradictory_parameter", message, parameter=spelling)
                 elif not ignore_unknown and spelling not in grant.extra_parameters:
                     raise _unknown(grant, spelling)
                 continue
@@ -83,7 +135,7 @@ def select(
             if values.setdefault(name, value) != value:
                 message = f"{spelling} is given twice, with different values."
                 raise EndpointError(400, "contradictory_parameter", message, parameter=spelling)
-    return Selection(grant, _channel(grant, values, spellings), _topics(grant, asked))
+    return Selection(grant, _channel(grant, values, spellings), _topics(grant, asked), wished)
 
 
 def resume_point(parameters: Iterable[tuple[str, str]], header: str | None) -> tuple[list[tuple[str, str]], str | None]:

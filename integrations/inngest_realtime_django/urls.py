@@ -1,6 +1,7 @@
 """`path("api/realtime/", include("inngest_realtime_django.urls"))`.
 
-The names are `inngest_realtime:token` and `inngest_realtime:stream`; both take the grant's name.
+The names are `inngest_realtime:token` and `inngest_realtime:stream`, which take the grant's name, and
+`inngest_realtime:client`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ __all__ = ["app_name", "urlpatterns"]
 app_name = "inngest_realtime"
 
 urlpatterns = [
+    path("client.js", views.client, name="client"),
     path("<str:grant>/token", views.token, name="token"),
     path("<str:grant>/stream", views.stream, name="stream"),
 ]

@@ -34,9 +34,9 @@ from .requests import endpoint_request, is_asgi
 from .responses import response_for
 from .threads import in_transaction, is_in_transaction
 
-__all__ = ["stream", "token"]
+__all__ = ["client", "stream", "token"]
 
-_View = Callable[[HttpRequest, str], HttpResponseBase]
+_View = Callable[..., HttpResponseBase]
 
 # A true value that `csrf_exempt` does not set: the check is made here, to be answered in JSON.
 _CHECKED_HERE = "inngest_realtime"
@@ -44,11 +44,11 @@ _CHECKED_HERE = "inngest_realtime"
 
 def _endpoint(view: _View) -> _View:
     @functools.wraps(view)
-    def wrapper(request: HttpRequest, grant: str) -> HttpResponseBase:
+    def wrapper(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponseBase:
         in_transaction.set(is_in_transaction())
         reason = _csrf_failure(request)
         if reason is None:
-            return view(request, grant)
+            return view(request, *args, **kwargs)
         message = f"{reason} Send the X-CSRFToken header with the value of the csrftoken cookie, or use GET."
         return response_for(request, Answer.from_error(EndpointError(403, "csrf_failed", message)))
 
@@ -69,6 +69,12 @@ def token(request: HttpRequest, grant: str) -> HttpResponseBase:
 def stream(request: HttpRequest, grant: str) -> HttpResponseBase:
     """`GET .../<grant>/stream`: an event stream."""
     return _answered(request, grant, "stream")
+
+
+@_endpoint
+def client(request: HttpRequest) -> HttpResponseBase:
+    """`GET .../client.js`: the client for browsers."""
+    return response_for(request, conf.endpoints(asgi=is_asgi(request)).client_js(endpoint_request(request)))
 
 
 def _answered(request: HttpRequest, grant: str, what: Literal["token", "stream"]) -> HttpResponseBase:

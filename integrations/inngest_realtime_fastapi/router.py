@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, OptionsDict
-from inngest_realtime_starlette.routing import METHODS, stream_response, token_response
+from inngest_realtime_starlette.routing import METHODS, client_response, stream_response, token_response
 
 from .requests import HOST
 from .schemas import STREAM_RESPONSES, TOKEN_RESPONSES, body_schema, query_parameters
@@ -36,7 +36,7 @@ class RouterOptions(OptionsDict, total=False):
 
 
 def realtime_router(realtime: Realtime, grants: Sequence[Grant], **options: Unpack[RouterOptions]) -> APIRouter:
-    """`/{grant}/token` (GET and POST) and `/{grant}/stream` (GET) for every grant.
+    """`/{grant}/token` (GET and POST) and `/{grant}/stream` (GET) for every grant, and `/client.js`.
 
     ```python
     app.include_router(realtime_router(realtime, grants), prefix="/api/realtime")
@@ -112,7 +112,10 @@ def _add_rest(router: APIRouter, endpoints: Endpoints) -> None:
     async def stream(request: Request) -> Response:
         return await stream_response(endpoints, request.path_params["grant"], request)
 
-    for path, operation in (("/{grant}/token", token), ("/{grant}/stream", stream)):
+    async def client(request: Request) -> Response:
+        return client_response(endpoints, request)
+
+    for path, operation in (("/{grant}/token", token), ("/{grant}/stream", stream), ("/client.js", client)):
         router.add_api_route(path, operation, methods=METHODS, include_in_schema=False, response_model=None)
 
 

@@ -32,13 +32,13 @@ class BlueprintOptions(OptionsDict, total=False):
 
 
 def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: Unpack[BlueprintOptions]) -> Blueprint:
-    """`/<grant>/token` (GET and POST) and `/<grant>/stream` (GET) for every grant.
+    """`/<grant>/token` (GET and POST) and `/<grant>/stream` (GET) for every grant, and `/client.js`.
 
     ```python
     app.register_blueprint(realtime_blueprint(realtime, grants), url_prefix="/api/realtime")
     ```
-    The endpoints are named `realtime.token` and `realtime.stream`. `authorize` is called within the request, so
-    `flask.request`, `session` and `g` are there, and may `abort()`.
+    The endpoints are named `realtime.token`, `realtime.stream` and `realtime.client`. `authorize` is called within
+    the request, so `flask.request`, `session` and `g` are there, and may `abort()`.
 
     Args:
         realtime: What mints and subscribes.
@@ -57,9 +57,13 @@ def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: U
     def stream(grant: str) -> Response:
         return response_for(endpoints.stream_sync(grant, endpoint_request()))
 
-    def add(rule: str, view: Callable[[str], Response]) -> None:
+    def client() -> Response:
+        return response_for(endpoints.client_js(endpoint_request()))
+
+    def add(rule: str, view: Callable[..., Response]) -> None:
         blueprint.add_url_rule(rule, view_func=view, methods=_METHODS, provide_automatic_options=False)
 
     add("/<grant>/token", token)
     add("/<grant>/stream", stream)
+    add("/client.js", client)
     return blueprint

@@ -22,13 +22,13 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpack[OptionsDict]) -> list[Route]:
-    """`/{grant}/token` (GET and POST) and `/{grant}/stream` (GET) for every grant.
+    """`/{grant}/token` (GET and POST) and `/{grant}/stream` (GET) for every grant, and `/client.js`.
 
     ```python
     app = Starlette(routes=[Mount("/api/realtime", routes=realtime_routes(realtime, grants))])
     ```
-    The routes are named `realtime_token` and `realtime_stream`. A synchronous `authorize` runs in Starlette's thread
-    pool; one that raises `starlette.exceptions.HTTPException` refuses with its status and headers.
+    The routes are named `realtime_token`, `realtime_stream` and `realtime_client`. A synchronous `authorize` runs in
+    Starlette's thread pool; one that raises `starlette.exceptions.HTTPException` refuses with its status and headers.
 
     Args:
         realtime: What mints and subscribes.
@@ -43,7 +43,11 @@ def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpa
     async def stream(request: Request) -> Response:
         return await stream_response(endpoints, request.path_params["grant"], request)
 
+    async def client(request: Request) -> Response:
+        return client_response(endpoints, request)
+
     return [
+        _route("/client.js", client, name="realtime_client"),
         _route("/{grant}/token", token, name="realtime_token"),
         _route("/{grant}/stream", stream, name="realtime_stream"),
     ]
@@ -57,6 +61,11 @@ async def token_response(endpoints: Endpoints, grant: str, request: Request) -> 
 async def stream_response(endpoints: Endpoints, grant: str, request: Request) -> Response:
     """Answers one request for a stream."""
     return response_for(await endpoints.stream(grant, endpoint_request(request)))
+
+
+def client_response(endpoints: Endpoints, request: Request) -> Response:
+    """Answers one request for `client.js`."""
+    return response_for(endpoints.client_js(endpoint_request(request)))
 
 
 def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *, name: str) -> Route:

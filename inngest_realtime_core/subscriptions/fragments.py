@@ -1,0 +1,79 @@
+"""Messages as HTML: what `render=` makes of them, once for everybody who streams them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ..errors import ConfigurationError
+from ..messages.message import Message
+
+__all__ = ["Fragments", "check_names"]
+
+logger = logging.getLogger("inngest_realtime.sse")
+
+# Names that an `EventSource` has for its own events, and those of an event stream.
+_RESERVED: Final = frozenset({"error", "open", "message", "ready", "gap", "closing", "end"})
+
+_LINE: Final = re.compile(r"\r\n|\r|\n")
+
+
+def check_names(topics: Iterable[str]) -> None:
+    """Raises `ConfigurationError` when a topic's name is that of another event."""
+    for topic in topics:
+        if topic in _RESERVED:
+            raise ConfigurationError(
+                f"The topic {topic!r} cannot be rendered: its events would be taken for others of that name. "
+                f"Rename it; these are taken: {', '.join(sorted(_RESERVED))}."
+            )
+        if _LINE.search(topic):
+            raise ConfigurationError(f"The topic {topic!r} cannot be rendered: an event's name is one line.")
+
+
+class Fragments:
+    """Makes server-sent events of HTML: `event: <topic>`, and the id of the message.
+
+    What `render` raises leaves out that message alone, and is logged.
+
+    Args:
+        render: Makes HTML of a message, or None for none.
+    """
+
+    def __init__(self, render: Callable[[Message[Any]], str | None]) -> None:
+        self._render: Callable[[Message[Any]], object] = render
+        self._made: weakref.WeakKeyDictionary[Message[Any], bytes] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def of(cls, render: Callable[[Message[Any]], str | None]) -> Fragments:
+        """The same for every stream of the same function: a message is rendered once for all of them."""
+        return cls(render)
+
+    def encode(self, message: Message[Any]) -> bytes:
+        """The event of a message; empty where there is none. A gap is what it is in every event stream."""
+        if message.kind == "gap":
+            return message.to_event()
+        event = self._made.get(message)
+        if event is None:
+            event = self._made[message] = self._encode(message)
+        return event
+
+    def _encode(self, message: Message[Any]) -> bytes:
+        try:
+            html = self._render(message)
+        except Exception:
+            logger.exception("render failed; a message of topic %r is left out.", message.topic)
+            return b""
+        if html is None:
+            return b""
+        if not isinstance(html, str):
+            logger.error("render returned %s: expected HTML as a str, or None.", type(html).__name__)
+            return b""
+        lines = [f"event: {message.topic}", *(f"data: {line}" for line in _LINE.split(html))]
+        if message.event_id is not None:
+            lines.insert(0, f"id: {message.event_id}")
+        return "\n".join([*lines, "\n"]).encode("utf-8", "replace")

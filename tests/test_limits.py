@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from inngest_realtime_core.endpoints import limits
+from inngest_realtime_core.endpoints.errors import EndpointError
+from inngest_realtime_core.endpoints.limits import Circuit, RateLimit, StreamSlots, TokenGate
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def code_of(refused: pytest.ExceptionInfo[EndpointError]) -> tuple[int, str, bool]:
+    error = refused.value
+    return error.status, error.code, error.retry_after is not None and error.retry_after > 0
+
+
+def test_slots_of_all_and_of_each() -> None:
+    slots = StreamSlots(3, 2)
+    slots.acquire("ada")
+    slots.acquire("ada")
+    with pytest.raises(EndpointError) as refused:
+        slots.acquire("ada")
+    assert code_of(refused) == (429, "too_many_streams_per_client", True)
+    slots.acquire(None)
+    with pytest.raises(EndpointError) as refused:
+        slots.acquire("bob")
+    assert code_of(refused) == (503, "too_many_streams", True)
+    slots.release("ada")
+    slots.acquire("bob")
+    for client in ("ada", "bob", None):
+        slots.release(client)
+    assert slots._by_client == {}  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_client_gets_a_burst_and_then_so_many_a_second(clock: Clock) -> None:
+    rate = RateLimit()
+    for _ in range(100):
+        rate.spend("ada")
+    with pytest.raises(EndpointError) as refused:
+        rate.spend("ada")
+    assert code_of(refused) == (429, "too_many_requests", True)
+    rate.spend("bob")
+    rate.spend(None)
+    clock.now += 1.0
+    for _ in range(20):
+        rate.spend("ada")
+    with pytest.raises(EndpointError):
+        rate.spend("ada")
+
+
+def test_clients_that_are_gone_take_no_memory(clock: Clock) -> None:
+    rate = RateLimit()
+    for number in range(10_000):
+        rate.spend(str(number))
+        clock.now += 0.01
+    assert len(rate._full_at) < 1_000  # pyright: ignore[reportPrivateUsage]
+
+
+def test_token_requests_at_once() -> None:
+    gate = TokenGate(2)
+    with gate.entered(), gate.entered():
+        with pytest.raises(EndpointError) as refused, gate.entered():
+            pass
+        assert code_of(refused) == (503, "too_many_token_requests", True)
+    with gate.entered():
+        pass
+
+
+def test_an_inngest_that_fails_is_left_alone_for_a_while(clock: Clock) -> None:
+    circuit = Circuit()
+    for _ in range(3):
+        circuit.check()
+        circuit.failed()
+    for _ in range(2):
+        with pytest.raises(EndpointError) as refused:
+            circuit.check()
+        assert code_of(refused) == (503, "inngest_unreachable", True)
+    clock.now += limits._PAUSE  # pyright: ignore[reportPrivateUsage]
+    circuit.check()  # one is let through
+    with pytest.raises(EndpointError):
+        circuit.check()
+    circuit.failed()
+    clock.now += limits._PAUSE  # pyright: ignore[reportPrivateUsage]
+    circuit.check()
+    circuit.succeeded()
+    circuit.check()
+    circuit.check()
+
+
+def test_a_single_failure_holds_nobody_up(clock: Clock) -> None:
+    circuit = Circuit()
+    for _ in range(10):
+        circuit.failed()
+        circuit.succeeded()
+        circuit.check()
+
+
+def test_slots_from_many_threads() -> None:
+    slots = StreamSlots(None, 5)
+    refused: list[str] = []
+
+    def come_and_go() -> None:
+        for _ in range(200):
+            try:
+                slots.acquire("ada")
+            except EndpointError as error:
+                refused.append(error.code)
+            else:
+                slots.release("ada")
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert slots._open == 0  # pyright: ignore[reportPrivateUsage]
+    assert set(refused) <= {"too_many_streams_per_client"}
