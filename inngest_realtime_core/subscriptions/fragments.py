@@ -75,5 +75,5 @@ class Fragments:
             return b""
         lines = [f"event: {message.topic}", *(f"data: {line}" for line in _LINE.split(html))]
         if message.event_id is not None:
-            lines.insert(0, f"id: {message.event_id}")
+            lines.append(f"id: {message.event_id}")
         return "\n".join([*lines, "\n"]).encode("utf-8", "replace")

@@ -56,7 +56,9 @@ def response_for(answer: Answer | SyncStreamAnswer) -> Response:
     """The response that an endpoint's answer is."""
     if isinstance(answer, SyncStreamAnswer):
         return sse_response(answer.body, answer.status, answer.headers, send_timeout=answer.send_timeout)
-    return Response(answer.body, answer.status, dict(answer.headers))
+    response = Response(answer.body, answer.status)
+    response.headers.update(dict(answer.headers))  # after Werkzeug's own Content-Length, which a HEAD has otherwise
+    return response
 
 
 def realtime_error_handler(error: RealtimeError) -> Response:

@@ -1,13 +1,21 @@
 """What every application of the suite serves, whatever its framework: imported by the servers' own processes.
 
 An application mounts the adapter's endpoints with `grants(...)` and `options()` under `/api/realtime`, and answers
-`GET /stats` with the JSON of `stats(realtime)`.
+`GET /stats` with the JSON of `stats(realtime)`. It has routes of its own, made with the adapter's helpers:
+
+| route | answers |
+|---|---|
+| `/own/{run_id}/token` | the token that `subscription_token(realtime, PIPELINE)` hands over |
+| `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, PIPELINE)` hands over |
+| `/own/{run_id}/response` | the event stream of a subscription that it opens itself, a second after it did so |
+| `/own/{run_id}/error` | nothing: a `ChannelError` is raised, by a value that holds a separator |
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import html
 import os
 import threading
 import time
@@ -68,6 +76,35 @@ def breaks(request: Any, channel: Room) -> bool:
     raise RuntimeError("a private detail")
 
 
+PIPELINE = Grant(Pipeline, ["status", "tokens"], authorize=may_view)
+
+fragments_made = 0
+
+
+def fragment(message: Any) -> str | None:
+    """A row of a table, escaped; nothing for a status."""
+    global fragments_made
+    fragments_made += 1
+    if message.topic == "status":
+        return None
+    return f"<li>\n{html.escape(str(message.data))}\r\n</li>"
+
+
+def slow(request: Any, channel: Room) -> bool:
+    time.sleep(float(request.headers["x-sleep"]))
+    return True
+
+
+async def slow_async(request: Any, channel: Room) -> bool:
+    await asyncio.sleep(float(request.headers["x-sleep"]))
+    return True
+
+
+def whose(request: Any) -> str | None:
+    """The `client=` of the options."""
+    return request.headers.get("x-client")
+
+
 def grants(http_error: Callable[[int], Exception]) -> list[Grant]:
     """The grants; `http_error` makes the framework's own exception for an HTTP status."""
 
@@ -75,7 +112,11 @@ def grants(http_error: Callable[[int], Exception]) -> list[Grant]:
         raise http_error(451)
 
     return [
-        Grant(Pipeline, ["status", "tokens"], authorize=may_view),
+        PIPELINE,
+        Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="rendered", render=fragment),
+        Grant(Pipeline, ["tokens"], authorize=may_view, name="full", token="full"),
+        Grant(Room, authorize=slow, name="slow"),
+        Grant(Room, authorize=slow_async, name="slow-async"),
         Grant(Room, authorize=may_enter, extra_parameters=["access_token"]),
         Grant(Fleeting, authorize=may_listen, reauthorize_every=0.1),
         Grant("news", ["headline"], authorize=allow_anyone, heartbeat=0.2),
@@ -88,10 +129,15 @@ def grants(http_error: Callable[[int], Exception]) -> list[Grant]:
 def options() -> dict[str, Any]:
     """The adapter's options, as the test wants them for this process."""
     max_streams = os.environ.get("CONFORMANCE_MAX_STREAMS")
-    return {
+    options: dict[str, Any] = {
         "heartbeat": float(os.environ.get("CONFORMANCE_HEARTBEAT", "10")),
         "max_streams": None if max_streams is None else int(max_streams),
+        "client": whose,
     }
+    for name in ("send_timeout", "authorize_timeout"):
+        if (value := os.environ.get(f"CONFORMANCE_{name.upper()}")) is not None:
+            options[name] = float(value)
+    return options
 
 
 # Threads that a framework or a server keeps for requests to come: as many as had to work at the same time so far.
@@ -103,6 +149,7 @@ def stats(realtime: Realtime) -> dict[str, Any]:
     return {
         **dataclasses.asdict(realtime.stats()),
         "pid": os.getpid(),
+        "fragments": fragments_made,
         "threads": threading.active_count(),
         "pooled": sum(thread.name.startswith(_POOLS) for thread in threading.enumerate()),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import django
 from django.conf import settings
@@ -12,7 +14,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 
 from conformance import site
-from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core import ClientSubscriptionToken, Realtime
+
+if TYPE_CHECKING:
+    from django.http.response import HttpResponseBase
+
+
+from inngest_realtime_django import RealtimeStreamingResponse, subscription_stream, subscription_token
 
 
 class HttpError(Exception):
@@ -37,17 +45,18 @@ class HttpErrorMiddleware:
 
 
 realtime = Realtime()
-options = site.options()
 settings.configure(
     ALLOWED_HOSTS=["*"],
     INSTALLED_APPS=["inngest_realtime_django"],
     INNGEST_REALTIME={
         "REALTIME": "conformance.apps.django.realtime",
         "GRANTS": site.grants(HttpError),
-        "HEARTBEAT": options["heartbeat"],
-        "MAX_STREAMS": options["max_streams"],
+        **{name.upper(): value for name, value in site.options().items()},
     },
-    MIDDLEWARE=["conformance.apps.django.HttpErrorMiddleware"],
+    MIDDLEWARE=[
+        "conformance.apps.django.HttpErrorMiddleware",
+        "inngest_realtime_django.middleware.RealtimeErrorMiddleware",
+    ],
     ROOT_URLCONF="conformance.apps.django",
     SECRET_KEY="only for tests",
     USE_TZ=True,
@@ -59,7 +68,33 @@ def stats(request: HttpRequest) -> HttpResponse:
     return JsonResponse(site.stats(realtime))
 
 
+@subscription_token(realtime, site.PIPELINE)
+def own_token(request: HttpRequest, run_id: str, token: ClientSubscriptionToken) -> HttpResponse:
+    return JsonResponse(token.to_dict())
+
+
+@subscription_stream(realtime, site.PIPELINE)
+def own_stream(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
+    return RealtimeStreamingResponse(request, stream)
+
+
+def own_response(request: HttpRequest, run_id: str) -> HttpResponseBase:
+    pending = realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
+    response = RealtimeStreamingResponse(request, pending)
+    time.sleep(1)
+    return response
+
+
+def own_error(request: HttpRequest, run_id: str) -> HttpResponse:
+    site.Pipeline(run_id="a:b")
+    raise AssertionError
+
+
 urlpatterns = [
+    path("own/<str:run_id>/token", own_token),
+    path("own/<str:run_id>/stream", own_stream),
+    path("own/<str:run_id>/response", own_response),
+    path("own/<str:run_id>/error", own_error),
     path(f"{site.PREFIX.strip('/')}/", include("inngest_realtime_django.urls")),
     path("stats", stats),
 ]

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException
 
 from conformance import site
-from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_fastapi import realtime_router
+from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
+from inngest_realtime_fastapi import (
+    RealtimeStreamingResponse,
+    realtime_error_handler,
+    realtime_router,
+    subscription_stream,
+    subscription_token,
+)
 
 realtime = Realtime()
 app = FastAPI()
 app.include_router(realtime_router(realtime, site.grants(HTTPException), **site.options()), prefix=site.PREFIX)
+app.add_exception_handler(RealtimeError, realtime_error_handler)
 
 
 @app.get("/stats")
 async def stats() -> dict[str, Any]:
     return site.stats(realtime)
+
+
+@app.get("/own/{run_id}/token")
+async def own_token(
+    token: Annotated[ClientSubscriptionToken, Depends(subscription_token(realtime, site.PIPELINE))],
+) -> dict[str, str]:
+    return token.to_dict()
+
+
+@app.get("/own/{run_id}/stream")
+async def own_stream(
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+) -> RealtimeStreamingResponse:
+    return RealtimeStreamingResponse(stream)
+
+
+@app.get("/own/{run_id}/response")
+async def own_response(run_id: str) -> RealtimeStreamingResponse:
+    subscription = await realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
+    await asyncio.sleep(1)
+    return RealtimeStreamingResponse(subscription)
+
+
+@app.get("/own/{run_id}/error")
+async def own_error(run_id: str) -> None:
+    site.Pipeline(run_id="a:b")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from conformance import site
-from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_flask import realtime_blueprint
+from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, SyncSubscription
+from inngest_realtime_flask import (
+    realtime_blueprint,
+    realtime_error_handler,
+    sse_response,
+    subscription_stream,
+    subscription_token,
+)
 
 
 def http_error(status: int) -> Exception:
@@ -22,6 +29,32 @@ def http_error(status: int) -> Exception:
 realtime = Realtime()
 app = Flask(__name__)
 app.register_blueprint(realtime_blueprint(realtime, site.grants(http_error), **site.options()), url_prefix=site.PREFIX)
+app.register_error_handler(RealtimeError, realtime_error_handler)
+
+
+@app.get("/own/<run_id>/token")
+@subscription_token(realtime, site.PIPELINE)
+def own_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, str]:
+    return token.to_dict()
+
+
+@app.get("/own/<run_id>/stream")
+@subscription_stream(realtime, site.PIPELINE)
+def own_stream(run_id: str, stream: SyncSubscription) -> Response:
+    return sse_response(stream)
+
+
+@app.get("/own/<run_id>/response")
+def own_response(run_id: str) -> Response:
+    subscription = realtime.subscribe_sync(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
+    time.sleep(1)
+    return sse_response(subscription)
+
+
+@app.get("/own/<run_id>/error")
+def own_error(run_id: str) -> str:
+    site.Pipeline(run_id="a:b")
+    raise AssertionError
 
 
 @app.get("/stats")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from conformance import site
-from inngest_realtime_core.realtime import Realtime
-from inngest_realtime_starlette import realtime_routes
+from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
+from inngest_realtime_starlette import (
+    RealtimeStreamingResponse,
+    realtime_error_handler,
+    realtime_routes,
+    subscription_stream,
+    subscription_token,
+)
 
 realtime = Realtime()
 
@@ -19,5 +27,37 @@ async def stats(request: Request) -> JSONResponse:
     return JSONResponse(site.stats(realtime))
 
 
+@subscription_token(realtime, site.PIPELINE)
+async def own_token(request: Request, token: ClientSubscriptionToken) -> Response:
+    return JSONResponse(token.to_dict())
+
+
+@subscription_stream(realtime, site.PIPELINE)
+async def own_stream(request: Request, stream: Subscription) -> Response:
+    return RealtimeStreamingResponse(stream)
+
+
+async def own_response(request: Request) -> Response:
+    channel = site.Pipeline(run_id=request.path_params["run_id"])
+    subscription = await realtime.subscribe(channel=channel, topics=["tokens"])
+    await asyncio.sleep(1)
+    return RealtimeStreamingResponse(subscription)
+
+
+async def own_error(request: Request) -> Response:
+    site.Pipeline(run_id="a:b")
+    raise AssertionError
+
+
 routes = realtime_routes(realtime, site.grants(HTTPException), **site.options())
-app = Starlette(routes=[Route("/stats", stats), Mount(site.PREFIX, routes=routes)])
+app = Starlette(
+    routes=[
+        Route("/stats", stats),
+        Route("/own/{run_id}/token", own_token),
+        Route("/own/{run_id}/stream", own_stream),
+        Route("/own/{run_id}/response", own_response),
+        Route("/own/{run_id}/error", own_error),
+        Mount(site.PREFIX, routes=routes),
+    ],
+    exception_handlers={RealtimeError: realtime_error_handler},
+)
