@@ -35,6 +35,10 @@ class Publisher(ABC):
         """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
+    def _sync_http(self) -> httpx.Client:
+        """A client for one call that blocks."""
+
+    @abstractmethod
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the running event loop."""
 
@@ -177,7 +181,7 @@ class Publisher(ABC):
         """The sync twin of `publish_stream`. It blocks, and takes `chunks` in the calling thread."""
         target = resolve_target(topic)
         operation = self._operation("publish_stream", channel=target.channel, topic=target.topic)
-        with operation, httpx.Client() as http:
+        with operation, self._sync_http() as http:
             publishing.publish_stream_sync(
                 http,
                 self.settings,

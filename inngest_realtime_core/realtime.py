@@ -9,6 +9,7 @@ from types import TracebackType
 import httpx
 
 from ._api.batch import BatchPublishing
+from ._api.http_pool import sync_client
 from ._api.steps import StepPublishing
 from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
@@ -104,6 +105,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
                 check_seconds("ping_timeout", ping_timeout, least=0.001),
             ),
         )
+        self._proxy = options.proxy
         self._sessions = Sessions(options, on_stream=self.install_signal_handlers)
         self._observers: tuple[Observer, ...] = ()
         self._shutting_down = False
@@ -248,6 +250,9 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
 
     def _operation(self, name: str, **attributes: str) -> Operation:
         return Operation(name, attributes, self._sessions.at(self.settings).process().counters, self._observers)
+
+    def _sync_http(self) -> httpx.Client:
+        return sync_client(self.settings, self._proxy)
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         return self._sessions.at(self.settings).resources().api.http()

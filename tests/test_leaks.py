@@ -112,7 +112,8 @@ async def test_threads_leave_one_background_loop(server: DevServer) -> None:
 
 
 SCRIPT = """
-import asyncio, gc
+import asyncio, gc, logging
+logging.getLogger("inngest_realtime").setLevel(logging.ERROR)  # that a connection was lost is no complaint
 from inngest_realtime_core import Realtime, subscribe, subscribe_sync
 from inngest_realtime_devserver import DevServer
 from inngest_realtime_core._upstream.upstream import Upstream
@@ -194,3 +195,41 @@ async def test_numbers_are_told_in_any_thread_while_connections_come_and_go() ->
             ended.set()
             looking.join()
         assert not failures
+
+
+RUNS = """
+import asyncio, gc, os
+gc.disable()
+from inngest_realtime_core import Realtime
+from inngest_realtime_devserver import DevServer
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+async def listen(realtime):
+    subscription = await realtime.subscribe(channel="c", topics=["t"])
+    await realtime.publish(("c", "t"), 1)
+    return await asyncio.wait_for(anext(subscription), 10)
+
+with DevServer().in_thread() as server:
+    realtime = Realtime(api_base_url=server.url)
+    asyncio.run(realtime.publish(("c", "t"), 0))
+    server.until_sync(lambda stats: True)
+    before = descriptors()
+    for number in range(200):
+        asyncio.run(realtime.publish(("c", "t"), number))
+    for number in range(20):
+        asyncio.run(listen(realtime))
+    server.until_sync(lambda stats: stats.open_connections == 0)
+    print(descriptors() - before <= 1)  # the server may not have closed its end of the last one
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are counted in /proc")
+def test_nothing_is_left_of_event_loops_that_are_closed() -> None:
+    """Without waiting for the garbage collector, and without a warning."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", RUNS], capture_output=True, text=True, timeout=60
+    )
+    complaints = [line for line in done.stderr.splitlines() if " took " not in line]
+    assert (done.returncode, done.stdout, complaints) == (0, "True\n", [])

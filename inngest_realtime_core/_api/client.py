@@ -19,6 +19,7 @@ class ApiClient:
     Args:
         settings: Where Inngest is, unless a call says otherwise.
         keep: Whether unused connections are kept for a while.
+        proxy: The proxy to Inngest; None follows the environment.
 
     Attributes:
         settings: The same.
@@ -27,9 +28,9 @@ class ApiClient:
 
     __slots__ = ("_pool", "settings", "tokens")
 
-    def __init__(self, settings: Settings, *, keep: bool) -> None:
+    def __init__(self, settings: Settings, *, keep: bool, proxy: str | None = None) -> None:
         self.settings = settings
-        self._pool = HttpPool(keep=keep)
+        self._pool = HttpPool(keep=keep, proxy=proxy)
         self.tokens = TokenCache(settings, self._pool)
 
     def http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:

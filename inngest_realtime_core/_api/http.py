@@ -162,6 +162,8 @@ def _failures(request: HttpRequest, timeout: float | None) -> Generator[None]:
         if "disconnected" in str(error) or "closed" in str(error):
             _unreachable(url, "the connection was closed before the answer was complete.", error)
         raise UnexpectedResponseError(f"{url} answered something that is not HTTP.", url=url) from error
+    except httpx.ProxyError as error:
+        _unreachable(url, f"the proxy did not let it pass ({error}). Check what it allows, and its password.", error)
     except httpx.HTTPError as error:
         _unreachable(url, f"the connection failed ({type(error).__name__}).", error)
 

@@ -1,8 +1,9 @@
-"""HTTP clients of one event loop, one for each scheme, kept for a while after their last use."""
+"""HTTP clients of one event loop, one for each scheme and proxy, kept for a while after their last use."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import ssl
 from collections.abc import AsyncGenerator
@@ -12,10 +13,14 @@ from typing import Final
 import httpx
 
 from ..settings import Settings
+from .proxies import proxy_for
 
-__all__ = ["HttpPool"]
+__all__ = ["HttpPool", "sync_client"]
 
 _IDLE: Final = 5.0  # seconds that an unused HTTP connection is kept
+
+
+_Key = tuple[bool, "str | None"]  # whether the address is encrypted, and the proxy to it
 
 
 class _Client:
@@ -34,23 +39,32 @@ class HttpPool:
 
     Args:
         keep: Whether unused connections are kept for a while.
+        proxy: The proxy to Inngest; None follows the environment.
     """
 
-    def __init__(self, *, keep: bool) -> None:
+    def __init__(self, *, keep: bool, proxy: str | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._idle = _IDLE if keep else 0.0
-        self._clients: dict[bool, _Client] = {}
+        self._proxy = proxy
+        self._proxies: dict[str, str | None] = {}  # the decisions, by address: the environment is read once for each
+        self._clients: dict[_Key, _Client] = {}
         self._closing: dict[asyncio.Task[None], httpx.AsyncClient] = {}
 
     @asynccontextmanager
     async def client(self, settings: Settings) -> AsyncGenerator[httpx.AsyncClient, None]:
-        """An HTTP client for the length of an `async with`."""
-        encrypted = settings.api_base_url.startswith("https:")
-        client = self._clients.get(encrypted)
+        """An HTTP client for the length of an `async with`.
+
+        Raises:
+            ConfigurationError: The proxy is not supported.
+        """
+        url = settings.api_base_url
+        if url not in self._proxies:
+            self._proxies[url] = proxy_for(url, self._proxy)
+        key = (url.startswith("https:"), self._proxies[url])
+        client = self._clients.get(key)
         if client is None:
-            # Without encryption there is nothing to verify, and reading the certificates takes its time.
-            verify = _trust() if encrypted else False
-            client = self._clients[encrypted] = _Client(httpx.AsyncClient(verify=verify))
+            http = httpx.AsyncClient(verify=_verify(url), proxy=key[1], trust_env=False)
+            client = self._clients[key] = _Client(http)
         if client.timer is not None:
             client.timer.cancel()
             client.timer = None
@@ -59,11 +73,12 @@ class HttpPool:
             yield client.http
         finally:
             client.users -= 1
-            if client.users == 0 and self._clients.get(encrypted) is client:
-                client.timer = self._loop.call_later(self._idle, self._drop, encrypted)
+            if client.users == 0 and self._clients.get(key) is client:
+                # In an empty context, as all that outlives the call: the caller's would stay with the timer.
+                client.timer = self._loop.call_later(self._idle, self._drop, key, context=contextvars.Context())
 
-    def _drop(self, encrypted: bool) -> None:
-        client = self._clients.pop(encrypted)
+    def _drop(self, key: _Key) -> None:
+        client = self._clients.pop(key)
         closing = self._loop.create_task(client.http.aclose(), name="inngest-realtime http")
         self._closing[closing] = client.http
         closing.add_done_callback(self._dropped)
@@ -85,6 +100,21 @@ class HttpPool:
         for http in self._closing.values():
             await http.aclose()
         self._closing.clear()
+
+
+def sync_client(settings: Settings, proxy: str | None) -> httpx.Client:
+    """A client for one call that blocks.
+
+    Raises:
+        ConfigurationError: The proxy is not supported.
+    """
+    url = settings.api_base_url
+    return httpx.Client(verify=_verify(url), proxy=proxy_for(url, proxy), trust_env=False)
+
+
+def _verify(url: str) -> ssl.SSLContext | bool:
+    # Without encryption there is nothing to verify, and reading the certificates takes its time.
+    return _trust() if url.startswith("https:") else False
 
 
 @functools.cache

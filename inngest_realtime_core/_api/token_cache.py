@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from .._concurrency.tasks import end_tasks
+from .._concurrency.tasks import create_shared_task, end_tasks
 from ..errors import UnreachableError
 from ..settings import Settings
 from .http_pool import HttpPool
@@ -61,7 +61,7 @@ class TokenCache:
             # Browsers ask again at once: without this, an Inngest that fails fast would be asked by each of them.
             raise failure.with_traceback(None)
         if known is None or failure is not None or known[1].cancelled():
-            task = self._loop.create_task(self._mint(entries), name="inngest-realtime token")
+            task = create_shared_task(self._mint(entries), name="inngest-realtime token")
             task.add_done_callback(_look_at_failure)
             known = self._tokens[wanted] = (now, task)
         # Not awaited itself: one who leaves would take the token from the others.

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Iterable
-from contextvars import ContextVar
-from typing import Any, Final
+from collections.abc import Coroutine, Iterable
+from contextvars import Context, ContextVar
+from typing import Any, Final, TypeVar
 
-__all__ = ["CANCEL_RETRY_INTERVAL", "calling_tasks", "end_tasks", "enter_callback", "join_callback"]
+__all__ = [
+    "CANCEL_RETRY_INTERVAL",
+    "calling_tasks",
+    "create_shared_task",
+    "end_tasks",
+    "enter_callback",
+    "join_callback",
+]
 
 logger = logging.getLogger("inngest_realtime.subscription")
+
+T = TypeVar("T")
 
 CANCEL_RETRY_INTERVAL: Final = 0.1
 """Seconds after which a task that has not ended is cancelled again."""
@@ -23,6 +32,15 @@ _GRACE: Final = 1.0  # seconds that it may take to end then
 _callers: ContextVar[tuple[asyncio.Task[Any], ...]] = ContextVar("inngest_realtime_callers", default=())
 # Which of them wait for the end of which others.
 _joining: weakref.WeakKeyDictionary[asyncio.Task[Any], list[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
+
+
+def create_shared_task(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    """Start a task that works for many, in an empty context.
+
+    In the context of whoever came first it would keep that request alive, and put its trace and its log fields on what
+    is done for others.
+    """
+    return Context().run(asyncio.get_running_loop().create_task, work, name=name)
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
@@ -120,7 +121,7 @@ class Hub:
         upstream = self._placement.upstream_for(channel, source, topics)
         replay = self.options.replay
         if self._store is None and not isinstance(replay, Replay):
-            self._store = replay.open(self.options.liveness)
+            self._store = contextvars.Context().run(replay.open, self.options.liveness)
         feed = Feed(
             channel,
             upstream,
@@ -134,7 +135,7 @@ class Hub:
         self._feeds[(channel, source)] = feed
         self._sources[feed] = source
         if self._sweeper is None:
-            self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
+            self._sweeper = self.loop.call_later(_SWEEP, self._sweep, context=contextvars.Context())
         return feed
 
     def _linger(self, feed: Feed) -> None:
@@ -143,7 +144,9 @@ class Hub:
         if self.options.linger <= 0 or self.shutting_down:
             self._release(feed)
         elif feed not in self._lingering:
-            self._lingering[feed] = self.loop.call_later(self.options.linger, self._release, feed)
+            self._lingering[feed] = self.loop.call_later(
+                self.options.linger, self._release, feed, context=contextvars.Context()
+            )
 
     def _cancel_linger(self, feed: Feed) -> None:
         timer = self._lingering.pop(feed, None)

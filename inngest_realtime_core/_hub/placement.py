@@ -13,6 +13,7 @@ from .._upstream.batching import MAX_URL_TOKEN, token_size
 from .._upstream.circuit import Circuit
 from .._upstream.dialer import Dialer, Mint
 from .._upstream.throttle import Throttle
+from .._upstream.transport import open_websocket
 from .._upstream.upstream import Upstream
 from ..settings import Settings
 from ..stats import Counters
@@ -63,6 +64,7 @@ class Placement:
             self._mint_for(settings, source),
             liveness=self._options.liveness,
             throttle=self.throttle,
+            open_transport=functools.partial(open_websocket, proxy=self._options.proxy),
         )
         upstream = Upstream(
             dialer,

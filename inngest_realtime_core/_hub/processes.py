@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -37,7 +38,8 @@ class LoopResources:
         self._owner = self._own()
         with contextlib.suppress(StopIteration):
             self._owner.asend(None).send(None)
-        self._last = asyncio.get_running_loop().call_later(_NEVER, _LoopEnd(weakref.WeakMethod(self.loop_closed)))
+        end = _LoopEnd(weakref.WeakMethod(self.loop_closed))
+        self._last = asyncio.get_running_loop().call_later(_NEVER, end, context=contextvars.Context())
 
     async def _own(self) -> AsyncGenerator[None, None]:
         # A generator, because `asyncio.run()` and its like close those of a loop before they wait for its threads: what
@@ -145,7 +147,7 @@ class ProcessRegistry:
         resources = process.resources_of.get(loop)
         if resources is None:
             process.forget_closed_loops()
-            api = ApiClient(self._settings, keep=self._options.linger > 0)
+            api = ApiClient(self._settings, keep=self._options.linger > 0, proxy=self._options.proxy)
             resources = process.resources_of[loop] = LoopResources(api)
         return resources
 

@@ -15,11 +15,12 @@ from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidProxyStatus, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from .._api.proxies import proxy_for
 from .._api.tokens import IssuedToken
 
 __all__ = ["FrameReceiver", "HandshakeError", "OpenTransport", "Transport", "TransportClosedError", "open_websocket"]
@@ -209,9 +210,17 @@ class _WebSocketTransport:
 
 
 async def open_websocket(
-    websocket_url: str, token: IssuedToken, receiver: FrameReceiver, *, timeout: float
+    websocket_url: str, token: IssuedToken, receiver: FrameReceiver, *, timeout: float, proxy: str | None = None
 ) -> Transport:
-    """Open a WebSocket by the rules of `OpenTransport`."""
+    """Open a WebSocket by the rules of `OpenTransport`.
+
+    Args:
+        proxy: The proxy to it; None follows the environment.
+
+    Raises:
+        ConfigurationError: The proxy is not supported.
+    """
+    through = proxy_for(f"http{websocket_url.removeprefix('ws')}", proxy)
     address = parse_uri(websocket_url)
 
     def make(protocol: ClientProtocol, **options: Any) -> _Socket:
@@ -232,12 +241,18 @@ async def open_websocket(
             ping_interval=None,
             max_size=_HARD_LIMIT,
             logger=_wire_logger,
+            proxy=through,
             user_agent_header="inngest-realtime-python",
         )
     except InvalidStatus as error:
         response = error.response
         failure = HandshakeError(
             "responded with no WebSocket", status=response.status_code, content=bytes(response.body or b"")
+        )
+    except InvalidProxyStatus as error:
+        failure = HandshakeError(
+            f"could not be reached: the proxy did not let it pass ({error.response.status_code}). Check what it "
+            "allows, and its password"
         )
     except (TimeoutError, asyncio.TimeoutError):
         failure = HandshakeError(f"did not respond to the WebSocket handshake within {timeout} s")

@@ -8,11 +8,12 @@ and neither is acknowledged; a topic that is dropped and retaken at once can sta
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Iterable
 
-from .._concurrency.tasks import CANCEL_RETRY_INTERVAL
+from .._concurrency.tasks import CANCEL_RETRY_INTERVAL, create_shared_task
 from ..errors import ConnectionLostError, RealtimeError, UnreachableError
 from .circuit import Circuit
 from .connecting import Connector, closed_here
@@ -65,8 +66,8 @@ class Upstream:
         self._lost_at = 0.0
         self._stopping = False
         self._ending = False
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="inngest-realtime upstream")
-        self._task.add_done_callback(self._ended)
+        self._task = create_shared_task(self._run(), name="inngest-realtime upstream")
+        self._task.add_done_callback(self._ended, context=contextvars.Context())
 
     # -- what the floor above calls -------------------------------------------------------------------------------
 
