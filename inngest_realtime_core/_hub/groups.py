@@ -102,16 +102,17 @@ class ReaderGroups:
             window: Has the message already, and knows its event ids.
         """
         size = len(envelope.data)
-        decoded: dict[TypeAdapter[Any] | None, Message[Any] | None] = {}
+        decoded: dict[tuple[TypeAdapter[Any] | None, bool], Message[Any] | None] = {}
         views: list[tuple[ReaderGroup, Message[Any]]] = []
         for group in tuple(self._by_spec.values()):
             spec = group.spec
             if not spec.sees(envelope, self._followed):
                 continue
-            schema = spec.schemas.get(envelope.topic) if spec.schemas and envelope.kind == "data" else None
-            if schema not in decoded:
-                decoded[schema] = self._decode(envelope, schema)
-            message = decoded[schema]
+            schema = spec.schema_of(envelope)
+            view = (schema, spec.validate)
+            if view not in decoded:
+                decoded[view] = self._decode(envelope, schema, untyped=spec.validate)
+            message = decoded[view]
             if message is None:
                 continue
             if group.events:
@@ -134,8 +135,8 @@ class ReaderGroups:
                     given = message
                     buffer.push_sized(message, size)
 
-    def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None) -> Message[Any] | None:
-        result = decode(envelope, schema)
+    def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
+        result = decode(envelope, schema, untyped=untyped)
         if isinstance(result, Message):
             return result
         self._tell(envelope, schema, result)
@@ -171,8 +172,8 @@ class ReaderGroups:
                 continue
             if not spec.sees(envelope, self._followed):
                 continue
-            schema = spec.schemas.get(envelope.topic) if envelope.kind == "data" else None
-            message = self._decode(envelope, schema)
+            schema = spec.schema_of(envelope)
+            message = self._decode(envelope, schema, untyped=spec.validate)
             if message is None or (buffer.encoded and not self._encodes(envelope, schema, message)):
                 continue
             stream = streams.get(envelope.stream_id) if envelope.kind == "datastream-start" else None

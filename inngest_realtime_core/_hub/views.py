@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from ..channels.channel import Channel, Topic
+from ..channels.topic import TYPED_KINDS
 from ..errors import MessageError, MessageValidationError
 from ..messages.envelope import Envelope
 from ..messages.message import Message
@@ -55,6 +56,10 @@ class SubscriptionSpec:
         object.__setattr__(self, "schemas", schemas)
         object.__setattr__(self, "_names", frozenset(self.topics))
 
+    def schema_of(self, envelope: Envelope) -> TypeAdapter[Any] | None:
+        """What validates the data of a message; None when nothing does."""
+        return self.schemas.get(envelope.topic) if self.schemas and envelope.kind in TYPED_KINDS else None
+
     def sees(self, envelope: Envelope, followed: Container[str]) -> bool:
         """Whether a message is for these readers.
 
@@ -71,10 +76,16 @@ class SubscriptionSpec:
         return topic in self._names or topic not in followed
 
 
-def decode(envelope: Envelope, schema: TypeAdapter[Any] | None) -> Message[Any] | MessageValidationError:
-    """Returns the message, its data validated where it has a type, or why it can't be delivered, which is logged."""
+def decode(
+    envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool = False
+) -> Message[Any] | MessageValidationError:
+    """Returns the message, its data validated where it has a type, or why it can't be delivered, which is logged.
+
+    Args:
+        untyped: Data without a schema was to be validated, and no type of its topic is known.
+    """
     if schema is None:
-        return Message(envelope)
+        return Message(envelope, _untyped=untyped)
     try:
         return Message(envelope, schema, _validated=[schema.validate_json(bytes(envelope.data))])
     except ValidationError as error:

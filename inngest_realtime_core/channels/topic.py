@@ -12,14 +12,14 @@ from pydantic.errors import PydanticUserError
 
 from ..arguments import describe
 from ..errors import ConfigurationError, TopicError
-from ..messages.message import Message
+from ..messages.message import Message, carries
 
-__all__ = ["TopicDeclaration", "check_topic_name"]
+__all__ = ["TYPED_KINDS", "TopicDeclaration", "check_topic_name"]
 
 T = TypeVar("T")
 
 # Messages of these kinds carry data of the topic's type; a gap or a part of a data stream does not.
-_TYPED_KINDS = frozenset({"data", "run"})
+TYPED_KINDS = frozenset({"data", "run"})
 
 
 def check_topic_name(name: object) -> str:
@@ -93,12 +93,15 @@ class TopicDeclaration(Generic[T]):
     def matches(self, message: Message[Any]) -> TypeGuard[Message[T]]:
         """Whether `message` carries data of this topic, of whatever channel.
 
-        Its data has the declared type unless the subscription was opened with `validate=False`.
+        Its data has the declared type unless the subscription was opened with `validate=False`. A subscription to a
+        plain name knows the types of the topics that were given as objects, and of no others: those never match.
         """
         given = cast("object", message)
         if not isinstance(given, Message):
             raise TopicError(f"matches() takes a Message, and got {describe(given)}.", topic=self._name)
-        return message.topic == self._name and message.kind in _TYPED_KINDS
+        if message.topic != self._name or message.kind not in TYPED_KINDS:
+            return False
+        return carries(message, self.adapter)
 
     def __repr__(self) -> str:
         return f"<Topic {self._name!r}: {getattr(self.type, '__name__', self.type)}>"

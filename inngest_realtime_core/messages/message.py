@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, cast
+from typing import Any, Final, Generic, Literal, cast
 
 import msgspec
+from pydantic import TypeAdapter
 from typing_extensions import TypeVar
 
+from .data_stream import DataStream
 from .envelope import METADATA_KEY, Envelope
 from .timestamps import milliseconds, parse_timestamp
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-    from .data_stream import DataStream
-
-__all__ = ["Gap", "GapReason", "Kind", "Message", "payload_size", "twin", "with_stream"]
+__all__ = ["Gap", "GapReason", "Kind", "Message", "carries", "payload_size", "twin", "with_stream"]
 
 T_co = TypeVar("T_co", covariant=True, default=Any)
 
@@ -93,6 +90,7 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     _event: bytes | None = None
     _validated: list[Any] | None = None  # at most one: what the schema made of the payload, until it is handed out
     _origin: Message[Any] | None = None  # the same message, whose encoding is used
+    _untyped: bool = False  # it was to be validated, and no type of its topic is known
 
     @classmethod
     def gap(
@@ -297,9 +295,16 @@ def payload_size(message: Message[Any]) -> int:
     return len(message._envelope.data)
 
 
+def carries(message: Message[Any], schema: TypeAdapter[Any] | None) -> bool:
+    """Returns whether the data is what this type makes of it, or was deliberately not validated."""
+    return schema is None or message._schema is schema or (message._schema is None and not message._untyped)
+
+
 def twin(message: Message[Any], event_id: str | None = None) -> Message[Any]:
     """Returns the same message for another reader: with data of its own, and encoded once for both."""
-    return Message(message._envelope, message._schema, _id=event_id, _origin=message._origin or message)
+    return Message(
+        message._envelope, message._schema, _id=event_id, _origin=message._origin or message, _untyped=message._untyped
+    )
 
 
 def with_stream(message: Message[Any], stream: DataStream) -> Message[Any]:

@@ -9,16 +9,14 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from .._concurrency.background import is_background
 from .._concurrency.tasks import enter_callback, join_callback
 from .._hub.readers import Readers
+from .._upstream.registry import State
 from ..errors import RealtimeError
 from ..messages.message import Message
-
-if TYPE_CHECKING:
-    from .._upstream.registry import State
 
 __all__ = ["OnError", "OnMessage", "OnState", "attach_callbacks", "tell_state"]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .._hub.readers import Readers
+from .._upstream.registry import State
 from .sse import EventStream
-
-if TYPE_CHECKING:
-    from .._upstream.registry import State
 
 __all__ = ["SubscriptionFace", "check_open"]
 
