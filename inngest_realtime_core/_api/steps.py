@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Generic, Protocol, TypeVar, cast, overload
-from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,12 +25,17 @@ from .message_ids import MAX_ID
 from .payload import encode_payload
 from .runs import usable_run_id
 
-__all__ = ["MISTAKES", "Publisher", "StepPublishing", "no_retry"]
+__all__ = ["Publisher", "StepPublishing", "is_mistake", "no_retry"]
 
 T = TypeVar("T")
 
-MISTAKES = (PublishError, ChannelError, TopicError, ConfigurationError)
-"""What is still wrong when it is tried again."""
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether this, or all of a group of errors, is still wrong when it is tried again."""
+    parts = getattr(error, "exceptions", None)
+    if isinstance(parts, tuple) and parts:
+        return all(is_mistake(part) for part in cast("tuple[BaseException, ...]", parts))
+    return isinstance(error, (PublishError, ChannelError, TopicError, ConfigurationError))
 
 
 class _AsyncStep(Protocol):
@@ -192,15 +196,11 @@ def no_retry() -> Generator[None]:
     """Turn what no further attempt would change into `inngest.NonRetriableError`."""
     try:
         yield
-    except MISTAKES as error:
+    except Exception as error:
         inngest = sys.modules.get("inngest")
-        if inngest is None:
+        if inngest is None or not is_mistake(error):
             raise
         raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
-
-
-# By the `ctx.step` of an execution: contexts cannot be hashed.
-_calls: WeakKeyDictionary[object, Counter[str]] = WeakKeyDictionary()
 
 
 class _Step(Generic[T]):
@@ -224,7 +224,8 @@ class _Step(Generic[T]):
         self._adapter: TypeAdapter[T] | None = resolve_target(topic).adapter
         self._data = data
         self.run_id = usable_run_id(ctx.run_id)
-        calls = _calls.setdefault(step, Counter())
+        # Each execution has a step object of its own.
+        calls: Counter[str] = vars(step).setdefault("_inngest_realtime_calls", Counter())
         ordinal = calls[step_id]
         calls[step_id] += 1
         self.message_id = None if self.run_id is None else _message_id(self.run_id, ordinal, step_id)

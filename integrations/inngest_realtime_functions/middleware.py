@@ -7,7 +7,7 @@ from typing import Any
 import inngest
 
 from inngest_realtime_core._api.runs import current_run_id, usable_run_id
-from inngest_realtime_core._api.steps import MISTAKES
+from inngest_realtime_core._api.steps import is_mistake
 
 __all__ = ["RealtimeMiddleware"]
 
@@ -44,7 +44,7 @@ class RealtimeMiddleware(inngest.MiddlewareSync):
     def transform_output(self, result: inngest.TransformOutputResult) -> None:
         """Called by Inngest with what the function or step returned or raised."""
         error = result.error
-        if isinstance(error, MISTAKES):
+        if error is not None and is_mistake(error):
             result.error = inngest.NonRetriableError(f"{type(error).__name__}: {error}")
             result.error.__cause__ = error
 

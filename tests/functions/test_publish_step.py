@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -248,6 +250,32 @@ def test_a_mistake_in_parallel_and_without_the_middleware(
     assert run.error is not None
     assert run.error["name"] == "NonRetriableError"
     assert run.requests == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has no TaskGroup")
+@pytest.mark.parametrize(("others", "requests"), [((), 1), ((ValueError("passes"),), 2)], ids=["alone", "with another"])
+def test_a_group_of_mistakes_ends_the_run_and_one_with_something_else_is_retried(
+    others: tuple[Exception, ...],
+    requests: int,
+    stage: Stage,
+    rt: Realtime,
+    client: inngest.Inngest,
+    pipeline: Pipeline,
+) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    async def work(ctx: inngest.Context) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rt.publish((pipeline, Pipeline.status), {"massage": "Done"}))  # type: ignore[arg-type]
+            for other in others:
+                tasks.create_task(fail(other))
+
+    run = stage.play(pipeline, [work], attempts=2)
+    assert run.requests == requests
+    assert run.error is not None
+    assert (run.error["name"] == "NonRetriableError") is not bool(others)
 
 
 def test_the_wrong_kind_of_context_is_a_mistake(
