@@ -42,6 +42,7 @@ from .stats import Health, Stats
 from .subscriptions.pending import PendingSubscription
 from .subscriptions.subscription import Subscription
 from .subscriptions.sync import SyncSubscription
+from .version import __version__
 
 __all__ = [
     "AuthenticationError",
@@ -85,6 +86,7 @@ __all__ = [
     "TopicRef",
     "UnexpectedResponseError",
     "UnreachableError",
+    "__version__",
     "allow_anyone",
     "get_client_subscription_token",
     "get_client_subscription_token_sync",

@@ -31,7 +31,7 @@ class Publisher(ABC):
         """Where Inngest is and how to sign."""
 
     @abstractmethod
-    def _operation(self, name: str, **attributes: str) -> Operation:
+    def operation(self, name: str, **attributes: str) -> Operation:
         """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
@@ -88,7 +88,7 @@ class Publisher(ABC):
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         target = resolve_target(topic)
-        with self._operation("publish", channel=target.channel, topic=target.topic):
+        with self.operation("publish", channel=target.channel, topic=target.topic):
             async with self._http() as http:
                 await publishing.publish(
                     http,
@@ -158,7 +158,7 @@ class Publisher(ABC):
             InngestError: Inngest refused, did not answer, or answered something else.
         """
         target = resolve_target(topic)
-        with self._operation("publish_stream", channel=target.channel, topic=target.topic):
+        with self.operation("publish_stream", channel=target.channel, topic=target.topic):
             async with self._http() as http:
                 await publishing.publish_stream(
                     http,
@@ -180,7 +180,7 @@ class Publisher(ABC):
     ) -> None:
         """The sync twin of `publish_stream`. It blocks, and takes `chunks` in the calling thread."""
         target = resolve_target(topic)
-        operation = self._operation("publish_stream", channel=target.channel, topic=target.topic)
+        operation = self.operation("publish_stream", channel=target.channel, topic=target.topic)
         with operation, self._sync_http() as http:
             publishing.publish_stream_sync(
                 http,

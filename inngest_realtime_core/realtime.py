@@ -178,7 +178,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         wanted = resolve_topics(channel, topics)
         settings = self.settings
         issued = self._sessions.at(settings).resources().api.tokens
-        with self._operation("token", channel=name):
+        with self.operation("token", channel=name):
             key = await issued.shared([(name, topic) for topic in wanted])
         return ClientSubscriptionToken(key, settings.client_api_base_url, channel=name, topics=wanted)
 
@@ -210,6 +210,10 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
             self._observers = tuple(other for other in self._observers if other is not observer)
 
         return remove
+
+    def count_endpoint_error(self, code: str) -> None:
+        """Counts a request that got neither token nor stream. For adapters."""
+        self._sessions.counters().endpoint_error(code)
 
     @property
     def is_shutting_down(self) -> bool:
@@ -248,8 +252,9 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
     ) -> None:
         await self.close()
 
-    def _operation(self, name: str, **attributes: str) -> Operation:
-        return Operation(name, attributes, self._sessions.at(self.settings).process().counters, self._observers)
+    def operation(self, name: str, **attributes: str) -> Operation:
+        """Counts what is done in its `with` block, and tells observers of it. For adapters."""
+        return Operation(name, attributes, self._sessions.counters(), self._observers)
 
     def _sync_http(self) -> httpx.Client:
         return sync_client(self.settings, self._proxy)

@@ -186,7 +186,9 @@ class Counters:
         """Count an operation that has ended; one that was cancelled is no failure."""
         self.operations[operation] = self.operations.get(operation, 0) + 1
         if error is None:
-            self.succeeded_at = time.monotonic()
+            # A subscription may share a connection that is there already, so it says nothing of Inngest.
+            if operation not in ("subscribe", "stream"):
+                self.succeeded_at = time.monotonic()
         elif isinstance(error, Exception):
             self.failures[operation] = self.failures.get(operation, 0) + 1
             self.failed(error)

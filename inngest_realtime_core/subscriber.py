@@ -39,7 +39,7 @@ class Subscriber(ABC):
         """Where Inngest is and how to sign."""
 
     @abstractmethod
-    def _operation(self, name: str, **attributes: str) -> Operation:
+    def operation(self, name: str, **attributes: str) -> Operation:
         """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Subscriber(ABC):
             if on_state is not None:
                 tell_state(on_state, "connecting")
             try:
-                with self._operation("subscribe", channel=resolved.name):
+                with self.operation("subscribe", channel=resolved.name):
                     feed = await hub.until_shutdown(hub.open(resolved.name, spec.topics, source))
             except BaseException:
                 if on_state is not None:

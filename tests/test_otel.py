@@ -18,10 +18,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from inngest_realtime_core import PublishError, Realtime, UnexpectedResponseError
+from inngest_realtime_core import Grant, PublishError, Realtime, UnexpectedResponseError
+from inngest_realtime_core.endpoints.answers import StreamAnswer
+from inngest_realtime_core.endpoints.endpoints import Endpoints
+from inngest_realtime_core.endpoints.request import EndpointRequest
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_otel import instrument
-from talk import DEADLINE, eventually, receive
+from talk import DEADLINE, Pipeline, eventually, receive
 
 STATES = {
     "inngest.realtime.connections": "{connection}",
@@ -275,3 +278,41 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['opentelemetry'] = None; import inngest_realtime_otel"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert 'pip install "inngest-realtime[otel]"' in done.stderr.splitlines()[-1]
+
+
+async def test_what_clients_get_no_stream_and_no_token_for(
+    server: DevServer, realtime: Realtime, watch: Watch, pipeline: Pipeline
+) -> None:
+    endpoints = Endpoints(realtime, [Grant(Pipeline, authorize=lambda request, channel: channel == pipeline)])
+
+    def request(query: str) -> EndpointRequest:
+        return EndpointRequest(native=None, method="GET", query=query, headers={})
+
+    query = f"runId={pipeline.run_id}"
+    stream = await endpoints.stream("pipeline", request(query))
+    assert isinstance(stream, StreamAnswer)
+    assert realtime.stats().streams == 1
+    await stream.body.aclose()
+    assert realtime.stats().streams == 0
+    for name, asked in (("nope", query), ("pipeline", "runId=other"), ("pipeline", "runId=other")):
+        assert (await endpoints.stream(name, request(asked))).status in (403, 404)
+        assert (await endpoints.token(name, request(asked))).status in (403, 404)
+    assert realtime.stats().endpoint_errors == {"unknown_grant": 2, "forbidden": 4}
+    assert watch.value("inngest.realtime.endpoint.errors", code="forbidden").value == 4
+    assert watch.value("inngest.realtime.stream.time_to_first_byte").count == 1
+    assert watch.metrics()["inngest.realtime.stream.time_to_first_byte"].unit == "s"
+    # That is no failure of Inngest.
+    assert realtime.health().ok
+
+
+async def test_gaps_by_their_reason(server: DevServer, watch: Watch, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0, buffer_size=2) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as stream:
+            for number in range(5):
+                await server.publish(channel, "t", number)
+            await eventually(lambda: realtime.stats().dropped == 3)
+            assert (await receive(stream, 1))[0].reason == "overflow"
+            server.drop_connections()
+            await receive(stream, 3)
+        assert realtime.stats().gaps_by_reason == {"overflow": 1, "reconnect": 1}
+        assert realtime.stats().gaps == 2

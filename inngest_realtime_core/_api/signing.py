@@ -8,6 +8,7 @@ from dataclasses import replace
 import httpx
 
 from ..settings import Settings, hash_signing_key
+from ..version import USER_AGENT
 from .http import TIMEOUT, HttpRequest, HttpResponse, send, send_sync
 
 __all__ = ["authorizations", "base_headers", "hash_signing_key", "send_signed", "send_signed_sync", "sign"]
@@ -29,7 +30,7 @@ def authorizations(settings: Settings) -> Iterator[Mapping[str, str]]:
 
 def base_headers(settings: Settings, content_type: str) -> dict[str, str]:
     """The headers that every request has."""
-    headers = {"content-type": content_type, "user-agent": "inngest-realtime"}
+    headers = {"content-type": content_type, "user-agent": USER_AGENT}
     if settings.env is not None:
         headers["x-inngest-env"] = settings.env
     return headers

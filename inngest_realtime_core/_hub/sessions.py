@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from ..settings import Settings
-from ..stats import Stats
+from ..stats import Counters, Stats
 from .options import HubOptions
 from .processes import ProcessRegistry
 
@@ -26,6 +27,13 @@ class Sessions:
         self._on_stream = on_stream
         self._registries: dict[Settings, ProcessRegistry] = {}
         self._ended: list[ProcessRegistry] = []
+        self._counters: dict[int, Counters] = {}
+
+    def counters(self) -> Counters:
+        """Counts in this process what belongs to no settings: operations and endpoint errors."""
+        process = os.getpid()
+        counters = self._counters.get(process)
+        return counters if counters is not None else self._counters.setdefault(process, Counters())
 
     def at(self, settings: Settings) -> ProcessRegistry:
         """What is open with these settings."""
@@ -58,7 +66,7 @@ class Sessions:
         processes = [registry.process() for registry in (*self._registries.values(), *self._ended)]
         hubs = [hub for process in processes for hub in process.hubs()]
         return Stats.of(
-            (process.counters for process in processes),
+            [self.counters(), *(process.counters for process in processes)],
             sockets=sum(hub.sockets for hub in hubs),
             subscriptions=sum(hub.subscriptions for hub in hubs),
             channels=sum(hub.channels for hub in hubs),

@@ -22,6 +22,7 @@ from websockets.uri import parse_uri
 
 from .._api.proxies import proxy_for
 from .._api.tokens import IssuedToken
+from ..version import USER_AGENT
 
 __all__ = ["FrameReceiver", "HandshakeError", "OpenTransport", "Transport", "TransportClosedError", "open_websocket"]
 
@@ -242,7 +243,7 @@ async def open_websocket(
             max_size=_HARD_LIMIT,
             logger=_wire_logger,
             proxy=through,
-            user_agent_header="inngest-realtime-python",
+            user_agent_header=USER_AGENT,
         )
     except InvalidStatus as error:
         response = error.response

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, cast
 
@@ -108,7 +109,7 @@ class Endpoints:
             full = selection.full
             return Answer.from_token(await self._issue(selection, request), full=full)
         except RealtimeError as error:
-            return Answer.from_error(error)
+            return self._rejected(error)
 
     def token_sync(self, name: str, request: EndpointRequest) -> Answer:
         """The sync twin of `token`."""
@@ -119,32 +120,34 @@ class Endpoints:
             full = selection.full
             return Answer.from_token(self._issue_sync(selection, request), full=full)
         except RealtimeError as error:
-            return Answer.from_error(error)
+            return self._rejected(error)
 
     async def stream(self, name: str, request: EndpointRequest) -> StreamAnswer | Answer:
         """Answers `.../{name}/stream`; arguments and errors as for `token`."""
         if request.method == "OPTIONS":
             return Answer.options(_allow(_STREAM_METHODS))
         try:
-            opening = self._opening(name, request)
-            await self._authorizer.check(opening.selection, opening.request)
-            opening = self._limited(opening, await self._client(request))
-            return StreamAnswer(await self._streams.open(opening), self.options.send_timeout)
+            with self.realtime.operation("stream"):
+                opening = self._opening(name, request)
+                await self._authorizer.check(opening.selection, opening.request)
+                opening = self._limited(opening, await self._client(request))
+                return StreamAnswer(await self._streams.open(opening), self.options.send_timeout)
         except RealtimeError as error:
-            return Answer.from_error(error)
+            return self._rejected(error)
 
     def stream_sync(self, name: str, request: EndpointRequest) -> SyncStreamAnswer | Answer:
         """The sync twin of `stream`."""
         if request.method == "OPTIONS":
             return Answer.options(_allow(_STREAM_METHODS))
         try:
-            opening = self._opening(name, request)
-            self._authorizer.check_sync(opening.selection, opening.request)
-            _check_threads(request)
-            opening = self._limited(opening, self._client_sync(request))
-            return SyncStreamAnswer(self._streams.open_sync(opening), self.options.send_timeout)
+            with self.realtime.operation("stream"):
+                opening = self._opening(name, request)
+                self._authorizer.check_sync(opening.selection, opening.request)
+                _check_threads(request)
+                opening = self._limited(opening, self._client_sync(request))
+                return SyncStreamAnswer(self._streams.open_sync(opening), self.options.send_timeout)
         except RealtimeError as error:
-            return Answer.from_error(error)
+            return self._rejected(error)
 
     def client_js(self, request: EndpointRequest) -> Answer:
         """Answers `.../client.js`: the client for browsers, an ES module."""
@@ -164,7 +167,8 @@ class Endpoints:
         Raises:
             EndpointError: Nothing was minted.
         """
-        return await self._issue(self._select(name, request, await self._body(request)), request)
+        with self._counted():
+            return await self._issue(self._select(name, request, await self._body(request)), request)
 
     async def _issue(self, selection: Selection, request: EndpointRequest) -> ClientSubscriptionToken:
         await self._authorizer.check(selection, request.native)
@@ -181,7 +185,8 @@ class Endpoints:
 
     def issue_sync(self, name: str, request: EndpointRequest) -> ClientSubscriptionToken:
         """The sync twin of `issue`."""
-        return self._issue_sync(self._select(name, request, self._body_sync(request)), request)
+        with self._counted():
+            return self._issue_sync(self._select(name, request, self._body_sync(request)), request)
 
     def _issue_sync(self, selection: Selection, request: EndpointRequest) -> ClientSubscriptionToken:
         self._authorizer.check_sync(selection, request.native)
@@ -203,24 +208,20 @@ class Endpoints:
         Raises:
             EndpointError: Nothing was opened.
         """
-        opening = self._opening(name, request)
-        await self._authorizer.check(opening.selection, opening.request)
-        self._rate.spend(await self._client(request))
-        try:
+        with self._counted():
+            opening = self._opening(name, request)
+            await self._authorizer.check(opening.selection, opening.request)
+            self._rate.spend(await self._client(request))
             return await self._streams.subscribe(opening.selection)
-        except RealtimeError as error:
-            raise EndpointError.of(error) from error
 
     def subscribe_sync(self, name: str, request: EndpointRequest) -> SyncSubscription:
         """The sync twin of `subscribe`."""
-        opening = self._opening(name, request)
-        self._authorizer.check_sync(opening.selection, opening.request)
-        _check_threads(request)
-        self._rate.spend(self._client_sync(request))
-        try:
+        with self._counted():
+            opening = self._opening(name, request)
+            self._authorizer.check_sync(opening.selection, opening.request)
+            _check_threads(request)
+            self._rate.spend(self._client_sync(request))
             return self._streams.subscribe_sync(opening.selection)
-        except RealtimeError as error:
-            raise EndpointError.of(error) from error
 
     # -- what a request asks for --------------------------------------------------------------------------------------
 
@@ -290,6 +291,22 @@ class Endpoints:
     def _client_sync(self, request: EndpointRequest) -> str | None:
         client = self.options.client
         return None if client is None else _client_name(self._authorizer.call_sync(client, request.native))
+
+    def _rejected(self, error: RealtimeError) -> Answer:
+        told = EndpointError.of(error)
+        self.realtime.count_endpoint_error(told.code)
+        return Answer.from_error(told)
+
+    @contextmanager
+    def _counted(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except RealtimeError as error:
+            told = EndpointError.of(error)
+            self.realtime.count_endpoint_error(told.code)
+            if told is error:
+                raise
+            raise told from error
 
     def _failed(self, error: RealtimeError) -> EndpointError:
         if isinstance(error, UnreachableError):

@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.extras import extra
 from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core.version import __version__
 
 from . import doctor, types
 from .output import colours, is_terminal, write
@@ -95,20 +98,20 @@ def _publish(realtime: Realtime, options: argparse.Namespace) -> None:
 
 def _devserver(arguments: list[str]) -> int:
     try:
-        from inngest_realtime_devserver.__main__ import main as serve
+        with extra("cli", "The embedded server"):
+            from inngest_realtime_devserver.__main__ import main as serve
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("inngest_realtime"):
             raise
-        _complain(
-            f"The embedded server needs {error.name.split('.')[0]}, which is not installed. Install the extra: "
-            'pip install "inngest-realtime[cli]"'
-        )
+        _complain(str(error))
         return 1
     return serve(arguments, program=f"{_PROGRAM} devserver")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="Inngest Realtime from a terminal.", epilog=_EPILOG)
+    version = f"{_PROGRAM} {__version__} (Python {platform.python_version()})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[Realtime, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:

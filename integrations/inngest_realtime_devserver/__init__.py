@@ -18,14 +18,8 @@ def __getattr__(name: str) -> object:
     # At the first use: pytest loads the plugin in this package for every test run, also for those that do not need it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
+    from inngest_realtime_core.extras import extra
+
+    with extra("devserver", __name__):
         from . import server
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("inngest_realtime"):
-            raise
-        raise ModuleNotFoundError(
-            f"The embedded server needs {error.name.split('.')[0]}, which is not installed. Install the extra: "
-            'pip install "inngest-realtime[devserver]"',
-            name=error.name,
-        ) from error
     return getattr(server, name)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from inngest_realtime_core import ClientSubscriptionToken, Subscription, SyncSubscription
 from inngest_realtime_core.endpoints import Grant, allow_anyone
+from inngest_realtime_core.extras import extra
 
-from .decorators import subscription_stream, subscription_token
-from .responses import RealtimeStreamingResponse
+with extra("django", __name__):
+    from .decorators import subscription_stream, subscription_token
+    from .responses import RealtimeStreamingResponse
 
 __all__ = [
     "ClientSubscriptionToken",

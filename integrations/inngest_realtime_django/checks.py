@@ -12,6 +12,7 @@
 | `inngest_realtime.E008` | what the environment says of Inngest is wrong |
 | `inngest_realtime.W001` | there are no grants, so that the endpoints serve nothing |
 | `inngest_realtime.W002` | there is no signing key, and Inngest's cloud needs one |
+| `inngest_realtime.W003` | the URLs are included, and the app is not in `INSTALLED_APPS` |
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core import checks
+from django.urls import URLPattern
 
 from inngest_realtime_core.errors import ConfigurationError
 
 from . import conf
 
-__all__ = ["check_setting"]
+__all__ = ["CheckedPattern", "check_setting"]
 
 
 @checks.register("inngest_realtime")
@@ -52,3 +54,21 @@ def check_setting(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any)
                 checks.Warning("There is no signing key for Inngest.", hint=str(error), id="inngest_realtime.W002")
             )
     return found
+
+
+class CheckedPattern(URLPattern):
+    """A URL pattern that `manage.py check` asks: the app's own checks run only where it is installed."""
+
+    def check(self) -> list[checks.CheckMessage]:
+        """What is wrong with the pattern, and that the app is missing with all that its checks would say."""
+        found: list[checks.CheckMessage] = list(super().check())
+        if not apps.is_installed("inngest_realtime_django"):
+            found.append(
+                checks.Warning(
+                    "inngest_realtime_django.urls is included, and the app is not in INSTALLED_APPS.",
+                    hint='Add "inngest_realtime_django" to INSTALLED_APPS: it checks the settings, and has a command.',
+                    id="inngest_realtime.W003",
+                )
+            )
+            found += check_setting()
+        return found

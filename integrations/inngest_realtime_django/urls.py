@@ -9,13 +9,16 @@ from __future__ import annotations
 from django.urls import path
 
 from . import views
+from .checks import CheckedPattern
 
 __all__ = ["app_name", "urlpatterns"]
 
 app_name = "inngest_realtime"
 
+_token = path("<str:grant>/token", views.token, name="token")
+
 urlpatterns = [
     path("client.js", views.client, name="client"),
-    path("<str:grant>/token", views.token, name="token"),
+    CheckedPattern(_token.pattern, _token.callback, _token.default_args, _token.name),
     path("<str:grant>/stream", views.stream, name="stream"),
 ]

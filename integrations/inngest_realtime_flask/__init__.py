@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from inngest_realtime_core import ClientSubscriptionToken, SyncSubscription
 from inngest_realtime_core.endpoints import Grant, allow_anyone
+from inngest_realtime_core.extras import extra
 
-from .blueprint import realtime_blueprint
-from .decorators import subscription_stream, subscription_token
-from .extension import InngestRealtime
-from .responses import realtime_error_handler, sse_response
+with extra("flask", __name__):
+    from .blueprint import realtime_blueprint
+    from .decorators import subscription_stream, subscription_token
+    from .extension import InngestRealtime
+    from .responses import realtime_error_handler, sse_response
 
 __all__ = [
     "ClientSubscriptionToken",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from .middleware import RealtimeMiddleware
+from inngest_realtime_core.extras import extra
+
+with extra("inngest", __name__):
+    from .middleware import RealtimeMiddleware
 
 __all__ = ["RealtimeMiddleware"]

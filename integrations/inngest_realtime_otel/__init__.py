@@ -5,15 +5,9 @@ Needs the extra `otel` (opentelemetry-api). The application chooses the SDK and 
 
 from __future__ import annotations
 
-try:
+from inngest_realtime_core.extras import extra
+
+with extra("otel", __name__):
     from .instrument import Instrumentation, instrument
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "opentelemetry":
-        raise
-    raise ModuleNotFoundError(
-        "inngest_realtime_otel needs opentelemetry-api, which is not installed. Install the extra: "
-        'pip install "inngest-realtime[otel]"',
-        name=error.name,
-    ) from error
 
 __all__ = ["Instrumentation", "instrument"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from .replay import RedisReplay
+from inngest_realtime_core.extras import extra
+
+with extra("redis", __name__):
+    from .replay import RedisReplay
 
 __all__ = ["RedisReplay"]
