@@ -30,6 +30,8 @@ class Stats:
         reconnects: Connections that were lost and made again.
         streams: Event streams for web clients that are open.
         gaps_by_reason: The same as `gaps`, by `GapReason`.
+        resumes: Streams that began with the id of the last event that their client has had; those that were told that
+            it is no longer known count as gaps with the reason `expired`.
         publishes: Messages and data streams that were to be published, failures included.
         publish_errors: How many of them failed.
         token_requests: Tokens for web clients that were asked of this object, failures included; equal ones within two
@@ -54,6 +56,7 @@ class Stats:
     reconnects: int
     streams: int = 0
     gaps_by_reason: Mapping[str, int] = field(default_factory=dict[str, int])
+    resumes: int = 0
     publishes: int = 0
     publish_errors: int = 0
     token_requests: int = 0
@@ -68,7 +71,14 @@ class Stats:
 
     @classmethod
     def of(
-        cls, counters: Iterable[Counters], *, sockets: int, subscriptions: int, channels: int, buffer_bytes: int
+        cls,
+        counters: Iterable[Counters],
+        *,
+        sockets: int,
+        subscriptions: int,
+        channels: int,
+        streams: int,
+        buffer_bytes: int,
     ) -> Stats:
         """The sum of `counters`, beside what is open now."""
         all_counters = list(counters)
@@ -88,7 +98,8 @@ class Stats:
             dropped=sum(each.dropped for each in all_counters),
             gaps=sum(each.gaps for each in all_counters),
             reconnects=sum(each.reconnects for each in all_counters),
-            streams=sum(each.streams for each in all_counters),
+            streams=streams,
+            resumes=sum(each.resumes for each in all_counters),
             gaps_by_reason=dict(reasons),
             publishes=operations["publish"] + operations["publish_stream"],
             publish_errors=failures["publish"] + failures["publish_stream"],
@@ -144,7 +155,7 @@ class Counters:
         "operations",
         "received",
         "reconnects",
-        "streams",
+        "resumes",
         "succeeded_at",
     )
 
@@ -154,7 +165,7 @@ class Counters:
         self.dropped: int = 0
         self.gaps: int = 0
         self.reconnects: int = 0
-        self.streams: int = 0
+        self.resumes: int = 0
         self.gap_reasons: dict[str, int] = {}
         self.operations: dict[str, int] = {}
         self.failures: dict[str, int] = {}

@@ -231,6 +231,17 @@ def test_system_checks_explain_a_wrong_setting(environment: dict[str, str], valu
     assert f"inngest_realtime.{id}" in said or not id
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_system_checks_miss_the_app_whose_urls_are_included(environment: dict[str, str], installed: bool) -> None:
+    value = "{'GRANTS': 'django_project.realtime.grants'}"
+    if not installed:
+        value += "\nsettings.INSTALLED_APPS.remove('inngest_realtime_django')"
+    said = check({**environment, "INNGEST_DEV": "0"}, value)
+    # What is wrong with the rest is said once, in either case.
+    assert said.count("inngest_realtime.W002") == 1
+    assert said.count("is included, and the app is not in INSTALLED_APPS") == (0 if installed else 1)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "id", "says"),
     [

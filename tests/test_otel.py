@@ -293,13 +293,18 @@ async def test_what_clients_get_no_stream_and_no_token_for(
     assert isinstance(stream, StreamAnswer)
     assert realtime.stats().streams == 1
     await stream.body.aclose()
-    assert realtime.stats().streams == 0
+    await eventually(lambda: realtime.stats().streams == 0)
+    assert realtime.stats().resumes == 0
+    back = await endpoints.stream("pipeline", request(f"{query}&lastEventId=a.b"))
+    assert isinstance(back, StreamAnswer)
+    assert realtime.stats().resumes == 1
+    await back.body.aclose()
     for name, asked in (("nope", query), ("pipeline", "runId=other"), ("pipeline", "runId=other")):
         assert (await endpoints.stream(name, request(asked))).status in (403, 404)
         assert (await endpoints.token(name, request(asked))).status in (403, 404)
     assert realtime.stats().endpoint_errors == {"unknown_grant": 2, "forbidden": 4}
     assert watch.value("inngest.realtime.endpoint.errors", code="forbidden").value == 4
-    assert watch.value("inngest.realtime.stream.time_to_first_byte").count == 1
+    assert watch.value("inngest.realtime.stream.time_to_first_byte").count == 2
     assert watch.metrics()["inngest.realtime.stream.time_to_first_byte"].unit == "s"
     # That is no failure of Inngest.
     assert realtime.health().ok
@@ -308,6 +313,8 @@ async def test_what_clients_get_no_stream_and_no_token_for(
 async def test_gaps_by_their_reason(server: DevServer, watch: Watch, channel: str) -> None:
     async with Realtime(api_base_url=server.url, linger=0, buffer_size=2) as realtime:
         async with realtime.subscribe(channel=channel, topics=["t"]) as stream:
+            await server.publish(channel, "t", "first")
+            assert await receive(stream, 1) == ["first"]
             for number in range(5):
                 await server.publish(channel, "t", number)
             await eventually(lambda: realtime.stats().dropped == 3)

@@ -145,6 +145,16 @@ class Feed:
         self._check_idle()
 
     @property
+    def streams(self) -> int:
+        """Event streams for web clients that are open."""
+        return self._groups.streams
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of large messages that wait for readers."""
+        return sum(buffer.bytes_waiting for buffer in self._groups)
+
+    @property
     def idle(self) -> bool:
         return not self._groups and not self._holds
 

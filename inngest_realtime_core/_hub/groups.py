@@ -81,6 +81,11 @@ class ReaderGroups:
         for group in tuple(self._by_spec.values()):
             yield from group
 
+    @property
+    def streams(self) -> int:
+        """How many readers send events with an id."""
+        return sum(group.events for group in tuple(self._by_spec.values()))
+
     def add(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
         group = self._by_spec.get(spec)
         if group is None:

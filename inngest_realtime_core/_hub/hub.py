@@ -70,6 +70,14 @@ class Hub:
         return self._placement.sockets
 
     @property
+    def streams(self) -> int:
+        return sum(feed.streams for feed in list(self._feeds.values()))
+
+    @property
+    def buffer_bytes(self) -> int:
+        return sum(feed.buffer_bytes for feed in list(self._feeds.values()))
+
+    @property
     def throttle(self) -> Throttle:
         """How far readers may hold up connections."""
         return self._placement.throttle

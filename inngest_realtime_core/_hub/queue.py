@@ -279,7 +279,7 @@ class MessageQueue:
             missed = self._dropped - self._reported
             self._reported += missed
             if self.gaps:
-                self._counters.gaps += 1
+                self._counters.gap("overflow")
                 return Message.gap(self._channel, "overflow", missed)
         items = self._items
         # Mostly found empty by this look, since an exception costs more; the queue may still be emptied elsewhere.
@@ -324,7 +324,7 @@ class MessageQueue:
         """Counts a message that is read, which may be a gap or a large one."""
         if message.kind == "gap":
             self._special_taken += 1
-            self._counters.gaps += 1
+            self._counters.gap(message.data.reason)
             return message
         size = self._sizes.pop(id(message), 0)
         if size:

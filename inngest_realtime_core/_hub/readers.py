@@ -125,6 +125,7 @@ class Readers:
             encoded=encoded,
         )
         self._attached[buffer] = events
+        self.hub.counters.resumes += bool(after)
         self.feed.attach(self.spec, buffer, events=events, after=after)
         return buffer
 

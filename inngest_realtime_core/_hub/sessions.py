@@ -70,7 +70,8 @@ class Sessions:
             sockets=sum(hub.sockets for hub in hubs),
             subscriptions=sum(hub.subscriptions for hub in hubs),
             channels=sum(hub.channels for hub in hubs),
-            buffer_bytes=0,
+            streams=sum(hub.streams for hub in hubs),
+            buffer_bytes=sum(hub.buffer_bytes for hub in hubs),
         )
 
     async def close(self) -> None:

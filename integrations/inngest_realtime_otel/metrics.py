@@ -19,6 +19,7 @@ _SUMS: list[tuple[str, str, str, Callable[[Stats], float]]] = [
     ("messages.received", "{message}", "Messages received from Inngest", lambda stats: stats.received),
     ("messages.delivered", "{message}", "Messages that readers took", lambda stats: stats.delivered),
     ("messages.dropped", "{message}", "Messages lost because a reader was too slow", lambda stats: stats.dropped),
+    ("resumes", "{resume}", "Streams of web clients that came back", lambda stats: stats.resumes),
     ("reconnects", "{reconnect}", "Connections to Inngest lost and made again", lambda stats: stats.reconnects),
 ]
 _SUMS_BY: list[tuple[str, str, str, str, Callable[[Stats], Mapping[str, int]]]] = [
