@@ -1,0 +1,32 @@
+"""What the applications of the browser tests serve: one grant, read by pages of this and of another origin."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import BaseModel
+
+from inngest_realtime_core import Channel, Grant, allow_anyone, topic
+
+PREFIX = "/api/realtime"
+OTHER_ORIGIN = "http://pages.test"  # answered by the browser itself
+
+
+class Status(BaseModel):
+    message: str
+    step: str | None = None
+
+
+class Pipeline(Channel, name="pipeline:{run_id}"):
+    run_id: str
+    status = topic(Status)
+    tokens = topic(Any)
+
+
+def is_welcome(request: Any, channel: Pipeline) -> bool:
+    return not channel.run_id.startswith("secret")
+
+
+GRANTS = [Grant(Pipeline, authorize=is_welcome), Grant("news", ["headline"], authorize=allow_anyone)]
+HEARTBEAT = float(os.environ.get("BROWSER_HEARTBEAT", "0.5"))

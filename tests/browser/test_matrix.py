@@ -1,0 +1,169 @@
+"""Each client of `docs/clients.md` against each adapter, in Chromium: order, types, resume, gap, refusals, other origins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from browser.conftest import App, Cutter, Opened
+from browser.site import OTHER_ORIGIN
+
+Open = Callable[..., Opened]
+Cell = Callable[[str, str], None]
+
+STREAMS = ["client", "sse"]
+CLIENTS = [*STREAMS, "hook"]
+VALUES = [1, 2.5, "żółć 🦄\n\u2028</script>", None, True, {"a": [1, {"b": None}]}, [], ""]
+
+
+def opened(open_page: Open, client: str, **options: str) -> Opened:
+    """The page of a client, certainly subscribed."""
+    page = open_page(client, **options)
+    page.until_subscribed(client)
+    return page
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_order_and_types(client: str, open_page: Open, cell: Cell) -> None:
+    cell(client, "order, types")
+    page = opened(open_page, client)
+    # The SDK hands on null as undefined, which a page's JSON has as null again.
+    page.publish(*VALUES, *range(200))
+    page.until_got(*VALUES, *range(200))
+
+
+@pytest.mark.parametrize("client", STREAMS)
+def test_a_reload_misses_nothing(client: str, open_page: Open, cell: Cell) -> None:
+    cell(client, "reload")
+    page = opened(open_page, client)
+    page.publish(1, 2)
+    page.until_got(1, 2)
+    address = page.page.url
+    page.page.goto("about:blank")
+    page.publish(3)
+    page.page.goto(address)
+    page.publish(4)
+    page.until_got(1, 2, 3, 4)
+    assert page.page.evaluate("window.gaps") == []
+
+
+@pytest.mark.parametrize("client", STREAMS)
+def test_a_lost_connection_resumes(client: str, open_page: Open, cutter: Cutter, cell: Cell) -> None:
+    cell(client, "cut")
+    page = opened(open_page, client, through=cutter.proxy.url)
+    page.publish(1)
+    page.until_got(1)
+    cutter.cut()
+    page.until("window.state === 'reconnecting'")
+    page.publish(2)
+    cutter.mend()
+    page.until_got(1, 2)
+    assert page.page.evaluate("window.gaps") == []
+
+
+@pytest.mark.parametrize("client", STREAMS)
+def test_a_gap_is_told(client: str, open_page: Open, app: App, cell: Cell) -> None:
+    cell(client, "gap")
+    page = opened(open_page, client)
+    app.inngest.drop_connections(f"pipeline:{page.run_id}")
+    page.until("window.gaps.length === 1")
+    page.publish(1)
+    page.until_got(1)
+    assert page.page.evaluate("window.gaps") == ["reconnect"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_restart_of_the_server(client: str, open_page: Open, app: App, cell: Cell) -> None:
+    cell(client, "server restart")
+    page = opened(open_page, client)
+    page.publish(1)
+    page.until_got(1)
+    app.stop()
+    if client == "hook":
+        page.publish(2)  # it is connected to Inngest itself
+        page.until_got(1, 2)
+        app.start()
+        return
+    page.until("window.state === 'reconnecting'")
+    app.start()
+    # The record of the old process is gone with it (Redis would have kept it), and the page is told so.
+    page.until("window.gaps.length === 1 && window.state === 'open'")
+    page.publish(2)
+    page.until_got(1, 2)
+    assert page.page.evaluate("window.gaps") == ["expired"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_another_origin(client: str, open_page: Open, cell: Cell) -> None:
+    cell(client, "other origin")
+    page = opened(open_page, client, origin=OTHER_ORIGIN)
+    page.publish(1, 2)
+    page.until_got(1, 2)
+
+
+def test_a_refusal_ends_client_js(open_page: Open, cell: Cell) -> None:
+    cell("client", "refusal")
+    for origin in (None, OTHER_ORIGIN):
+        page = open_page("client", run="secret", origin=origin)
+        page.until("window.state === 'closed'")
+        assert page.page.evaluate("[window.error, window.states]") == [
+            {"status": 403, "code": "forbidden"},
+            ["connecting", "closed"],
+        ]
+
+
+def test_a_refusal_ends_an_event_source(open_page: Open, cell: Cell) -> None:
+    cell("sse", "refusal")
+    open_page("sse", run="secret").until("window.state === 'closed'")
+
+
+def test_a_refusal_is_an_error_of_the_hook(open_page: Open, cell: Cell) -> None:
+    cell("hook", "refusal")
+    open_page("hook", run="secret").until("window.state === 'error' && window.error === 'forbidden'")
+
+
+def test_client_js_sends_headers_to_another_origin(open_page: Open) -> None:
+    page = opened(open_page, "client", origin=OTHER_ORIGIN, header="yes")
+    page.publish(1)
+    page.until_got(1)
+
+
+HIDE = "Object.defineProperty(document, 'visibilityState', {value: '%s', configurable: true});"
+HIDE += "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+HIDE += "document.dispatchEvent(new Event('visibilitychange'))"
+
+
+def test_client_js_pauses_while_it_is_hidden(open_page: Open, cell: Cell) -> None:
+    cell("client", "hidden tab")
+    page = opened(open_page, "client", pause="yes")
+    page.publish(1)
+    page.until_got(1)
+    page.page.evaluate(HIDE % ("hidden", "true"))
+    page.until("window.state === 'reconnecting' && window.error.code === 'hidden'")
+    page.publish(2, 3)
+    page.page.evaluate(HIDE % ("visible", "false"))
+    page.until_got(1, 2, 3)
+    assert page.page.evaluate("window.gaps") == []
+
+
+def test_an_event_source_reads_on_while_it_is_hidden(open_page: Open, cell: Cell) -> None:
+    cell("sse", "hidden tab")
+    page = opened(open_page, "sse")
+    page.page.evaluate(HIDE % ("hidden", "true"))
+    page.publish(1)
+    page.until_got(1)
+
+
+def test_the_hook_misses_what_comes_while_it_is_hidden(open_page: Open) -> None:
+    """Not a promise of ours: it shows that the documentation tells the truth."""
+    page = opened(open_page, "hook")
+    page.publish(1)
+    page.until_got(1)
+    page.page.evaluate(HIDE % ("hidden", "true"))
+    page.until("window.state === 'paused'")
+    page.publish(2)
+    page.page.evaluate(HIDE % ("visible", "false"))
+    page.until_subscribed("hook")
+    page.publish(3)
+    page.until_got(1, 3)
