@@ -7,10 +7,13 @@ from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 
 import pipeline
 from inngest_realtime_core import Realtime
 from inngest_realtime_fastapi import realtime_router
+
+HERE = Path(__file__).parent
 
 realtime = Realtime()
 app = FastAPI(title="Pipeline")
@@ -19,7 +22,16 @@ app.include_router(realtime_router(realtime, pipeline.grants), prefix="/api/real
 
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    return FileResponse(Path(__file__).with_name("page.html"))
+    return FileResponse(HERE / "page.html")
+
+
+@app.get("/style.css", include_in_schema=False)
+async def style() -> FileResponse:
+    return FileResponse(HERE / "style.css")
+
+
+# `npm install && npm run build` in react/ makes it; the other pages need no build.
+app.mount("/react", StaticFiles(directory=HERE / "react" / "dist", html=True, check_dir=False))
 
 
 @app.post("/api/runs", status_code=202)

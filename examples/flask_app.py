@@ -6,11 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, request, send_file
+from flask import Flask, Response, abort, request, send_file, send_from_directory
 
 import pipeline
 from inngest_realtime_core import Realtime
 from inngest_realtime_flask import realtime_blueprint
+
+HERE = Path(__file__).parent
 
 realtime = Realtime()
 app = Flask(__name__)
@@ -19,7 +21,19 @@ app.register_blueprint(realtime_blueprint(realtime, pipeline.grants), url_prefix
 
 @app.get("/")
 def page() -> Response:
-    return send_file(Path(__file__).with_name("page.html"))
+    return send_file(HERE / "page.html")
+
+
+@app.get("/style.css")
+def style() -> Response:
+    return send_file(HERE / "style.css")
+
+
+# `npm install && npm run build` in react/ makes it; the other pages need no build.
+@app.get("/react/")
+@app.get("/react/<path:name>")
+def react(name: str = "index.html") -> Response:
+    return send_from_directory(HERE / "react" / "dist", name)
 
 
 @app.post("/api/runs")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from pydantic import BaseModel
@@ -76,14 +76,17 @@ async def _work(realtime: Realtime, run: Run) -> None:
     await report("analyse", "Comparing 1,344 readings with the week before", 0.35)
     await asyncio.sleep(1.2 * PACE)
     await report("write", "Writing the summary", 0.55)
-    await realtime.publish_stream(channel.tokens, _words(run))
+    await realtime.publish_stream(channel.tokens, _words(run, report))
     await report("done", "The summary is ready", 1)
     await realtime.close()  # what this thread's event loop had open
 
 
-async def _words(run: Run) -> AsyncIterator[str]:
-    """Stands in for a language model."""
-    for word in re.findall(r"\S+\s*", TEXT):
+async def _words(run: Run, report: Callable[[str, str, float], Awaitable[None]]) -> AsyncIterator[str]:
+    """Stands in for a language model. The progress goes on while it writes."""
+    words = re.findall(r"\S+\s*", TEXT)
+    for number, word in enumerate(words, 1):
         run.text += word
         yield word
+        if number % (len(words) // 4) == 0:
+            await report("write", "Writing the summary", 0.55 + 0.4 * number / len(words))
         await asyncio.sleep(0.06 * PACE)

@@ -10,16 +10,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse
 from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 import pipeline
 from inngest_realtime_core import Realtime
 from inngest_realtime_starlette import realtime_routes
 
+HERE = Path(__file__).parent
+
 realtime = Realtime()
 
 
 async def page(request: Request) -> FileResponse:
-    return FileResponse(Path(__file__).with_name("page.html"))
+    return FileResponse(HERE / "page.html")
+
+
+async def style(request: Request) -> FileResponse:
+    return FileResponse(HERE / "style.css")
 
 
 async def runs(request: Request) -> JSONResponse:
@@ -34,6 +41,9 @@ async def runs(request: Request) -> JSONResponse:
 app = Starlette(
     routes=[
         Route("/", page),
+        Route("/style.css", style),
+        # `npm install && npm run build` in react/ makes it; the other pages need no build.
+        Mount("/react", StaticFiles(directory=HERE / "react" / "dist", html=True, check_dir=False)),
         Route("/api/runs", runs, methods=["GET", "POST"]),
         Mount("/api/realtime", routes=realtime_routes(realtime, pipeline.grants)),
     ]

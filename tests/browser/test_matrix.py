@@ -1,4 +1,4 @@
-"""Each client of `docs/clients.md` against each adapter, in Chromium: order, types, resume, gap, refusals, other origins."""
+"""Each client of `docs/clients.md` against each adapter, in Chromium: order, types, resume, gap, refusals, origins."""
 
 from __future__ import annotations
 

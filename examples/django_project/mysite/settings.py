@@ -6,6 +6,7 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).parent.parent
 PAGE = BASE_DIR.parent / "page.html"
+REACT = BASE_DIR.parent / "react" / "dist"
 
 DEBUG = True
 SECRET_KEY = "only for the example"
