@@ -63,7 +63,7 @@ def test_the_demo_uses_the_inngest_that_the_environment_names(environment: dict[
     done = run(environment, "demo.py", "--once")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the one that INNGEST_DEV names" in done.stdout
-    assert inngest.stats().publishes == 5
+    assert inngest.stats().publishes == 9
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for another process")

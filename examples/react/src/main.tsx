@@ -6,7 +6,7 @@ import { RunByEvents } from "./RunByEvents";
 import { RunByHook } from "./RunByHook";
 
 function App() {
-  const [runId, setRunId] = useState(crypto.randomUUID);
+  const [runId, setRunId] = useState(() => crypto.randomUUID() as string);
   const [byEvents, setByEvents] = useState(location.hash === "#events");
   const View = byEvents ? RunByEvents : RunByHook;
   const choose = (events: boolean) => () => (setByEvents(events), setRunId(crypto.randomUUID()));
