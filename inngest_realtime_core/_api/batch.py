@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 from typing_extensions import Self
 
 from .._concurrency.background import run_sync
+from .._concurrency.threads import running_event_loop
+from .._concurrency.timers import call_after
 from ..channels.channel import Channel, Topic, TopicRef
 from ..channels.target import Target, resolve_target
 from ..errors import ConfigurationError, RealtimeError, TopicError
@@ -72,7 +74,7 @@ class Batch(Generic[B]):
         self._sending = False  # a request is under way
         self._closing = False
         self._sender: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._cancel_timer: Callable[[], object] = bool  # nothing to cancel yet
         self._due = asyncio.Event()  # what is pending shall be sent
         self._progress = asyncio.Event()  # something was taken, answered, or failed
         self._order = asyncio.Lock()
@@ -96,7 +98,7 @@ class Batch(Generic[B]):
                 await self._next_progress()
             self._check()
             if not self._parts:
-                self._timer = asyncio.get_running_loop().call_later(self._every, self._due.set)
+                self._cancel_timer = call_after(running_event_loop(), self._every, self._due.set)
             self._size = self._size_with(content)
             self._parts.append(content)
             if self._size >= self._max_bytes:
@@ -116,7 +118,8 @@ class Batch(Generic[B]):
     async def __aenter__(self) -> Self:
         if self._sender is not None:
             raise RealtimeError("A batch can be entered once. Make another one with batch().")
-        self._sender = asyncio.create_task(self._send_all(), name="inngest-realtime batch")
+        loop = running_event_loop()
+        self._sender = loop.create_task(self._send_all(), name="inngest-realtime batch")
         return self
 
     async def __aexit__(
@@ -128,8 +131,7 @@ class Batch(Generic[B]):
         try:
             await self._sender
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._cancel_timer()
         if self._error is None or self._told:
             return
         if exc is None:
@@ -158,8 +160,7 @@ class Batch(Generic[B]):
         content = self._open + self._between.join(self._parts) + self._close
         self._parts.clear()
         self._size = 0
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel_timer()
         self._progress.set()
         data: str | list[Any] = json.loads(content)
         return data

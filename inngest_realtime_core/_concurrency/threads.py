@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+from ..errors import ConfigurationError
 from .greenlets import GreenletWaiter, NativeLoop, patched_gevent, start_native_thread
 
-__all__ = ["SyncWaiter", "greenlets", "new_event_loop", "new_waiter", "start_daemon_thread"]
+__all__ = ["SyncWaiter", "greenlets", "new_event_loop", "new_waiter", "running_event_loop", "start_daemon_thread"]
 
 
 class SyncWaiter(Protocol):
@@ -63,3 +64,18 @@ def start_daemon_thread(target: Callable[[], None], name: str) -> None:
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Returns an event loop for a thread of its own."""
     return asyncio.new_event_loop() if patched_gevent() is None else NativeLoop()
+
+
+def running_event_loop() -> asyncio.AbstractEventLoop:
+    """Returns the running event loop.
+
+    Raises:
+        ConfigurationError: No event loop of asyncio is running.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "No event loop of asyncio is running here. Inngest Realtime works on asyncio, not on trio: run the server "
+            "with its asyncio worker (hypercorn -k asyncio), or use the form ending in _sync in a thread."
+        ) from None

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Final
 
 from .._api.client import ApiClient
-from ..errors import ConfigurationError
+from .._concurrency.threads import running_event_loop
 from ..settings import Settings
 from ..stats import Counters
 from .hub import Hub
@@ -142,7 +142,7 @@ class ProcessRegistry:
         Raises:
             ConfigurationError: No event loop of asyncio is running.
         """
-        loop = _running_loop()
+        loop = running_event_loop()
         process = self.process()
         resources = process.resources_of.get(loop)
         if resources is None:
@@ -171,16 +171,6 @@ class ProcessRegistry:
 
     async def close(self) -> None:
         """End everything on the running event loop."""
-        resources = self.process().resources_of.pop(_running_loop(), None)
+        resources = self.process().resources_of.pop(running_event_loop(), None)
         if resources is not None:
             await resources.close()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise ConfigurationError(
-            "No event loop of asyncio is running here. Inngest Realtime works on asyncio, not on trio: run the server "
-            "with its asyncio worker (hypercorn -k asyncio), or use the form ending in _sync in a thread."
-        ) from None

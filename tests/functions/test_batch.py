@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
+import trio
+from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
@@ -344,3 +346,23 @@ def test_many_threads_share_one_batch(server_in_thread: DevServer, answers: Answ
 def server_in_thread() -> Any:
     with DevServer().in_thread() as server:
         yield server
+
+
+async def test_a_batch_while_the_clock_is_frozen(server: DevServer, realtime: Realtime, answers: Answers) -> None:
+    async with realtime.subscribe(channel=answers, topics=["tokens"]) as stream:
+        with freeze_time("2026-01-01"):
+            async with realtime.batch(answers.tokens, every=0.05) as tokens:
+                await tokens.send("a")
+                await tokens.send("b")
+                assert (await anext(stream)).data == "ab"
+
+
+def test_a_batch_without_asyncio(answers: Answers) -> None:
+    realtime = Realtime(api_base_url="http://127.0.0.1:9")
+
+    async def main() -> None:
+        async with realtime.batch(answers.tokens):
+            raise AssertionError
+
+    with pytest.raises(ConfigurationError, match="not on trio"):
+        trio.run(main)
