@@ -137,7 +137,7 @@ def matrix(session: nox.Session) -> None:
         session.run("uv", "venv", "-q", "--clear", "--python", str(installed_python(python)), str(directory))
         try:
             session.run("uv", "pip", "install", "-q", "--python", str(interpreter), *requirements)
-            versions = session.run("uv", "pip", "encode_envelope", "--python", str(interpreter), silent=True)
+            versions = session.run("uv", "pip", "freeze", "--python", str(interpreter), silent=True)
             pytest = [str(interpreter), "-m", "pytest", "-q", *arguments]
             outcome = session.run(*pytest, silent=True, external=True, success_codes=range(256))
             result = str(outcome).strip().splitlines()[-1].strip("= ")

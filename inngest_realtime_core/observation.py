@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Protocol
 
 from .stats import Counters
 
-__all__ = ["Observer", "Operation"]
+__all__ = ["Observer", "Operation", "Slots"]
 
 Observer = Callable[[str, Mapping[str, str]], Callable[[BaseException | None], None]]
 """Called as an operation begins, with its name (`token`, `publish`, `publish_stream`, `subscribe`, `stream`) and its
 `channel`, `topic` or `grant`; returns what is called as it ends, with the error or None. Both are called in the task
 or thread of the operation, and must neither block nor raise."""
+
+
+class Slots(Protocol):
+    """What so many streams at once may use."""
+
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def used(self) -> int: ...
 
 
 class Operation:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import replace
 from types import TracebackType
+from weakref import WeakSet
 
 import httpx
 
@@ -23,7 +25,7 @@ from .arguments import check_count, check_flag, check_seconds, describe, is_prox
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
 from .errors import ConfigurationError
-from .observation import Observer, Operation
+from .observation import Observer, Operation, Slots
 from .publisher import Publisher
 from .settings import HasSettings, InngestApp, Settings, SettingsArguments
 from .settings_source import SettingsSource
@@ -108,6 +110,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         self._proxy = options.proxy
         self._sessions = Sessions(options, on_stream=self.install_signal_handlers)
         self._observers: tuple[Observer, ...] = ()
+        self._slots: WeakSet[Slots] = WeakSet()
         self._shutting_down = False
 
     def __repr__(self) -> str:
@@ -192,7 +195,13 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
 
     def stats(self) -> Stats:
         """Numbers for a health page or a metric. Callable from any thread."""
-        return self._sessions.stats()
+        slots = list(self._slots)
+        limits = [each.limit for each in slots if each.limit is not None]
+        return replace(
+            self._sessions.stats(),
+            endpoint_streams=sum(each.used for each in slots),
+            max_streams=sum(limits) if limits else None,
+        )
 
     def health(self) -> Health:
         """Whether it can do its work, for the page that a probe asks for. Asks nothing of Inngest; never blocks."""
@@ -210,6 +219,10 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
             self._observers = tuple(other for other in self._observers if other is not observer)
 
         return remove
+
+    def watch_slots(self, slots: Slots) -> None:
+        """Lets `stats()` look at how many streams are open of those that may be, while `slots` exists. For adapters."""
+        self._slots.add(slots)
 
     def count_endpoint_error(self, code: str) -> None:
         """Counts a request that got neither token nor stream. For adapters."""

@@ -30,6 +30,8 @@ class Stats:
         reconnects: Connections that were lost and made again.
         streams: Event streams for web clients that are open.
         gaps_by_reason: The same as `gaps`, by `GapReason`.
+        endpoint_streams: Streams of the endpoints that are open, those included that are about to be.
+        max_streams: How many of them may be; None for no limit.
         resumes: Streams that began with the id of the last event that their client has had; those that were told that
             it is no longer known count as gaps with the reason `expired`.
         publishes: Messages and data streams that were to be published, failures included.
@@ -56,6 +58,8 @@ class Stats:
     reconnects: int
     streams: int = 0
     gaps_by_reason: Mapping[str, int] = field(default_factory=dict[str, int])
+    endpoint_streams: int = 0
+    max_streams: int | None = None
     resumes: int = 0
     publishes: int = 0
     publish_errors: int = 0

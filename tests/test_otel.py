@@ -292,6 +292,8 @@ async def test_what_clients_get_no_stream_and_no_token_for(
     stream = await endpoints.stream("pipeline", request(query))
     assert isinstance(stream, StreamAnswer)
     assert realtime.stats().streams == 1
+    assert (realtime.stats().endpoint_streams, realtime.stats().max_streams) == (1, 10_000)
+    assert watch.value("inngest.realtime.endpoint.streams.limit").value == 10_000
     await stream.body.aclose()
     await eventually(lambda: realtime.stats().streams == 0)
     assert realtime.stats().resumes == 0
@@ -303,6 +305,8 @@ async def test_what_clients_get_no_stream_and_no_token_for(
         assert (await endpoints.stream(name, request(asked))).status in (403, 404)
         assert (await endpoints.token(name, request(asked))).status in (403, 404)
     assert realtime.stats().endpoint_errors == {"unknown_grant": 2, "forbidden": 4}
+    # One look at the numbers serves a while.
+    await eventually(lambda: "inngest.realtime.endpoint.errors" in watch.metrics())
     assert watch.value("inngest.realtime.endpoint.errors", code="forbidden").value == 4
     assert watch.value("inngest.realtime.stream.time_to_first_byte").count == 2
     assert watch.metrics()["inngest.realtime.stream.time_to_first_byte"].unit == "s"

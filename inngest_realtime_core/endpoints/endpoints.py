@@ -89,6 +89,7 @@ class Endpoints:
         self._circuit = Circuit()
         self._authorizer = Authorizer(host or Host(), self.options.authorize_timeout)
         slots = StreamSlots(self.options.max_streams, self.options.max_streams_per_client)
+        realtime.watch_slots(slots)
         self._streams = EventStreams(realtime, slots, self._authorizer, self.options.heartbeat)
 
     # -- the endpoints ------------------------------------------------------------------------------------------------

@@ -37,6 +37,16 @@ class StreamSlots:
         self._open = 0
         self._by_client: dict[str, int] = {}
 
+    @property
+    def limit(self) -> int | None:
+        """How many there are; None for no limit."""
+        return self._limit
+
+    @property
+    def used(self) -> int:
+        """How many are taken."""
+        return self._open
+
     def acquire(self, client: str | None) -> None:
         """Takes a slot.
 

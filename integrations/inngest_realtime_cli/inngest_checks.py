@@ -6,10 +6,10 @@ import asyncio
 import os
 import secrets
 import time
-import urllib.request
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+from inngest_realtime_core._api.proxies import proxy_for
 from inngest_realtime_core._api.tokens import ClientSubscriptionToken
 from inngest_realtime_core.errors import (
     AuthenticationError,
@@ -78,13 +78,14 @@ def _key(settings: Settings) -> Finding:
 
 
 def _proxy(settings: Settings) -> Finding:
-    parts = urlsplit(settings.api_base_url)
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    host = parts.hostname or ""
-    if proxy is None or urllib.request.proxy_bypass(host):
+    host = urlsplit(settings.api_base_url).hostname
+    try:
+        proxy = proxy_for(settings.api_base_url, None)
+    except ConfigurationError as error:
+        return problem("proxy", str(error))
+    if proxy is None:
         return ok("proxy", f"none is used for {host}.")
-    shown = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    shown = urlsplit(proxy)
     return note(
         "proxy",
         f"the environment names {shown.hostname}:{shown.port or 80} for {host}. It must let WebSockets pass; NO_PROXY "

@@ -37,9 +37,16 @@ _STATES: list[tuple[str, str, str, Callable[[Stats], float]]] = [
     ("subscriptions", "{subscription}", "Subscriptions that are open", lambda stats: stats.subscriptions),
     ("channels", "{channel}", "Channels that are kept", lambda stats: stats.channels),
     ("streams", "{stream}", "Event streams for web clients that are open", lambda stats: stats.streams),
+    (
+        "endpoint.streams",
+        "{stream}",
+        "Streams of the endpoints, which have a limit",
+        lambda stats: stats.endpoint_streams,
+    ),
     ("buffer.size", "By", "Bytes of large messages that wait in readers' buffers", lambda stats: stats.buffer_bytes),
 ]
 _GAUGES: list[tuple[str, str, str, Callable[[Stats], float | None]]] = [
+    ("endpoint.streams.limit", "{stream}", "How many of them may be open", lambda stats: stats.max_streams),
     ("connection.age", "s", "Time since a connection to Inngest was last made", lambda stats: stats.connected_for),
     ("error.age", "s", "Time since Inngest last failed", lambda stats: stats.last_error_age),
     ("success.age", "s", "Time since Inngest last did what it was asked", lambda stats: stats.last_success_age),
