@@ -98,6 +98,40 @@ async def test_views_compose_with_decorators(client: Client, server: RunningServ
         assert (refused.status_code, refused.headers["location"].partition("?")[0]) == (302, "/login")
 
 
+async def test_refusals_are_json(client: Client, server: RunningServer) -> None:
+    refused = await client.post("inbox/token", {"username": "ada"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "csrf_failed")
+    assert "X-CSRFToken" in refused.json()["error"]["message"]
+    assert refused.headers["content-type"] == "application/json"
+    async with Client(server.url) as stranger:
+        for endpoint in ("token", "stream"):  # `authorize` raises PermissionDenied
+            denied = await stranger.get(f"inbox/{endpoint}", username="ada")
+            assert (denied.status_code, denied.json()["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("grant", ["reauthorized", "async-reauthorized"])
+async def test_a_stream_ends_when_its_user_logs_out(client: Client, grant: str) -> None:
+    async with client.stream(f"{grant}/stream", username="ada") as stream:
+        await stream.next_block()
+        assert (await client.http.get("/logout")).text == "goodbye"
+        assert (await stream.until_end())[-1].event == "end"
+    await client.until_stats(lambda stats: stats["subscriptions"] == 0)
+
+
+async def test_a_view_of_rest_framework_streams(client: Client, inngest: DevServer) -> None:
+    headers = {"Accept": "text/event-stream"}
+    async with client.http.stream("GET", "/rest/ada", headers=headers) as response:
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream")
+        stream = EventStream(response)
+        await stream.next_block()
+        await inngest.publish("inbox:ada", "mail", "hello")
+        assert (await stream.next_event()).json["data"] == "hello"
+    await client.until_stats(lambda stats: stats["subscriptions"] == 0)
+    missing = await client.http.get("/rest/nobody", headers=headers)
+    assert (missing.status_code, missing.json()) == (404, {"detail": "Not found."})
+    assert missing.headers["content-type"] == "application/json"
+
+
 async def test_an_own_view_streams(client: Client, inngest: DevServer) -> None:
     async with client.http.stream("GET", "/own", headers={"Accept-Encoding": "gzip"}) as response:
         assert response.headers["content-type"] == "text/event-stream"

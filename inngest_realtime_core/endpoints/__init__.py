@@ -6,7 +6,7 @@ from .answers import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
 from .authorize import Host
 from .endpoints import Endpoints
 from .errors import EndpointError
-from .grants import Authorize, Grant, allow_anyone
+from .grants import Authorize, Grant, Render, allow_anyone
 from .options import EndpointOptions, OptionsDict
 from .request import EndpointRequest
 from .selection import resume_point
@@ -21,6 +21,7 @@ __all__ = [
     "Grant",
     "Host",
     "OptionsDict",
+    "Render",
     "StreamAnswer",
     "SyncStreamAnswer",
     "allow_anyone",

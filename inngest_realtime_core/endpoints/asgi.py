@@ -30,6 +30,7 @@ from typing import Any, cast
 
 from ..realtime import Realtime
 from ..subscriptions.face import check_open
+from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.subscription import Subscription
 from .answers import Answer, StreamAnswer
@@ -97,12 +98,13 @@ async def send_stream(
 
 
 def event_stream_for(
-    content: object, *, heartbeat: float, last_event_id: str | None = None
+    content: object, *, heartbeat: float, last_event_id: str | None = None, render: Render | None = None
 ) -> Callable[[Mapping[str, Any]], AsyncGenerator[bytes, None]]:
     """What gives the body of a response, once its ASGI scope is known: it says where the client left off.
 
     Args:
         content: A subscription, or a stream of one that sends bytes.
+        render: Makes HTML of a message, or None for none; only of a subscription.
         last_event_id: Counts in place of what the scope says.
 
     Raises:
@@ -115,7 +117,7 @@ def event_stream_for(
 
         def body(scope: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
             last = last_event_id or EndpointRequest.from_scope(scope, None).last_event_id
-            return take_over(subscription, heartbeat=heartbeat, last_event_id=last)
+            return take_over(subscription, heartbeat=heartbeat, last_event_id=last, render=render)
 
         return body
     if isinstance(content, AsyncGenerator):

@@ -108,6 +108,7 @@ class EventStreams:
             events = (await self.subscribe(selection)).get_event_stream(
                 heartbeat=selection.grant.heartbeat or self._heartbeat,
                 last_event_id=opening.last_event_id,
+                render=opening.fragments,
                 reauthorize=functools.partial(self._authorizer.still_allows, selection, opening.request),
                 reauthorize_every=selection.grant.reauthorize_every,
             )
@@ -125,6 +126,7 @@ class EventStreams:
             events = self.subscribe_sync(selection).get_event_stream(
                 heartbeat=selection.grant.heartbeat or self._heartbeat,
                 last_event_id=opening.last_event_id,
+                render=opening.fragments,
                 reauthorize=functools.partial(self._authorizer.still_allows_sync, selection, opening.request),
                 reauthorize_every=selection.grant.reauthorize_every,
             )

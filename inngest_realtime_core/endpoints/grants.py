@@ -12,8 +12,7 @@ from ..channels.channel import Channel, Topic
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
 from ..errors import ConfigurationError
-from ..messages.message import Message
-from ..subscriptions.fragments import check_names
+from ..subscriptions.fragments import Render, check_names
 
 __all__ = ["Authorize", "Grant", "Render", "allow_anyone"]
 
@@ -30,9 +29,6 @@ _URL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 RESERVED_PARAMETERS = frozenset({"topics", "lastEventId", "last_event_id", "rewind", "full", "format"})
-
-Render = Callable[[Message[Any]], "str | None"]
-"""`render(message)`: the HTML for a message, or None for none."""
 
 
 def allow_anyone(request: object, channel: object) -> Literal[True]:

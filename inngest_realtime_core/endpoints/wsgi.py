@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from .._concurrency.background import run_coroutine
 from .._concurrency.threads import greenlets
+from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.sync import SyncSubscription
 from .routes import not_a_stream
@@ -57,12 +58,13 @@ def watched(
 
 
 def event_stream_for(
-    content: object, *, heartbeat: float, last_event_id: str | None = None
+    content: object, *, heartbeat: float, last_event_id: str | None = None, render: Render | None = None
 ) -> Generator[bytes, None, None]:
     """The body of a response.
 
     Args:
         content: A subscription, or a stream of one that sends bytes.
+        render: Makes HTML of a message, or None for none; only of a subscription.
         last_event_id: Where the client left off.
 
     Raises:
@@ -70,7 +72,7 @@ def event_stream_for(
         SubscriptionClosedError: The subscription is closed.
     """
     if isinstance(content, SyncSubscription):
-        return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id)
+        return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
     if isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)
     raise not_a_stream(content)

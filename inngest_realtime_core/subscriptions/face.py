@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .._hub.readers import Readers
 from .._upstream.registry import State
+from ..messages.message import Message
+from .fragments import Fragments, Render, check_names
 from .sse import EventStream
 
 __all__ = ["SubscriptionFace", "check_open"]
@@ -36,7 +38,13 @@ class SubscriptionFace:
         return self._readers.closed
 
     def _new_event_stream(
-        self, heartbeat: float, last_event_id: str | None, reauthorize_every: float | None, *, takes_over: bool = False
+        self,
+        heartbeat: float,
+        last_event_id: str | None,
+        reauthorize_every: float | None,
+        render: Render | None = None,
+        *,
+        takes_over: bool = False,
     ) -> EventStream:
         """Returns the state of a new event stream. To be called on the event loop of the subscription.
 
@@ -44,6 +52,8 @@ class SubscriptionFace:
             takes_over: Whether the subscription ends with it.
         """
         readers = self._readers
+        if render is not None:
+            check_names(self.topics)
         buffer = readers.add(events=True, encoded=True, after=last_event_id)
         if takes_over:
             readers.taker = buffer
@@ -57,6 +67,7 @@ class SubscriptionFace:
             last_event_id=last_event_id,
             reauthorize_every=reauthorize_every,
             leaving=lambda: hub.shutting_down,
+            encode=Message.to_event if render is None else Fragments.of(render).encode,
         )
 
 

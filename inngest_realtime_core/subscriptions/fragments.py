@@ -12,12 +12,15 @@ from typing import Any, Final
 from ..errors import ConfigurationError
 from ..messages.message import Message
 
-__all__ = ["Fragments", "check_names"]
+__all__ = ["Fragments", "Render", "check_names"]
 
 logger = logging.getLogger("inngest_realtime.sse")
 
 # Names that an `EventSource` has for its own events, and those of an event stream.
 _RESERVED: Final = frozenset({"error", "open", "message", "ready", "gap", "closing", "end"})
+
+Render = Callable[[Message[Any]], "str | None"]
+"""`render(message)`: the HTML for a message, or None for none."""
 
 _LINE: Final = re.compile(r"\r\n|\r|\n")
 
@@ -43,13 +46,13 @@ class Fragments:
         render: Makes HTML of a message, or None for none.
     """
 
-    def __init__(self, render: Callable[[Message[Any]], str | None]) -> None:
+    def __init__(self, render: Render) -> None:
         self._render: Callable[[Message[Any]], object] = render
         self._made: weakref.WeakKeyDictionary[Message[Any], bytes] = weakref.WeakKeyDictionary()
 
     @classmethod
     @functools.lru_cache(maxsize=64)
-    def of(cls, render: Callable[[Message[Any]], str | None]) -> Fragments:
+    def of(cls, render: Render) -> Fragments:
         """The same for every stream of the same function: a message is rendered once for all of them."""
         return cls(render)
 

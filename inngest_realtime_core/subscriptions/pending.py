@@ -8,6 +8,7 @@ from typing import Any, NoReturn, overload
 from .._concurrency.background import run_sync
 from .._hub.readers import Readers
 from ..errors import ConfigurationError
+from .fragments import Render
 from .subscription import Subscription
 from .sync import SyncSubscription
 
@@ -74,18 +75,22 @@ def sync_face(subscription: Subscription) -> SyncSubscription:
 
 @overload
 def take_over(
-    subscription: Subscription, *, heartbeat: float, last_event_id: str | None
+    subscription: Subscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
 ) -> AsyncGenerator[bytes, None]: ...
 @overload
 def take_over(
-    subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None
+    subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
 ) -> Generator[bytes, None, None]: ...
 def take_over(
-    subscription: Subscription | SyncSubscription, *, heartbeat: float, last_event_id: str | None
+    subscription: Subscription | SyncSubscription,
+    *,
+    heartbeat: float,
+    last_event_id: str | None,
+    render: Render | None = None,
 ) -> AsyncGenerator[bytes, None] | Generator[bytes, None, None]:
     """Returns the event stream of a response that was given a subscription, which ends with the response.
 
     Raises:
         SubscriptionClosedError: The subscription is closed.
     """
-    return subscription._event_stream(heartbeat, last_event_id, takes_over=True)  # pyright: ignore[reportPrivateUsage]
+    return subscription._event_stream(heartbeat, last_event_id, render, takes_over=True)  # pyright: ignore[reportPrivateUsage]

@@ -13,6 +13,7 @@ from .._hub.readers import Readers
 from ..messages.message import Message
 from .closing import Closing
 from .face import SubscriptionFace
+from .fragments import Render
 from .sse import encoded_stream, event_stream
 from .streams import MessageStream, check_loop
 
@@ -100,6 +101,7 @@ class Subscription(SubscriptionFace):
         *,
         heartbeat: float = 10.0,
         last_event_id: str | None = None,
+        render: Render | None = None,
         reauthorize: Callable[[], Awaitable[bool]] | None = None,
         reauthorize_every: float | None = None,
     ) -> AsyncGenerator[bytes, None]:
@@ -110,24 +112,26 @@ class Subscription(SubscriptionFace):
         Args:
             heartbeat: Seconds of silence after which a comment is sent.
             last_event_id: The `id:` of the last event that the client has; what it missed since comes first, or a gap.
+            render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML.
             reauthorize: Asked again every `reauthorize_every` seconds; anything but True ends the stream.
 
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        return self._event_stream(heartbeat, last_event_id, reauthorize, reauthorize_every)
+        return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
 
     def _event_stream(
         self,
         heartbeat: float,
         last_event_id: str | None,
+        render: Render | None = None,
         reauthorize: Callable[[], Awaitable[bool]] | None = None,
         reauthorize_every: float | None = None,
         *,
         takes_over: bool = False,
     ) -> AsyncGenerator[bytes, None]:
         check_loop(self._readers.hub.loop)
-        state = self._new_event_stream(heartbeat, last_event_id, reauthorize_every, takes_over=takes_over)
+        state = self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
         return self._guard(event_stream(state, reauthorize), state.buffer)
 
     def _guard(self, stream: AsyncGenerator[T, None], buffer: ReaderBuffer) -> AsyncGenerator[T, None]:

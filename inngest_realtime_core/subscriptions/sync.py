@@ -13,6 +13,7 @@ from .._hub.readers import Readers
 from ..errors import RealtimeError
 from ..messages.message import Message
 from .face import SubscriptionFace
+from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
 
 __all__ = ["SyncSubscription"]
@@ -99,6 +100,7 @@ class SyncSubscription(SubscriptionFace):
         *,
         heartbeat: float = 10.0,
         last_event_id: str | None = None,
+        render: Render | None = None,
         reauthorize: Callable[[], bool] | None = None,
         reauthorize_every: float | None = None,
     ) -> Generator[bytes, None, None]:
@@ -108,24 +110,26 @@ class SyncSubscription(SubscriptionFace):
             heartbeat: Seconds of silence after which a comment is sent. A WSGI server notices only then that a client
                 is gone.
             last_event_id: The `id:` of the last event that the client has; what it missed since comes first, or a gap.
+            render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML.
             reauthorize: Asked again every `reauthorize_every` seconds, in the reading thread; False ends the stream.
 
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        return self._event_stream(heartbeat, last_event_id, reauthorize, reauthorize_every)
+        return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
 
     def _event_stream(
         self,
         heartbeat: float,
         last_event_id: str | None,
+        render: Render | None = None,
         reauthorize: Callable[[], bool] | None = None,
         reauthorize_every: float | None = None,
         *,
         takes_over: bool = False,
     ) -> Generator[bytes, None, None]:
         state = self._on_loop(
-            lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, takes_over=takes_over)
+            lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
         )
         buffer = state.buffer
 

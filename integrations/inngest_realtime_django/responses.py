@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, closing
 from typing import Any
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from inngest_realtime_core import ConfigurationError, PendingSubscription, Subscription, SyncSubscription
-from inngest_realtime_core.endpoints import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, watched
@@ -50,6 +51,8 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         status: The HTTP status.
         headers: Added to those that event streams need, and taking precedence over them.
         heartbeat: Seconds between heartbeats; only when `stream` is a subscription.
+        render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML, for htmx;
+            only when `stream` is a subscription.
         send_timeout: Seconds that one send may block before the stream is ended; under WSGI on gunicorn and Werkzeug.
 
     Raises:
@@ -65,6 +68,7 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         headers: Mapping[str, str] | None = None,
         *,
         heartbeat: float = 10.0,
+        render: Render | None = None,
         send_timeout: float | None = 30.0,
     ) -> None:
         asgi = is_asgi(request)
@@ -72,7 +76,8 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
             stream = _opened(stream) if asgi else open_sync(stream)
         if isinstance(stream, Subscription | SyncSubscription):
             _check_face(asgi, isinstance(stream, Subscription))
-            stream = take_over(stream, heartbeat=heartbeat, last_event_id=route_request(request).last_event_id)
+            last_event_id = route_request(request).last_event_id
+            stream = _taken_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
         _check_stream(stream)
         _check_face(asgi, isinstance(stream, AsyncGenerator))
         self._body = stream
@@ -117,6 +122,25 @@ def _opened(pending: PendingSubscription) -> Subscription:
             "An async view gave a subscription that it had not awaited: use "
             "RealtimeStreamingResponse(request, await realtime.subscribe(...))."
         ) from error
+
+
+def _taken_over(subscription: Subscription | SyncSubscription, **options: Any) -> _Body:
+    if isinstance(subscription, SyncSubscription) or _is_loop_running():
+        return take_over(subscription, **options)
+
+    async def taken_over() -> _Body:
+        return take_over(subscription, **options)
+
+    # A synchronous view under ASGI: the subscription belongs to the event loop, which runs in another thread.
+    return async_to_sync(taken_over)()
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_stream(stream: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from flask import Response, request
 
 from inngest_realtime_core import RealtimeError, SyncSubscription
-from inngest_realtime_core.endpoints import Answer, EndpointRequest, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints import Answer, EndpointRequest, Render, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.wsgi import event_stream_for, watched
 
 __all__ = ["realtime_error_handler", "response_for", "sse_response"]
@@ -19,6 +19,7 @@ def sse_response(
     headers: Mapping[str, str] | None = None,
     *,
     heartbeat: float = 10.0,
+    render: Render | None = None,
     send_timeout: float | None = 30.0,
 ) -> Response:
     """A `text/event-stream` response of a subscription, which it closes when the client leaves.
@@ -38,6 +39,8 @@ def sse_response(
         status: The HTTP status.
         headers: Added to those that event streams need, and taking precedence over them.
         heartbeat: Seconds between heartbeats; only when `stream` is a subscription.
+        render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML, for htmx;
+            only when `stream` is a subscription.
         send_timeout: Seconds that one send may block before the stream is ended, on gunicorn's and Werkzeug's servers.
 
     Raises:
@@ -45,7 +48,7 @@ def sse_response(
         SubscriptionClosedError: The subscription is closed.
     """
     last_event_id = EndpointRequest.from_environ(request.environ, None).last_event_id
-    body = event_stream_for(stream, heartbeat=heartbeat, last_event_id=last_event_id)
+    body = event_stream_for(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
     response = Response(watched(body, request.environ, send_timeout), status, {**stream_headers(), **(headers or {})})
     # Werkzeug closes the body with the response; this, the body of a response that is dropped before it is sent.
     response.call_on_close(body.close)

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from inngest_realtime_core import RealtimeError, Subscription
-from inngest_realtime_core.endpoints import Answer, StreamAnswer, stream_headers
+from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import event_stream_for, send_stream
 
 __all__ = ["RealtimeStreamingResponse", "realtime_error_handler", "response_for"]
@@ -40,6 +40,8 @@ class RealtimeStreamingResponse(StreamingResponse):
         heartbeat: Seconds between heartbeats; only when `content` is a subscription.
         last_event_id: Where the client left off, in place of what the request says; only when `content` is a
             subscription.
+        render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML, for htmx;
+            only when `content` is a subscription.
         send_timeout: Seconds that one send may block before the stream is ended. The connection is the server's to end.
 
     Raises:
@@ -58,9 +60,10 @@ class RealtimeStreamingResponse(StreamingResponse):
         *,
         heartbeat: float = 10.0,
         last_event_id: str | None = None,
+        render: Render | None = None,
         send_timeout: float | None = 30.0,
     ) -> None:
-        self._stream = event_stream_for(content, heartbeat=heartbeat, last_event_id=last_event_id)
+        self._stream = event_stream_for(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
         self.send_timeout = send_timeout
         super().__init__((), status_code, {**stream_headers(), **(headers or {})}, background=background)
 

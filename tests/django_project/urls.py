@@ -12,6 +12,8 @@ urlpatterns = [
     path("members/<str:grant>/token", login_required(realtime_views.token)),
     path("login/<str:username>", views.log_in),
     path("own", views.own),
+    path("rest/<str:username>", views.rest),
+    path("logout", views.log_out),
     path("wrong-face", views.wrong_face),
     path("stats", views.stats),
 ]

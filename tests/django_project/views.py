@@ -4,15 +4,20 @@ import dataclasses
 import os
 import threading
 
-from django.contrib.auth import login
+from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import ensure_csrf_cookie
+from rest_framework.decorators import api_view, renderer_classes
+from rest_framework.exceptions import NotFound
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 
 from inngest_realtime_django import RealtimeStreamingResponse
+from inngest_realtime_django.rest_framework import EventStreamRenderer
 
 from .realtime import Inbox, realtime
 
@@ -28,6 +33,19 @@ def own(request: HttpRequest) -> HttpResponseBase:
     """A view that knows nothing of ASGI or WSGI, in a transaction as ATOMIC_REQUESTS wants."""
     inbox = Inbox(username=User.objects.get(pk=request.user.pk).username)
     return RealtimeStreamingResponse(request, realtime.subscribe(channel=inbox), headers={"X-Own": "1"}, heartbeat=0.1)
+
+
+@api_view(["GET"])
+@renderer_classes([JSONRenderer, EventStreamRenderer])
+def rest(request: Request, username: str) -> HttpResponseBase:
+    if username == "nobody":
+        raise NotFound
+    return RealtimeStreamingResponse(request, realtime.subscribe(channel=Inbox(username=username)), heartbeat=0.1)
+
+
+def log_out(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    return HttpResponse("goodbye")
 
 
 def wrong_face(request: HttpRequest) -> HttpResponseBase:
