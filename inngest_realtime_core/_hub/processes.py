@@ -38,8 +38,10 @@ class LoopResources:
         self._owner = self._own()
         with contextlib.suppress(StopIteration):
             self._owner.asend(None).send(None)
-        end = _LoopEnd(weakref.WeakMethod(self.loop_closed))
-        self._last = asyncio.get_running_loop().call_later(_NEVER, end, context=contextvars.Context())
+        # A timer that never comes: an event loop drops it when it is closed, whatever else was not ended.
+        on_close = weakref.WeakMethod(self._loop_closed)
+        timer = asyncio.get_running_loop().call_later(_NEVER, _nothing, context=contextvars.Context())
+        self._last: weakref.ref[asyncio.TimerHandle] | None = weakref.ref(timer, lambda _: _call(on_close()))
 
     async def _own(self) -> AsyncGenerator[None, None]:
         # A generator, because `asyncio.run()` and its like close those of a loop before they wait for its threads: what
@@ -47,7 +49,9 @@ class LoopResources:
         try:
             yield
         finally:
-            self._last.cancel()
+            timer, self._last = None if self._last is None else self._last(), None
+            if timer is not None:
+                timer.cancel()
             try:
                 if self.hub is not None:
                     await self.hub.close()
@@ -58,26 +62,20 @@ class LoopResources:
         """Ends everything. Returns when no task and no socket is left."""
         await self._owner.aclose()
 
-    def loop_closed(self) -> None:
+    def _loop_closed(self) -> None:
         """Called when the event loop has been closed although not everything had ended: threads may be waiting."""
         if self.hub is not None:
-            self.hub.end_streams()
+            # What would schedule something on the loop fails.
+            with contextlib.suppress(RuntimeError):
+                self.hub.end_streams()
 
 
-class _LoopEnd:
-    """The callback of a timer that never comes: an event loop drops it when it is closed."""
+def _nothing() -> None: ...
 
-    __slots__ = ("_on_close",)
 
-    def __init__(self, on_close: Callable[[], Callable[[], None] | None]) -> None:
-        self._on_close = on_close
-
-    def __call__(self) -> None: ...
-
-    def __del__(self) -> None:
-        on_close = self._on_close()
-        if on_close is not None:
-            on_close()
+def _call(function: Callable[[], None] | None) -> None:
+    if function is not None:
+        function()
 
 
 class Process:

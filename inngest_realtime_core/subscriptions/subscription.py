@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from .._hub.buffer import ReaderBuffer
@@ -139,7 +139,7 @@ class Subscription(SubscriptionFace):
         weakref.finalize(stream, self._readers.drop, buffer).atexit = False
         return stream
 
-    def close(self, reason: str | None = None) -> Coroutine[Any, Any, None]:
+    def close(self, reason: str | None = None) -> Closing:
         """Closes the subscription at once: iterations end after what they have received. Safe to call repeatedly.
 
         What it returns may be awaited for the end of everything: the channel has been left, and the callback that was
@@ -158,6 +158,6 @@ class Subscription(SubscriptionFace):
         check_loop(self._readers.hub.loop)
         await self._readers.wait_closed()
 
-    def unsubscribe(self, reason: str | None = None) -> Coroutine[Any, Any, None]:
+    def unsubscribe(self, reason: str | None = None) -> Closing:
         """The same as `close()`, under the name that the TypeScript SDK has for it."""
         return self.close(reason)
