@@ -10,7 +10,7 @@ from ._api.batch import Batch, SyncBatch
 from ._api.claims import TokenClaims, TopicClaim
 from ._api.tokens import ClientSubscriptionToken
 from ._replay.log import Replay
-from ._upstream.registry import State
+from ._upstream.subscriber import State
 from .channels.channel import Channel, Topic, TopicRef, topic
 from .channels.parameter import Parameter
 from .endpoints.grants import Grant, allow_anyone

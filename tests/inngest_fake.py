@@ -27,6 +27,10 @@ REJECTED = b'{"error":"Not authenticated","data":null,"status":401}\n'
 CLOSING = b'{"kind":"closing","data":"","created_at":"2026-11-24T13:20:17Z","topic":""}'
 
 
+def ignore(*_: object) -> None:
+    pass
+
+
 class FakeTransport:
     """One WebSocket, as the connection sees it and as Inngest does."""
 
@@ -152,7 +156,10 @@ class FakeInngest:
     async def connection(self, throttle: Throttle | None = None, **liveness: float) -> tuple[Connection, FakeTransport]:
         """An open connection that ignores what the server says about itself."""
         connection, _ = await self.dialer(throttle, **liveness).dial(
-            [("c", "t")], on_change=lambda: None, on_oversized=lambda size, envelope: None
+            [("c", "t")],
+            on_change=ignore,
+            on_oversized=ignore,
+            on_unreadable=ignore,
         )
         return connection, self.transports[-1]
 

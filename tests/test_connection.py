@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from inngest_fake import CLOSING, FakeInngest
+from inngest_fake import CLOSING, FakeInngest, ignore
 from inngest_realtime_core import AuthenticationError, UnexpectedResponseError, UnreachableError
 from inngest_realtime_core._upstream.connection import Connection
 from inngest_realtime_core._upstream.liveness import Liveness
@@ -99,7 +99,8 @@ async def test_what_it_brought_is_delivered_before_it_is_lost() -> None:
     inngest = FakeInngest()
     connection = Connection(
         on_change=lambda: changes.append((connection.lost, len(seen))),
-        on_oversized=lambda size, envelope: None,
+        on_oversized=ignore,
+        on_unreadable=ignore,
         liveness=Liveness(),
         open_transport=inngest.open_transport,
     )
@@ -151,6 +152,7 @@ async def test_a_frame_that_is_too_large_is_told_and_left_out() -> None:
         [("c", "t")],
         on_change=lambda: None,
         on_oversized=lambda size, envelope: told.append((size, envelope and envelope.topic)),
+        on_unreadable=ignore,
     )
     seen: list[Envelope] = []
     connection.deliver(seen.append)

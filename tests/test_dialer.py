@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from inngest_fake import REJECTED, FakeInngest, FakeTransport
+from inngest_fake import REJECTED, FakeInngest, FakeTransport, ignore
 from inngest_realtime_core import AuthenticationError, InngestError, TopicError, UnexpectedResponseError
 from inngest_realtime_core._api.tokens import Entry, IssuedToken
 from inngest_realtime_core._upstream.connection import Connection
@@ -23,7 +23,7 @@ def bad(status: int = 400) -> InngestError:
 
 
 async def dial(dialer: Dialer, wanted: Sequence[Entry]) -> tuple[Connection, dict[Entry, Exception]]:
-    connection, rejected = await dialer.dial(wanted, on_change=lambda: None, on_oversized=lambda size, envelope: None)
+    connection, rejected = await dialer.dial(wanted, on_change=ignore, on_oversized=ignore, on_unreadable=ignore)
     return connection, {**rejected}
 
 

@@ -18,11 +18,12 @@ from inngest_realtime_core.errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
+from inngest_realtime_core.throttled_log import ThrottledLog
 
 
 @pytest.fixture(autouse=True)
 def _nothing_was_logged_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors, "_failures", {})
+    monkeypatch.setattr(errors, "_log", ThrottledLog(logging.getLogger("inngest_realtime.endpoints")))
 
 
 URL = "http://inngest.internal/v1/realtime/token"
@@ -91,6 +92,6 @@ def test_a_failure_that_goes_on_is_one_line_without_a_traceback(
         EndpointError.of(UnreachableError("refused", url=URL))
     assert [record.message for record in caplog.records] == ["A realtime endpoint failed: refused"]
     assert caplog.records[0].exc_info is None
-    monkeypatch.setattr(errors, "_LOG_INTERVAL", 0)
+    monkeypatch.setattr(errors._log, "_interval", 0.0)
     EndpointError.of(UnreachableError("refused", url=URL))
     assert "19 times more" in caplog.text

@@ -13,6 +13,7 @@ from inngest_realtime_core import (
     DataStreamInterruptedError,
     FrameTooLargeError,
     Gap,
+    MessageError,
     MessageValidationError,
     Realtime,
     Replay,
@@ -21,7 +22,7 @@ from inngest_realtime_core._hub import hub
 from inngest_realtime_core._upstream.protocol import MAX_OPEN_STREAMS
 from inngest_realtime_devserver.server import DevServer
 from talk import Pipeline, Status, eventually, read_until, receive, soon
-from wire import start_frame
+from wire import frame, start_frame
 
 # -- validation --------------------------------------------------------------------------------------------------------
 
@@ -161,3 +162,17 @@ async def test_payloads_are_let_go_of_in_time(server: DevServer, channel: str, m
             del message
             assert held() is None
             await eventually(lambda: sys.getrefcount(envelope) == 2)
+
+
+@pytest.mark.parametrize("data", [b"[" * 1_100 + b"]" * 1_100, b"9" * 5_000])
+async def test_a_payload_that_cannot_be_decoded_is_a_gap_and_an_error(
+    server: DevServer, realtime: Realtime, channel: str, data: bytes
+) -> None:
+    errors: list[Exception] = []
+    async with realtime.subscribe(channel=channel, topics=["t"], on_error=errors.append) as subscription:
+        await server.inject(channel, "t", frame(0, channel=channel).replace(b'"data":0', b'"data":' + data))
+        await server.publish(channel, "t", "after")
+        assert await receive(subscription, 2) == [Gap("unreadable", 1), "after"]
+    await eventually(lambda: len(errors) == 1)
+    assert isinstance(errors[0], MessageError)
+    assert errors[0].channel == channel

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_realtime_core._upstream.protocol import CLOSING, Decoder, subscribe_frame, unsubscribe_frame
+from inngest_realtime_core._upstream.protocol import CLOSING, Decoder, Unreadable, subscribe_frame, unsubscribe_frame
 from inngest_realtime_core.messages.envelope import Envelope
+from inngest_realtime_core.messages.message import Message
 from wire import ENV, chunk_frame, decoded, end_frame, frame, recorded, start_frame
 
 CHANNEL = "pipeline:abc123"
@@ -242,7 +243,7 @@ def judge(decoder: Decoder, raw: bytes) -> None:
         assert (found.stream_id is not None) == (found.kind in {"datastream-start", "datastream-end", "chunk"})
         json.loads(bytes(found.data))
     else:
-        assert found is None or found == CLOSING
+        assert found is None or found == CLOSING or isinstance(found, Unreadable)
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
@@ -285,3 +286,58 @@ def test_client_frames() -> None:
         '{"kind":"unsub","data":[{"kind":"run","channel":"c","name":"t","env_id":"' + ENV + '"},'
         '{"kind":"run","channel":"\\u00fc","name":"u","env_id":"' + ENV + '"}]}'
     )
+
+
+def nested(depth: int) -> bytes:
+    return b'[{"a":' * (depth // 2) + b"1" + b"}]" * (depth // 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        nested(502),
+        nested(1_100),
+        nested(20_000),
+        b'"\xff"',
+        b'{"a":["\xc3"]}',
+        b"1" * 5_000,
+        b'{"a":[-' + b"9" * 4_301 + b"]}",
+    ],
+    ids=lambda data: f"{data[:6]!r} {len(data)}",
+)
+def test_a_payload_that_no_reader_could_decode_is_told_with_its_channel(data: bytes) -> None:
+    raw = frame(0, channel='a"b', topic="t").replace(b'"data":0', b'"data":' + data)
+    assert Decoder().decode(raw) == Unreadable('a"b', "t")
+    # What the publisher writes into the payload says nothing about where it belongs.
+    spoofed = raw.replace(b'"data":', b'"data":[{"created_at":"","channel":"x","topic":"y"},').replace(
+        b',"created_at":"2026', b'],"created_at":"2026'
+    )
+    assert Decoder().decode(spoofed) == Unreadable('a"b', "t")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        nested(498),
+        b"[" + b",".join([nested(8)] * 1_000) + b"]",
+        b'"' + b"[" * 5_000 + b'\\"' + b"9" * 5_000 + b'"',
+        b"9" * 4_300,
+        b"[0." + b"3" * 5_000 + b"]",
+        b"1e400",
+    ],
+    ids=lambda data: f"{data[:6]!r} {len(data)}",
+)
+def test_a_payload_that_only_looks_alike_is_delivered(data: bytes) -> None:
+    envelope = Decoder().decode(frame(0).replace(b'"data":0', b'"data":' + data))
+    assert isinstance(envelope, Envelope)
+    assert bytes(envelope.data) == data
+    assert Message(envelope).data is not None
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_what_json_can_say_is_delivered(value: object) -> None:
+    assert isinstance(Decoder().decode(frame(value)), Envelope)

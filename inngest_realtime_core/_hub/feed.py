@@ -19,7 +19,7 @@ from .open_streams import OpenStreams
 from .views import SubscriptionSpec
 
 if TYPE_CHECKING:
-    from .._upstream.registry import State
+    from .._upstream.subscriber import State
     from .._upstream.upstream import Upstream
 
 __all__ = ["Feed"]

@@ -18,7 +18,7 @@ from .feed import Feed
 from .views import SubscriptionSpec
 
 if TYPE_CHECKING:
-    from .._upstream.registry import State
+    from .._upstream.subscriber import State
     from .hub import Hub
 
 __all__ = ["Readers"]

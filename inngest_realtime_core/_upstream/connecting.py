@@ -6,7 +6,8 @@ import logging
 import time
 from typing import Final
 
-from ..errors import AuthenticationError, RealtimeError, UnreachableError
+from ..errors import AuthenticationError, InngestError, RealtimeError, UnreachableError
+from ..throttled_log import ThrottledLog
 from .backoff import Backoff
 from .circuit import Circuit
 from .connection import Connection
@@ -16,7 +17,7 @@ from .wake import Wake
 
 __all__ = ["Connector", "closed_here"]
 
-logger = logging.getLogger("inngest_realtime.upstream")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.upstream"))
 
 _MAX_JOIN_WAIT: Final = 1.0  # seconds between two attempts at most while somebody waits to join
 _FOREIGN_REJECTIONS: Final = 60.0  # seconds for which rejections that are not Inngest's own are not believed
@@ -82,7 +83,10 @@ class Connector:
         entries = self._registry.entries()
         try:
             connection, rejected = await self._dialer.dial(
-                entries, on_change=self._wake.set, on_oversized=self._registry.oversized
+                entries,
+                on_change=self._wake.set,
+                on_oversized=self._registry.oversized,
+                on_unreadable=self._registry.unreadable,
             )
         except RealtimeError as error:
             # A rejection says that Inngest is well.
@@ -118,7 +122,8 @@ class Connector:
         if isinstance(error, AuthenticationError) and (not reconnecting or self.is_final(error)):
             raise error
         if reconnecting:
-            logger.warning("Reconnecting to Inngest failed: %s", error)
+            kind = (type(error), error.status if isinstance(error, InngestError) else None)
+            _log.write(logging.WARNING, kind, f"Reconnecting to Inngest failed: {error}", error)
         elif self._registry.empty:
             raise error
 

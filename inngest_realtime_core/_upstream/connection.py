@@ -17,7 +17,7 @@ from .._concurrency.tasks import end_tasks
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from ..messages.envelope import Envelope
 from .liveness import Liveness
-from .protocol import MAX_SERVER_FRAME, Decoder, subscribe_frame
+from .protocol import MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
 from .throttle import POLL, Throttle
 from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
 
@@ -38,7 +38,8 @@ class Connection:
 
     Args:
         on_change: Called when the server has said that it will shut down, and when the connection is lost.
-        on_oversized: Called with the size of a frame that is too large, and what it holds if that can be read.
+        on_oversized: Called with the size of a frame that is too large, and what it has if that can be read.
+        on_unreadable: Called with where a message belongs whose payload can't be decoded.
         liveness: How the connection is kept alive.
         throttle: How far readers may hold it up.
         open_transport: Opens the WebSocket.
@@ -54,7 +55,8 @@ class Connection:
         self,
         *,
         on_change: Callable[[], None],
-        on_oversized: Callable[[int, Envelope | None], None],
+        on_oversized: Callable[[int, Envelope | Unreadable | None], None],
+        on_unreadable: Callable[[Unreadable], None],
         liveness: Liveness,
         throttle: Throttle | None = None,
         open_transport: OpenTransport = open_websocket,
@@ -69,6 +71,7 @@ class Connection:
         self._deliver: Callable[[Envelope], None] = self._held.append
         self._on_change = on_change
         self._on_oversized = on_oversized
+        self._on_unreadable = on_unreadable
         self._liveness = liveness
         self._throttle = throttle or Throttle()
         self._open_transport = open_transport
@@ -221,11 +224,13 @@ class Connection:
             frame = inbox.popleft()
             if len(frame) > MAX_SERVER_FRAME:
                 envelope = decode(frame)
-                self._on_oversized(len(frame), envelope if isinstance(envelope, Envelope) else None)
+                self._on_oversized(len(frame), envelope if isinstance(envelope, (Envelope, Unreadable)) else None)
                 continue
             envelope = decode(frame)
             if not isinstance(envelope, Envelope):
-                if envelope is not None:
+                if isinstance(envelope, Unreadable):
+                    self._on_unreadable(envelope)
+                elif envelope is not None:
                     self.closing = True
                     self._on_change()
                 continue

@@ -13,7 +13,7 @@ from ..messages.envelope import Envelope
 from .batching import MAX_URL_TOKEN, frame_batches, split_for_url, unsubscribe_frames
 from .connection import Connection
 from .liveness import Liveness
-from .protocol import MAX_CLIENT_FRAME, subscribe_frame
+from .protocol import MAX_CLIENT_FRAME, Unreadable, subscribe_frame
 from .throttle import Throttle
 from .transport import OpenTransport, open_websocket
 
@@ -79,7 +79,8 @@ class Dialer:
         entries: Sequence[Entry],
         *,
         on_change: Callable[[], None],
-        on_oversized: Callable[[int, Envelope | None], None],
+        on_oversized: Callable[[int, Envelope | Unreadable | None], None],
+        on_unreadable: Callable[[Unreadable], None],
     ) -> tuple[Connection, dict[Entry, RealtimeError]]:
         """Open a connection that is proved to be subscribed to all of `entries` but those that are rejected.
 
@@ -96,6 +97,7 @@ class Dialer:
             connection = Connection(
                 on_change=on_change,
                 on_oversized=on_oversized,
+                on_unreadable=on_unreadable,
                 liveness=self._liveness,
                 throttle=self._throttle,
                 open_transport=self._open_transport,

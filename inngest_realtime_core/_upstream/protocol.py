@@ -21,6 +21,7 @@ __all__ = [
     "MAX_SERVER_FRAME",
     "Closing",
     "Decoder",
+    "Unreadable",
     "subscribe_frame",
     "unsubscribe_frame",
 ]
@@ -46,6 +47,25 @@ _LONE_SURROGATE = re.compile(
 )
 
 
+class Unreadable(msgspec.Struct):
+    """A message of a channel whose payload no reader could decode."""
+
+    channel: str
+    topic: str
+
+
+MAX_DEPTH: Final = 500
+"""Levels of nesting; beyond about 1,000 decoders give up, and how far they get depends on who calls them."""
+
+MAX_DIGITS: Final = 4_300
+"""Digits of an integer; Python converts no longer ones from text."""
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
+
+
 class Decoder:
     """Reads the frames of one connection, in order.
 
@@ -63,12 +83,13 @@ class Decoder:
         """The start of each data stream that has not ended, by stream id."""
         return self._streams
 
-    def decode(self, frame: bytes | bytearray) -> Envelope | Closing | None:
+    def decode(self, frame: bytes | bytearray) -> Envelope | Closing | Unreadable | None:
         """Read one text frame.
 
         Returns:
-            The message; `CLOSING`; or None for what no subscriber gets: malformed frames, kinds of no concern, and
-            chunks of a stream whose start was missed. Never raises on what a server sends.
+            The message; `CLOSING`; the channel and topic of one whose payload can't be decoded; or None for what no
+            subscriber gets: malformed frames, kinds of no concern, and chunks of a stream whose start was missed.
+            Never raises on what a server sends.
         """
         try:
             if not frame.isascii():
@@ -77,6 +98,9 @@ class Decoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             repaired = self._decode_repaired(frame)
             if repaired is None:
+                unreadable = _find_address(frame)
+                if unreadable is not None:
+                    return unreadable
                 logger.debug("Dropped a frame of %d bytes that is not a JSON envelope.", len(frame))
                 return None
             envelope = repaired
@@ -86,6 +110,9 @@ class Decoder:
         if envelope.kind == "data":
             if envelope.channel and envelope.topic:
                 envelope.stream_id = None
+                # Shorter ones have room for neither.
+                if len(frame) > 2 * MAX_DEPTH and _is_undecodable(bytes(envelope.data)):
+                    return Unreadable(envelope.channel, envelope.topic)
                 return envelope
             return _dropped(envelope, "it names no channel or no topic")
         return self._decode_other(envelope)
@@ -147,6 +174,37 @@ class Decoder:
         envelope.index = start.index
         start.index += 1
         return envelope
+
+
+def _is_undecodable(data: bytes) -> bool:
+    """Whether the JSON text nests too deep, or holds an integer that is too long, for some who decode it."""
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        brackets = _STRINGS.sub(b"", data).translate(_BRACKETS, _NO_BRACKETS)
+        for _ in range(MAX_DEPTH):
+            # Each round takes the innermost level off.
+            brackets = brackets.replace(b"[]", b"")
+            if not brackets:
+                break
+        else:
+            return True
+    if len(data) > MAX_DIGITS and _LONG_NUMBER.search(data):
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError):
+            return True
+    return False
+
+
+def _find_address(frame: bytes | bytearray) -> Unreadable | None:
+    """Where a message belongs that can't be decoded: its time, channel and topic follow what its publisher gave."""
+    start = frame.rfind(b'"created_at":"')
+    if start < 0 or not frame.startswith(b'{"kind":"data",'):
+        return None
+    try:
+        found = msgspec.json.decode(b"{" + frame[start:], type=Unreadable)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return found if found.channel and found.topic else None
 
 
 def _text(raw: msgspec.Raw) -> str | None:

@@ -5,64 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Iterator
-from typing import Literal, Protocol
 
 from .._api.tokens import Entry
-from ..errors import FrameTooLargeError, RealtimeError
+from ..errors import FrameTooLargeError, MessageError, RealtimeError
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason
+from ..throttled_log import ThrottledLog
 from .batching import weight
-from .protocol import MAX_SERVER_FRAME
+from .protocol import MAX_DEPTH, MAX_DIGITS, MAX_SERVER_FRAME, Unreadable
+from .subscriber import ChannelSubscriber, State, tell_state
 
-__all__ = ["ChannelRegistry", "ChannelSubscriber", "Join", "State", "tell_state"]
+__all__ = ["ChannelRegistry", "Join"]
 
 logger = logging.getLogger("inngest_realtime.upstream")
-
-State = Literal["connecting", "open", "reconnecting", "closed"]
-
-
-class ChannelSubscriber(Protocol):
-    """A channel that rides on an upstream."""
-
-    @property
-    def channel(self) -> str: ...
-    @property
-    def topics(self) -> Iterable[str]:
-        """What it asks for."""
-        ...
-
-    @property
-    def confirmed(self) -> Collection[str]:
-        """What it was proved to get, at some time."""
-        ...
-
-    def confirm(self, topics: Iterable[str]) -> None:
-        """Called when Inngest is proved to deliver these topics."""
-
-    def receive(self, envelope: Envelope) -> None:
-        """Called with each message of the channel."""
-
-    def recent(self, seconds: float) -> Iterable[Envelope]:
-        """What it has received in this time, as far as it is kept."""
-        ...
-
-    def lost(self) -> None:
-        """Called when a lost connection is there again: a gap, and the end of all data streams."""
-
-    def gap(self, reason: GapReason, missed: int | None = None) -> None:
-        """Called when messages may have been missed, before what is received next."""
-
-    def interrupted(self, stream_id: str) -> None:
-        """Called when the rest of a data stream will not come."""
-
-    def report(self, error: RealtimeError) -> None:
-        """Called when a message could not be delivered, and when the connection was lost."""
-
-    def fail(self, error: RealtimeError) -> None:
-        """Called when nothing more will come."""
-
-    def state_changed(self, state: State) -> None:
-        """Called with each new state of the connection."""
+_log = ThrottledLog(logger)
 
 
 class Join:
@@ -329,7 +284,20 @@ class ChannelRegistry:
         else:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
-    def oversized(self, size: int, envelope: Envelope | None) -> None:
+    def unreadable(self, found: Unreadable) -> None:
+        """Tell the channel that a message of it can't be decoded."""
+        error = MessageError(
+            f"A message on channel {found.channel!r}, topic {found.topic!r} was not delivered: its JSON is nested "
+            f"deeper than {MAX_DEPTH} levels, is not UTF-8, or has an integer of over {MAX_DIGITS} digits.",
+            channel=found.channel,
+            topic=found.topic,
+        )
+        _log.write(logging.ERROR, "unreadable", str(error))
+        for subscriber in self.of([found.channel]):
+            subscriber.report(error)
+            subscriber.gap("unreadable", 1)
+
+    def oversized(self, size: int, envelope: Envelope | Unreadable | None) -> None:
         """Tell the channel, or all when it can't be read, that a frame of so many bytes was left out."""
         channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
         error = FrameTooLargeError(
@@ -348,12 +316,3 @@ class ChannelRegistry:
         """Tell everybody of a new state of the connection."""
         for subscriber in list(self.subscribers):
             tell_state(subscriber, state)
-
-
-def tell_state(subscriber: ChannelSubscriber, state: State) -> None:
-    """Tell one channel of a state."""
-    try:
-        subscriber.state_changed(state)
-    except Exception:
-        # An application's callback; the connection is not to suffer from it.
-        logger.exception("A callback failed on the state %r.", state)

@@ -21,7 +21,8 @@ from .connection import Connection
 from .dialer import Dialer
 from .handover import Handovers
 from .joining import Joiner
-from .registry import ChannelRegistry, ChannelSubscriber, State
+from .registry import ChannelRegistry
+from .subscriber import ChannelSubscriber, State
 from .wake import Wake
 
 __all__ = ["Upstream"]

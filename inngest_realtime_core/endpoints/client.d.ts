@@ -44,7 +44,7 @@ export interface Gap {
   channel: string;
   topic: string;
   data: {
-    reason: "reconnect" | "overflow" | "too-large" | "expired";
+    reason: "reconnect" | "overflow" | "too-large" | "unreadable" | "expired";
     /** How many, or null when that cannot be known. */
     missed: number | null;
   };

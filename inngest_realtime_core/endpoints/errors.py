@@ -8,7 +8,6 @@ which key) goes to the log, never to the client.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,13 +23,13 @@ from ..errors import (
     TopicError,
     UnreachableError,
 )
+from ..throttled_log import ThrottledLog
 from .grants import camel_case
 
 __all__ = ["EndpointError"]
 
-logger = logging.getLogger("inngest_realtime.endpoints")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.endpoints"))
 
-_LOG_INTERVAL: Final = 10.0  # seconds between two lines of one kind of failure
 _RETRY_UNREACHABLE: Final = 5  # seconds: Inngest restarts and networks heal in about this
 _RETRY_ELSEWHERE: Final = 1  # seconds: another process, or the same after a restart, can take the request
 
@@ -115,19 +114,6 @@ class EndpointError(RealtimeError):
         return cls(500, "failed", "The request failed. The server's log says why.")
 
 
-# When each kind of failure was logged last, and how often it has happened since.
-_failures: dict[tuple[type[RealtimeError], int | None], tuple[float, int]] = {}
-
-
 def _log_failure(error: RealtimeError) -> None:
-    """One line for a failure that many requests meet, again after a while with their number; its traceback at DEBUG."""
-    logger.debug("A realtime endpoint failed.", exc_info=error)
     kind = (type(error), error.status if isinstance(error, InngestError) else None)
-    now = time.monotonic()
-    logged_at, count = _failures.get(kind, (-_LOG_INTERVAL, 0))
-    if now - logged_at < _LOG_INTERVAL:
-        _failures[kind] = (logged_at, count + 1)
-        return
-    _failures[kind] = (now, 0)
-    more = f" ({count} times more since the last such line)" if count else ""
-    logger.error("A realtime endpoint failed: %s%s", error, more)
+    _log.write(logging.ERROR, kind, f"A realtime endpoint failed: {error}", error)

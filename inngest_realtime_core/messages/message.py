@@ -22,11 +22,12 @@ T_co = TypeVar("T_co", covariant=True, default=Any)
 Kind = Literal["data", "run", "datastream-start", "datastream-end", "chunk", "gap"]
 """What a message is. All but `gap` are Inngest's; a `gap` is ours and says that messages may have been missed."""
 
-GapReason = Literal["reconnect", "overflow", "too-large", "expired"]
+GapReason = Literal["reconnect", "overflow", "too-large", "unreadable", "expired"]
 """Why messages may have been missed.
 
 `reconnect`: the connection to Inngest was lost for a while. `overflow`: this reader read too slowly.
-`too-large`: a frame of over 4 MiB was not read. `expired`: a client resumed from an event that is no longer known.
+`too-large`: a frame of over 4 MiB was not read. `unreadable`: a message has JSON that can't be decoded.
+`expired`: a client resumed from an event that is no longer known.
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from .._concurrency.background import is_background
 from .._concurrency.tasks import enter_callback, join_callback
 from .._hub.readers import Readers
-from .._upstream.registry import State
+from .._upstream.subscriber import State
 from ..errors import RealtimeError
 from ..messages.message import Message
 

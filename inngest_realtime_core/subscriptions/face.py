@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._hub.readers import Readers
-from .._upstream.registry import State
+from .._upstream.subscriber import State
 from ..messages.message import Message
 from .fragments import Fragments, Render, check_names
 from .sse import EventStream

@@ -291,7 +291,15 @@ async def test_reader_survives_its_listener() -> None:
         seen.append(bytes(envelope.data))
         raise LookupError("a listener's mistake")
 
-    connection = Connection(on_change=lambda: None, on_oversized=lambda size, envelope: None, liveness=Liveness())
+    def ignore(*_: object) -> None:
+        pass
+
+    connection = Connection(
+        on_change=ignore,
+        on_oversized=ignore,
+        on_unreadable=ignore,
+        liveness=Liveness(),
+    )
     connection.deliver(deliver)
     for n in range(3):
         connection.accept(b'{"kind":"data","data":%d,"channel":"c","topic":"t"}' % n)
