@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_devserver.server import DevServer
@@ -85,3 +87,32 @@ def test_parsing_events() -> None:
     assert events == [Event('{"x":\n1}', id="a.b"), Event("{}", "gap"), Event("\u2028")]
     assert events[0].json() == {"x": 1}
     assert parse_events([body[:10], body[10:]]) == parse_events(body.decode()) == events
+
+
+LINES = [
+    "data: x",
+    "data:",
+    "data: \u00e4\u2028",
+    ": heartbeat",
+    "event: gap",
+    "id: a.b",
+    "retry: 5",
+    "",
+    "",
+    "nonsense",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(["\n", "\r\n", "\r"])), max_size=12),
+    st.lists(st.integers(0, 80), max_size=6),
+)
+def test_how_a_body_is_cut_makes_no_difference(lines: list[tuple[str, str]], cuts: list[int]) -> None:
+    body = "".join(line + end for line, end in lines).encode()
+    places = sorted({min(cut, len(body)) for cut in cuts})
+    pieces = [body[start:end] for start, end in zip([0, *places], [*places, len(body)], strict=True)]
+    assert parse_events(pieces) == parse_events(body)
+    plain = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    # A body that ends in CR might go on with LF, which is the same line break.
+    if not body.endswith(b"\r"):
+        assert parse_events(plain) == parse_events(body)

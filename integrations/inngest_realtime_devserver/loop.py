@@ -26,11 +26,7 @@ class OnLoop:
         async def act_there() -> None:
             act()
 
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is not None and here is self._loop:
+        if self._loop is not None and _running_here() is self._loop:
             act()
         else:
             self._run_sync(act_there())
@@ -42,10 +38,24 @@ class OnLoop:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     def _run_sync(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._running_loop(work)).result()
+        loop = self._running_loop(work)
+        if _running_here() is loop:
+            work.close()
+            raise ConfigurationError(
+                "A sync method of this DevServer was called on its own event loop, where it would wait for itself. "
+                "Await the method without _sync, or run the server `in_thread()`."
+            )
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
 
     def _running_loop(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             work.close()
             raise ConfigurationError("This DevServer is not running. Enter it first: `async with server:`.")
         return self._loop
+
+
+def _running_here() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -101,6 +101,33 @@ async def test_without_a_running_server_the_error_says_what_to_do() -> None:
         DevServer().drop_connections()
 
 
+async def test_a_sync_method_on_the_servers_own_loop_is_an_error_and_no_deadlock(server: DevServer) -> None:
+    for call in (lambda: server.publish_sync("c", "t", 1), lambda: server.begin_closing_sync()):
+        with pytest.raises(ConfigurationError, match="without _sync"):
+            call()
+
+
+async def test_the_record_is_bounded_and_reset(channel: str) -> None:
+    async with DevServer(record=3) as server:
+        for number in range(5):
+            await server.publish(channel, "t", number)
+        await server.publish("other", "t", "x")
+        assert [message.data for message in server.published(channel)] == [3, 4]
+        assert [message.data for message in server.published(topic="t")] == [3, 4, "x"]
+        server.reject_tokens(500)
+        server.reject_publishes(500)
+        server.reset()
+        assert (server.published(), server.stats().publishes) == ([], 0)
+        client = Client(server)
+        async with client.http:
+            await client.token((channel, "t"))
+            assert (await client.publish(channel, "t", "1")).status_code == 200
+        server.reset()
+        await server.publish_stream(channel, "s", ["ab"])
+        kinds = [message.kind for message in server.published(channel, "s")]
+        assert kinds == ["datastream-start", "chunk", "datastream-end"]
+
+
 async def test_the_url_of_an_address_that_means_all_is_one_that_can_be_called() -> None:
     async with DevServer("0.0.0.0", allow_remote=True) as server:
         assert server.url == f"http://127.0.0.1:{server.port}"
