@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final, cast
 
 from .._api.tokens import ClientSubscriptionToken
-from ..errors import ConfigurationError, RealtimeError, UnreachableError
+from ..errors import ConfigurationError, RealtimeError
 from ..realtime import Realtime
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
@@ -24,7 +24,8 @@ from .bodies import EventStreams, Opening
 from .client_file import client_file
 from .errors import EndpointError
 from .grants import Grant
-from .limits import Circuit, RateLimit, StreamSlots, TokenGate
+from .issuing import TokenIssuer
+from .limits import RateLimit, StreamSlots
 from .options import EndpointOptions
 from .overlaps import check_overlaps
 from .parameters import query_parameters
@@ -85,8 +86,7 @@ class Endpoints:
         check_overlaps(grants)
         self.options = options or EndpointOptions()
         self._rate = RateLimit()
-        self._gate = TokenGate()
-        self._circuit = Circuit()
+        self._tokens = TokenIssuer(realtime)
         self._authorizer = Authorizer(host or Host(), self.options.authorize_timeout)
         slots = StreamSlots(self.options.max_streams, self.options.max_streams_per_client)
         realtime.watch_slots(slots)
@@ -174,15 +174,7 @@ class Endpoints:
     async def _issue(self, selection: Selection, request: EndpointRequest) -> ClientSubscriptionToken:
         await self._authorizer.check(selection, request.native)
         self._rate.spend(await self._client(request))
-        self._circuit.check()
-        try:
-            token = await self.realtime.get_client_subscription_token(
-                channel=selection.channel, topics=selection.topics
-            )
-        except RealtimeError as error:
-            raise self._failed(error) from error
-        self._circuit.succeeded()
-        return token
+        return await self._tokens.issue(selection)
 
     def issue_sync(self, name: str, request: EndpointRequest) -> ClientSubscriptionToken:
         """The sync twin of `issue`."""
@@ -192,16 +184,7 @@ class Endpoints:
     def _issue_sync(self, selection: Selection, request: EndpointRequest) -> ClientSubscriptionToken:
         self._authorizer.check_sync(selection, request.native)
         self._rate.spend(self._client_sync(request))
-        self._circuit.check()
-        with self._gate.entered():
-            try:
-                token = self.realtime.get_client_subscription_token_sync(
-                    channel=selection.channel, topics=selection.topics
-                )
-            except RealtimeError as error:
-                raise self._failed(error) from error
-        self._circuit.succeeded()
-        return token
+        return self._tokens.issue_sync(selection)
 
     async def subscribe(self, name: str, request: EndpointRequest) -> Subscription:
         """Authorizes the request and subscribes, for routes that make their own response of the subscription.
@@ -308,11 +291,6 @@ class Endpoints:
             if told is error:
                 raise
             raise told from error
-
-    def _failed(self, error: RealtimeError) -> EndpointError:
-        if isinstance(error, UnreachableError):
-            self._circuit.failed()
-        return EndpointError.of(error)
 
 
 def _check_kinds(realtime: object, grants: object) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 
 TESTS = Path(__file__).parent.parent
+ROOT = TESTS.parent
 START_TIMEOUT = 20.0  # seconds
 
 
@@ -131,7 +132,8 @@ def running(case: ServerCase, inngest_url: str, *, workers: int = 1, **variables
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
     environment |= {
-        "PYTHONPATH": str(TESTS),
+        # The checkout that is tested, whatever is installed.
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", TESTS))),
         "PYTHONUNBUFFERED": "1",
         "INNGEST_DEV": inngest_url,
         **(case.environment or {}),

@@ -53,3 +53,14 @@ async def test_a_server_stops_although_inngest_leaves_its_first_stream_waiting(c
         assert took < case.stops_within
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
         assert server.process.returncode in (0, -signal.SIGTERM)
+
+
+async def test_a_server_stops_although_inngest_leaves_a_token_waiting(case: ServerCase, run_id: str) -> None:
+    with raw_server(lambda connection: connection.recv(1)) as silent, running(case, silent.url) as server:
+        async with Client(server.url) as client:
+            answer = asyncio.create_task(client.get("pipeline/token", runId=run_id))
+            await eventually(lambda: bool(silent.requests))
+            took = await asyncio.to_thread(server.stop)
+            refused = await answer
+        assert took < case.stops_within
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")

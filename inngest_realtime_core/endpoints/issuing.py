@@ -1,0 +1,65 @@
+"""Tokens for requests that have been authorized: not while Inngest fails, and no longer than the process runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from .._api.tokens import ClientSubscriptionToken
+from .._concurrency.background import run_sync
+from ..errors import RealtimeError, ShuttingDownError, UnreachableError
+from ..realtime import Realtime
+from .errors import EndpointError
+from .limits import Circuit, TokenGate
+from .selection import Selection
+
+__all__ = ["TokenIssuer"]
+
+_LOOK: Final = 0.1  # seconds between two looks whether the process is to stop, while Inngest is slow to answer
+
+
+class TokenIssuer:
+    """Asks Inngest for tokens.
+
+    A server that is to stop waits for its open requests: so one that waits for Inngest ends then.
+    """
+
+    def __init__(self, realtime: Realtime) -> None:
+        self._realtime = realtime
+        self._circuit = Circuit()
+        self._gate = TokenGate()
+
+    async def issue(self, selection: Selection) -> ClientSubscriptionToken:
+        """Returns a token for the channel and the topics.
+
+        Raises:
+            EndpointError: There is none.
+        """
+        self._circuit.check()
+        self._realtime.install_signal_handlers()
+        try:
+            token = await self._until_shutdown(selection)
+        except RealtimeError as error:
+            if isinstance(error, UnreachableError):
+                self._circuit.failed()
+            raise EndpointError.of(error) from error
+        self._circuit.succeeded()
+        return token
+
+    def issue_sync(self, selection: Selection) -> ClientSubscriptionToken:
+        """The sync twin of `issue`; so many at once at most, because each holds a thread."""
+        with self._gate.entered():
+            self._realtime.install_signal_handlers()
+            return run_sync(lambda: self.issue(selection))
+
+    async def _until_shutdown(self, selection: Selection) -> ClientSubscriptionToken:
+        minting = asyncio.ensure_future(
+            self._realtime.get_client_subscription_token(channel=selection.channel, topics=selection.topics)
+        )
+        try:
+            while not (await asyncio.wait({minting}, timeout=_LOOK))[0]:
+                if self._realtime.is_shutting_down:
+                    raise ShuttingDownError("The process is shutting down, so no token is waited for any longer.")
+            return minting.result()
+        finally:
+            minting.cancel()
