@@ -15,6 +15,7 @@ import pytest
 from inngest_realtime_core import Realtime, ShuttingDownError
 from inngest_realtime_core._shutdown.signals import end_streams_on_signals
 from inngest_realtime_devserver.server import DevServer
+from talk import eventually
 
 # As a threaded worker of gunicorn: its signal handler raises SystemExit on the main thread, and Python then waits for
 # the threads of the pool. A signal may come before the main thread was asked to put our handler before that one.
@@ -132,6 +133,22 @@ async def test_a_handler_that_a_server_has_put_since_is_found(
         assert heard == [-signal.SIGTERM]
         for stream in (first, second):
             assert b"retry:" in [chunk async for chunk in stream][-1]
+
+
+async def test_a_handler_that_is_set_while_a_stream_is_open_is_found(
+    heard: list[int], realtime: Realtime, channel: str
+) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        stream = subscription.get_event_stream()
+        # As an application's own `loop.add_signal_handler`, and nothing else streams since.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, heard.append, 1)
+        theirs = signal.getsignal(signal.SIGTERM)
+        await eventually(lambda: signal.getsignal(signal.SIGTERM) != theirs)
+        signal.raise_signal(signal.SIGTERM)
+        assert realtime.is_shutting_down
+        assert b"closing" in [chunk async for chunk in stream][-1]
+        await eventually(lambda: heard == [1])
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
 
 
 def test_a_shutdown_begins_while_event_loops_come_and_go() -> None:

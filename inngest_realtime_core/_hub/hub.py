@@ -18,6 +18,7 @@ from ..stats import Counters
 from .feed import Feed
 from .options import HubOptions, Source
 from .placement import Placement
+from .stream_watch import StreamWatch
 
 __all__ = ["Hub"]
 
@@ -33,7 +34,7 @@ class Hub:
 
     Attributes:
         api: Makes calls to Inngest.
-        on_stream: Called when a stream for a web client begins.
+        stream_watch: Told when a stream for a web client begins.
         subscriptions: How many are open.
         shutting_down: No new subscription is opened any more.
     """
@@ -44,10 +45,10 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.options = options
         self.counters = counters
-        self.on_stream = on_stream
         self.shutting_down = False
         self.owner: object = None  # kept for as long as the hub is: what it does at its end would close the hub
         self.subscriptions = 0
+        self.stream_watch = StreamWatch(self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down)
         self.api = api
         self._placement = Placement(api, options, counters)
         self._feeds: dict[tuple[str, Source], Feed] = {}
@@ -239,6 +240,7 @@ class Hub:
             if timer is not None:
                 timer.cancel()
         self._sweeper = None
+        self.stream_watch.stop()
         self._lingering.clear()
         for feed in list(self._feeds.values()):
             feed.end()

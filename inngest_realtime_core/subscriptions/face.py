@@ -57,7 +57,7 @@ class SubscriptionFace:
         buffer = readers.add(events=True, encoded=True, after=last_event_id)
         if takes_over:
             readers.taker = buffer
-        readers.hub.on_stream()
+        readers.hub.stream_watch.begin()
         hub = readers.hub
         return EventStream(
             buffer,

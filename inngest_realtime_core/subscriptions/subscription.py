@@ -93,7 +93,7 @@ class Subscription(SubscriptionFace):
         """
         check_loop(self._readers.hub.loop)
         buffer = self._readers.add(encoded=True)
-        self._readers.hub.on_stream()
+        self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream(buffer, heartbeat=heartbeat), buffer)
 
     def get_event_stream(

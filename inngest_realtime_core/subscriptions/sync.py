@@ -92,7 +92,7 @@ class SyncSubscription(SubscriptionFace):
             SubscriptionClosedError: The subscription is closed.
         """
         buffer = self._on_loop(lambda: self._readers.add(encoded=True))
-        self._readers.hub.on_stream()
+        self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer)
 
     def get_event_stream(
