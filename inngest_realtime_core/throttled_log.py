@@ -23,7 +23,9 @@ class ThrottledLog:
         self._interval = interval
         self._written: dict[Hashable, tuple[float, int]] = {}  # when, and how many were left out since
 
-    def write(self, level: int, kind: Hashable, message: str, error: BaseException | None = None) -> None:
+    def write(
+        self, level: int, kind: Hashable, message: str, error: BaseException | None = None, *, event: str | None = None
+    ) -> None:
         """Write a line, unless one of its kind was written a while ago.
 
         Args:
@@ -31,6 +33,7 @@ class ThrottledLog:
             kind: What must be equal for two lines to count as one.
             message: The line. An error's own text belongs in it.
             error: Its traceback is written at DEBUG, however often.
+            event: The stable name of what happened, the attribute `event` of the log record.
         """
         if error is not None:
             self._logger.debug("%s", message, exc_info=error)
@@ -43,4 +46,4 @@ class ThrottledLog:
             self._written.clear()
         self._written[kind] = (now, 0)
         more = f" ({left_out} times more since the last such line)" if left_out else ""
-        self._logger.log(level, "%s%s", message, more)
+        self._logger.log(level, "%s%s", message, more, extra={"event": event})

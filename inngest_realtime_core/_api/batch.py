@@ -136,7 +136,9 @@ class Batch(Generic[B]):
             return
         if exc is None:
             raise self._error
-        logger.warning("The last parts of a batch were not published: %s", self._error)
+        logger.warning(
+            "The last parts of a batch were not published: %s", self._error, extra={"event": "batch.unpublished"}
+        )
 
     async def _send_all(self) -> None:
         try:

@@ -80,11 +80,18 @@ async def join_callback(task: asyncio.Task[Any]) -> None:
     try:
         _, late = await asyncio.wait([task], timeout=_PATIENCE)
         if late:
-            logger.warning("A callback still runs %s s after its subscription was closed, and is cancelled.", _PATIENCE)
+            logger.warning(
+                "A callback still runs %s s after its subscription was closed, and is cancelled.",
+                _PATIENCE,
+                extra={"event": "callback.slow"},
+            )
             task.cancel()
             _, late = await asyncio.wait([task], timeout=_GRACE)
         if late:
-            logger.error("A callback runs on although it was cancelled; its subscription is closed.")
+            logger.error(
+                "A callback runs on although it was cancelled; its subscription is closed.",
+                extra={"event": "callback.stuck"},
+            )
     finally:
         for caller in callers:
             _joining[caller].remove(task)

@@ -300,7 +300,12 @@ class Feed:
                 watcher(state)
             except Exception:
                 # The mistake is the application's; the other watchers and the connection are not to suffer from it.
-                logger.exception("A callback of channel %r failed on the state %r.", self.channel, state)
+                logger.exception(
+                    "A callback of channel %r failed on the state %r.",
+                    self.channel,
+                    state,
+                    extra={"event": "callback.failed"},
+                )
 
     def prune(self) -> None:
         """Drops what is too old to be replayed."""

@@ -161,6 +161,7 @@ class Readers:
                 "A subscription to %r is held and nobody reads it: its buffer is full, and the oldest messages are "
                 "dropped. Close it with close(), or by leaving its `async with` or `with` block.",
                 self.channel,
+                extra={"event": "subscription.unread"},
             )
 
     def drop(self, buffer: ReaderBuffer) -> None:

@@ -108,7 +108,7 @@ def encoding_error(message: Message[Any]) -> MessageError | None:
             topic=message.topic,
         )
         error.__cause__ = cause
-        logger.error("%s", error, exc_info=cause)
+        logger.error("%s", error, exc_info=cause, extra={"event": "message.invalid"})
         return error
     return None
 
@@ -121,7 +121,7 @@ def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
         topic=envelope.topic,
     )
     error.__cause__ = cause
-    logger.error("%s", error, exc_info=cause)
+    logger.error("%s", error, exc_info=cause, extra={"event": "message.invalid"})
     return error
 
 
@@ -135,5 +135,10 @@ def _invalid(envelope: Envelope, cause: ValidationError) -> MessageValidationErr
     )
     error.__cause__ = cause
     # The input stays out of the log: it may be large, and it is the application's.
-    logger.error("%s %s", error, cause.errors(include_input=False, include_url=False, include_context=False))
+    logger.error(
+        "%s %s",
+        error,
+        cause.errors(include_input=False, include_url=False, include_context=False),
+        extra={"event": "message.invalid"},
+    )
     return error

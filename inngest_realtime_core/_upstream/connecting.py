@@ -123,7 +123,9 @@ class Connector:
             raise error
         if reconnecting:
             kind = (type(error), error.status if isinstance(error, InngestError) else None)
-            _log.write(logging.WARNING, kind, f"Reconnecting to Inngest failed: {error}", error)
+            _log.write(
+                logging.WARNING, kind, f"Reconnecting to Inngest failed: {error}", error, event="connection.failed"
+            )
         elif self._registry.empty:
             raise error
 

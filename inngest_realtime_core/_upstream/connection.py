@@ -238,7 +238,11 @@ class Connection:
                 self._deliver(envelope)
             except Exception:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
-                logger.exception("A message of channel %r could not be delivered.", envelope.channel[:200])
+                logger.exception(
+                    "A message of channel %r could not be delivered.",
+                    envelope.channel[:200],
+                    extra={"event": "message.undelivered"},
+                )
             if throttle.behind:
                 break
         self.handled += waiting - len(inbox)

@@ -111,7 +111,11 @@ class Dialer:
                 await connection.close()
                 length = len(result.issued.token)
                 if isinstance(error, InngestError) and self._is_too_long(error, length):
-                    logger.info("A URL with a token of %d characters was rejected.", length)
+                    logger.info(
+                        "A URL with a token of %d characters was rejected.",
+                        length,
+                        extra={"event": "token.url_rejected"},
+                    )
                     self._url_limit = _MODEST_URL_TOKEN
                     continue
                 raise
@@ -153,7 +157,13 @@ class Dialer:
         good, rejected = await self._bisect(entries, rejection)
         if not good:
             raise rejection
-        logger.warning("Inngest makes no token for %d of %d topics: %s", len(rejected), len(entries), rejection)
+        logger.warning(
+            "Inngest makes no token for %d of %d topics: %s",
+            len(rejected),
+            len(entries),
+            rejection,
+            extra={"event": "token.topics_rejected"},
+        )
         return TokenResult(await self._mint(good), good, rejected)
 
     async def _bisect(

@@ -194,7 +194,11 @@ class Handovers:
             new = await self._connector.establish()
         except InngestError as error:
             handover.give_up()
-            logger.warning("No successor for a connection that Inngest is about to close: %s", error)
+            logger.warning(
+                "No successor for a connection that Inngest is about to close: %s",
+                error,
+                extra={"event": "connection.replacement_failed"},
+            )
             if self._connector.is_final(error):
                 # The old one delivers to its end, and then the rejection of its successor is reported.
                 old.closing = False
@@ -222,7 +226,7 @@ class Handovers:
             self._on_lost(handover.old, channels)
         handover.overlapped()
         self._registry.resolve()
-        logger.info("Switching over to a new connection to Inngest.")
+        logger.info("Switching over to a new connection to Inngest.", extra={"event": "connection.replaced"})
 
     async def poll(self) -> float | None:
         """Do what is due; returns the seconds until something is due again, or None."""

@@ -280,7 +280,11 @@ class ChannelRegistry:
                 subscriber.receive(envelope)
             except Exception:
                 # The mistake is one message's: what comes with it and after it is delivered all the same.
-                logger.exception("A message of channel %r could not be delivered.", envelope.channel)
+                logger.exception(
+                    "A message of channel %r could not be delivered.",
+                    envelope.channel,
+                    extra={"event": "message.undelivered"},
+                )
         else:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
@@ -292,7 +296,7 @@ class ChannelRegistry:
             channel=found.channel,
             topic=found.topic,
         )
-        _log.write(logging.ERROR, "unreadable", str(error))
+        _log.write(logging.ERROR, "unreadable", str(error), event="message.unreadable")
         for subscriber in self.of([found.channel]):
             subscriber.report(error)
             subscriber.gap("unreadable", 1)
@@ -307,7 +311,7 @@ class ChannelRegistry:
             channel=channel,
             topic=topic,
         )
-        logger.error("%s Channel %r, topic %r.", error, channel, topic)
+        logger.error("%s Channel %r, topic %r.", error, channel, topic, extra={"event": "message.too_large"})
         for subscriber in self.of(self._subscribers if channel is None else [channel]):
             subscriber.report(error)
             subscriber.gap("too-large", None if channel is None else 1)

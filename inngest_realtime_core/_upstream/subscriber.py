@@ -67,4 +67,4 @@ def tell_state(subscriber: ChannelSubscriber, state: State) -> None:
         subscriber.state_changed(state)
     except Exception:
         # An application's callback; the connection is not to suffer from it.
-        logger.exception("A callback failed on the state %r.", state)
+        logger.exception("A callback failed on the state %r.", state, extra={"event": "callback.failed"})

@@ -146,7 +146,7 @@ class Upstream:
             failure = error
         except Exception:
             # A defect, but readers that wait for ever would be worse than readers that are told.
-            logger.exception("The connection to Inngest ended by a defect.")
+            logger.exception("The connection to Inngest ended by a defect.", extra={"event": "connection.defect"})
             failure = UnreachableError(
                 "The connection to Inngest ended by a defect of this package; see the log.", url=""
             )
@@ -194,7 +194,11 @@ class Upstream:
         await self._joiner.stop()
         await self._handovers.forget()
         if lost is not None:
-            logger.warning("The connection to Inngest was lost (%s); reconnecting.", lost.lost_reason)
+            logger.warning(
+                "The connection to Inngest was lost (%s); reconnecting.",
+                lost.lost_reason,
+                extra={"event": "connection.lost"},
+            )
             await lost.close()
             self._registry.lose(_lost(lost))
             self._lost_at = time.monotonic()
@@ -206,7 +210,11 @@ class Upstream:
             return
         self._connection = connection
         if reconnecting:
-            logger.warning("Connected to Inngest again after %.0f s.", time.monotonic() - self._lost_at)
+            logger.warning(
+                "Connected to Inngest again after %.0f s.",
+                time.monotonic() - self._lost_at,
+                extra={"event": "connection.restored"},
+            )
             self._tell_gap(self._registry.take_pending_gaps())
         connection.deliver(self._registry.route)
         self._set_state("open")

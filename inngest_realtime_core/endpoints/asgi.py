@@ -195,7 +195,11 @@ class _SendWatchdog:
         now = self._loop.time()
         due = self._timeout + (now if self._blocked_since is None else self._blocked_since)
         if due <= now:
-            logger.info("A client read nothing for %s s; its event stream is ended.", self._timeout)
+            logger.info(
+                "A client read nothing for %s s; its event stream is ended.",
+                self._timeout,
+                extra={"event": "stream.stalled"},
+            )
             task.cancel()
         else:
             self._timer = self._loop.call_at(due, self.watch, task)

@@ -130,6 +130,7 @@ class Authorizer:
                 "authorize of grant %r raised while an open stream was reauthorized; the stream ends.",
                 selection.grant.name,
                 exc_info=error,
+                extra={"event": "authorize.failed"},
             )
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -180,6 +181,7 @@ class Authorizer:
                 "Was a return forgotten, or an object returned in place of a comparison?",
                 name,
                 "None" if verdict is None else f"a value of type {type(verdict).__name__}",
+                extra={"event": "authorize.not_a_bool"},
             )
         return verdict is True
 
@@ -259,6 +261,8 @@ def _forbidden() -> EndpointError:
 
 
 def _timed_out(timeout: float | None) -> EndpointError:
-    logger.warning("authorize took longer than %s s; the request is answered with 503.", timeout)
+    logger.warning(
+        "authorize took longer than %s s; the request is answered with 503.", timeout, extra={"event": "authorize.slow"}
+    )
     message = "It took too long to find out whether this request may subscribe; ask again."
     return EndpointError(503, "authorize_timeout", message, retry_after=_RETRY)

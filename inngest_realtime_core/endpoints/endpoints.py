@@ -315,7 +315,8 @@ def _check_threads(request: EndpointRequest) -> None:
         logger.error(
             "An event stream was refused: this server answers one request at a time (wsgi.multithread is False), and "
             "an open stream would be all that it serves. Run it with threads: gunicorn --worker-class gthread "
-            "--threads 32, or with gevent."
+            "--threads 32, or with gevent.",
+            extra={"event": "server.single_threaded"},
         )
         message = "This server answers one request at a time, so it cannot stream. Its log says what to do."
         raise EndpointError(503, "single_threaded_server", message)

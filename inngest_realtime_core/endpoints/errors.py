@@ -116,4 +116,4 @@ class EndpointError(RealtimeError):
 
 def _log_failure(error: RealtimeError) -> None:
     kind = (type(error), error.status if isinstance(error, InngestError) else None)
-    _log.write(logging.ERROR, kind, f"A realtime endpoint failed: {error}", error)
+    _log.write(logging.ERROR, kind, f"A realtime endpoint failed: {error}", error, event="endpoint.failed")

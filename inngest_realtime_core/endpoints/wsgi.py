@@ -109,7 +109,11 @@ def _watched(
             if left():
                 return
             if send_timeout is not None and not _is_writable(connection, send_timeout):
-                logger.info("A client read nothing for %s s; its event stream is ended.", send_timeout)
+                logger.info(
+                    "A client read nothing for %s s; its event stream is ended.",
+                    send_timeout,
+                    extra={"event": "stream.stalled"},
+                )
                 # The server would write the end of the response, and block once more.
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)

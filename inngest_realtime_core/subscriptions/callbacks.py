@@ -64,7 +64,7 @@ def tell_state(on_state: OnState, state: State) -> None:
         on_state(state)
     except BaseException as error:
         _pass_on(error)
-        logger.exception("on_state failed on %r.", state)
+        logger.exception("on_state failed on %r.", state, extra={"event": "callback.failed"})
 
 
 class _MessagePump:
@@ -107,7 +107,7 @@ class _MessagePump:
                     failure.__cause__, self._cause = self._cause, None
                 else:
                     # Out of on_error, as it was told of the last one: once more would go on for ever.
-                    logger.error("on_error itself was cancelled.")
+                    logger.error("on_error itself was cancelled.", extra={"event": "callback.cancelled"})
                     failure = None
         finally:
             self._readers.close()
@@ -168,7 +168,7 @@ class ErrorReporter:
     def report(self, error: RealtimeError) -> None:
         """Tells without waiting, one after the other; what an async `on_error` does belongs to the hub."""
         if len(self._pending) >= _MAX_PENDING_ERRORS:
-            logger.error("on_error is too slow to be told of this: %s", error)
+            logger.error("on_error is too slow to be told of this: %s", error, extra={"event": "callback.slow"})
             return
         self._pending.append(error)
         if not self._telling:
@@ -183,13 +183,17 @@ class ErrorReporter:
                 telling = self._hub.run(self.tell(self._pending.popleft()), name="inngest-realtime on_error call")
                 await asyncio.wait([telling])
                 if telling.cancelled():
-                    logger.error("on_error itself was cancelled.")
+                    logger.error("on_error itself was cancelled.", extra={"event": "callback.cancelled"})
         finally:
             self._telling = False
 
     async def tell(self, error: Exception) -> None:
         if self._on_error is None:
-            logger.error("A subscription's callback failed, or its connection ended.", exc_info=error)
+            logger.error(
+                "A subscription's callback failed, or its connection ended.",
+                exc_info=error,
+                extra={"event": "callback.failed"},
+            )
             return
         enter_callback()
         try:
@@ -200,7 +204,7 @@ class ErrorReporter:
             raise
         except BaseException as failure:
             _pass_on(failure)
-            logger.exception("on_error itself failed.")
+            logger.exception("on_error itself failed.", extra={"event": "callback.failed"})
 
 
 def _pass_on(error: BaseException) -> None:

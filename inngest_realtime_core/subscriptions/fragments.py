@@ -69,12 +69,18 @@ class Fragments:
         try:
             html = self._render(message)
         except Exception:
-            logger.exception("render failed; a message of topic %r is left out.", message.topic)
+            logger.exception(
+                "render failed; a message of topic %r is left out.", message.topic, extra={"event": "render.failed"}
+            )
             return b""
         if html is None:
             return b""
         if not isinstance(html, str):
-            logger.error("render returned %s: expected HTML as a str, or None.", type(html).__name__)
+            logger.error(
+                "render returned %s: expected HTML as a str, or None.",
+                type(html).__name__,
+                extra={"event": "render.failed"},
+            )
             return b""
         lines = [f"event: {message.topic}", *(f"data: {line}" for line in _LINE.split(html))]
         if message.event_id is not None:

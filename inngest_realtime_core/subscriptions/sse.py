@@ -235,7 +235,9 @@ class EventStream:
             events = self._waiting_events()
         except RealtimeError as error:
             # The client comes back, and is answered with the reason; the server has made no mistake.
-            logger.warning("An event stream ends, because its subscription has: %s", error)
+            logger.warning(
+                "An event stream ends, because its subscription has: %s", error, extra={"event": "stream.failed"}
+            )
             return self._end(close_event() if self._leaving() else end_event("failed"))
         if events:
             return events

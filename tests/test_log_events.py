@@ -1,0 +1,65 @@
+"""Every line of the log has the stable name of its event, and the documentation lists them."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inngest_realtime_core import Realtime
+from inngest_realtime_devserver.server import DevServer
+from talk import eventually, receive
+
+ROOT = Path(__file__).parent.parent
+SHOWN = ("info", "warning", "error", "exception", "critical")
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    for path in sorted((ROOT / "inngest_realtime_core").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                if isinstance(owner, ast.Name) and (owner.id, node.func.attr) in {
+                    ("_log", "write"),
+                    *(("logger", name) for name in SHOWN),
+                }:
+                    yield f"{path.name}:{node.lineno}", node
+
+
+def event_of(call: ast.Call) -> str | None:
+    for keyword in call.keywords:
+        if keyword.arg == "event":
+            return str(ast.literal_eval(keyword.value))
+        if keyword.arg == "extra":
+            return str(ast.literal_eval(keyword.value)["event"])
+    return None
+
+
+def test_each_line_names_its_event_and_the_page_lists_them() -> None:
+    found = {place: event_of(call) for place, call in calls()}
+    assert not [place for place, event in found.items() if event is None]
+    page = (ROOT / "docs" / "observability.md").read_text()
+    listed = set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| (?:info|warning|error)", page, re.MULTILINE))
+    assert listed == set(found.values())
+
+
+async def test_a_lost_connection_and_its_return(
+    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with realtime.subscribe(channel=channel, topics=["t"]) as stream:
+        server.reject_tokens(503)
+        server.drop_connections()
+        await eventually(lambda: "connection.failed" in events(caplog))
+        server.reject_tokens(None)
+        assert (await receive(stream, 1))[0].reason == "reconnect"
+    # One line for a failure that repeats.
+    assert events(caplog) == ["connection.lost", "connection.failed", "connection.restored"]
+    assert all(record.levelno == logging.WARNING for record in caplog.records if hasattr(record, "event"))
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [str(record.__dict__["event"]) for record in caplog.records if "event" in record.__dict__]
