@@ -12,6 +12,7 @@ import httpx
 
 from ._api.batch import BatchPublishing
 from ._api.http_pool import sync_client
+from ._api.settings_source import SettingsSource
 from ._api.steps import StepPublishing
 from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
@@ -28,7 +29,6 @@ from .errors import ConfigurationError
 from .observation import Observer, Operation, Slots
 from .publisher import Publisher
 from .settings import HasSettings, InngestApp, Settings, SettingsArguments
-from .settings_source import SettingsSource
 from .stats import Health, Stats
 from .subscriber import Subscriber, Topics
 

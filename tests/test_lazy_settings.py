@@ -17,7 +17,7 @@ from inngest_realtime_core import (
     get_client_subscription_token,
     subscribe,
 )
-from inngest_realtime_core.settings_source import SettingsSource
+from inngest_realtime_core._api.settings_source import SettingsSource
 from inngest_realtime_devserver.server import DevServer
 from talk import Pipeline, eventually, fresh, receive, soon
 

@@ -63,7 +63,7 @@ class Batch(Generic[B]):
             raise ConfigurationError(f"every={every!r}: expected seconds, 0 or more.")
         if not 1 <= max_bytes <= MAX_PAYLOAD:
             raise ConfigurationError(f"max_bytes={max_bytes!r}: expected 1 to {MAX_PAYLOAD:,}.")
-        self.messages = 0
+        self.messages: int = 0
         self._publish = publish
         self._adapter = adapter
         self._open, self._between, self._close = _JOINS[kind]

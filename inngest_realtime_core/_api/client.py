@@ -29,9 +29,9 @@ class ApiClient:
     __slots__ = ("_pool", "settings", "tokens")
 
     def __init__(self, settings: Settings, *, keep: bool, proxy: str | None = None) -> None:
-        self.settings = settings
+        self.settings: Settings = settings
         self._pool = HttpPool(keep=keep, proxy=proxy)
-        self.tokens = TokenCache(settings, self._pool)
+        self.tokens: TokenCache = TokenCache(settings, self._pool)
 
     def http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client for the length of an `async with`."""

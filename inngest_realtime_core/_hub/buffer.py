@@ -32,7 +32,7 @@ class Turn:
     __slots__ = ("over",)
 
     def __init__(self) -> None:
-        self.over = False
+        self.over: bool = False
 
 
 class ReaderBuffer(MessageQueue):
@@ -48,6 +48,7 @@ class ReaderBuffer(MessageQueue):
         start_id: The `id:` for a client that begins here, before its first event; None for one that resumes.
     """
 
+    delivered: int  # counted here as well, which a checker takes for a declaration
     __slots__ = ("_detached", "_on_detach", "_turns", "catch_up", "data_streams", "encoded", "start_id")
 
     def __init__(
@@ -67,7 +68,7 @@ class ReaderBuffer(MessageQueue):
         self._detached = False
         self._on_detach = on_detach
         self.data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet() if data_streams is None else data_streams
-        self.encoded = encoded
+        self.encoded: bool = encoded
         # One, taken by the read that waits: taking it is atomic, between threads as well.
         self._turns: deque[None] = deque((None,))
         self.catch_up: Callable[[], Awaitable[None]] | None = None

@@ -75,8 +75,8 @@ class Feed:
         on_failed: Callable[[Feed], None],
         max_stream_length: int,
     ) -> None:
-        self.channel = channel
-        self.upstream = upstream
+        self.channel: str = channel
+        self.upstream: Upstream = upstream
         self.topics: dict[str, None] = {}
         self._begins: dict[str, Begin] = {}
         self.state: State = upstream.state

@@ -42,13 +42,15 @@ class Hub:
     def __init__(
         self, api: ApiClient, options: HubOptions, counters: Counters, *, on_stream: Callable[[], None]
     ) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.options = options
         self.counters = counters
-        self.shutting_down = False
+        self.shutting_down: bool = False
         self.owner: object = None  # kept for as long as the hub is: what it does at its end would close the hub
         self.subscriptions = 0
-        self.stream_watch = StreamWatch(self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down)
+        self.stream_watch: StreamWatch = StreamWatch(
+            self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
+        )
         self.api = api
         self._placement = Placement(api, options, counters)
         self._feeds: dict[tuple[str, Source], Feed] = {}

@@ -116,9 +116,9 @@ class MessageQueue:
         self._bytes_taken = 0
         self._skip: set[str | None] | None = None
         self.on_unread: Callable[[], object] | None = None
-        self.gaps = gaps
-        self.delivered = 0
-        self.idle = False
+        self.gaps: bool = gaps
+        self.delivered: int = 0
+        self.idle: bool = False
 
     # -- the hub's side ----------------------------------------------------------------------------------------------
 

@@ -66,24 +66,24 @@ class Readers:
     )
 
     def __init__(self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool) -> None:
-        self.hub = hub
+        self.hub: Hub = hub
         self._attached: dict[ReaderBuffer, bool] = {}
         self._data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet()
         self._watches: list[Callable[[], None]] = []
         self._state_watchers: list[Callable[[State], None]] = []
         self._own_gone = False
-        self.feed = feed
-        self.channel = feed.channel
-        self.spec = spec
-        self.gaps = gaps
-        self.delivering = False
-        self.entered = False
-        self.faces = 0
+        self.feed: Feed = feed
+        self.channel: str = feed.channel
+        self.spec: SubscriptionSpec = spec
+        self.gaps: bool = gaps
+        self.delivering: bool = False
+        self.entered: bool = False
+        self.faces: int = 0
         self.taker: ReaderBuffer | None = None
-        self.closed = False
+        self.closed: bool = False
         self.joins: list[Callable[[], Awaitable[None]]] = []
         hub.subscriptions += 1
-        self.own = self._add()
+        self.own: ReaderBuffer = self._add()
         self.own.idle = True
         self.own.on_unread = functools.partial(self._later, self._unread)
         self._watches.append(feed.watch_closed(self.close))

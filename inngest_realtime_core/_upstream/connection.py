@@ -62,11 +62,11 @@ class Connection:
         open_transport: OpenTransport = open_websocket,
     ) -> None:
         self.delivery: Delivery = "holding"
-        self.closing = False
-        self.handled = 0
-        self.lost = False
-        self.lost_reason = "the connection was closed"
-        self.decoder = Decoder()
+        self.closing: bool = False
+        self.handled: int = 0
+        self.lost: bool = False
+        self.lost_reason: str = "the connection was closed"
+        self.decoder: Decoder = Decoder()
         self._held: list[Envelope] = []
         self._deliver: Callable[[Envelope], None] = self._held.append
         self._on_change = on_change

@@ -17,6 +17,6 @@ class Liveness:
     __slots__ = ("open_timeout", "ping_interval", "ping_timeout")
 
     def __init__(self, ping_interval: float = 10.0, ping_timeout: float = 10.0, open_timeout: float = 10.0) -> None:
-        self.ping_interval = ping_interval
-        self.ping_timeout = ping_timeout
-        self.open_timeout = open_timeout
+        self.ping_interval: float = ping_interval
+        self.ping_timeout: float = ping_timeout
+        self.open_timeout: float = open_timeout

@@ -39,7 +39,7 @@ from .routes import not_a_stream
 
 __all__ = ["bounded_sends", "event_stream_for", "lifespan", "reader_of", "respond", "send_stream"]
 
-logger = logging.getLogger("inngest_realtime.endpoints")
+logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

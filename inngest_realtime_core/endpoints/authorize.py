@@ -19,7 +19,7 @@ from .selection import Selection
 
 __all__ = ["Authorizer", "Host"]
 
-logger = logging.getLogger("inngest_realtime.endpoints")
+logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 _T = TypeVar("_T")
 

@@ -34,7 +34,7 @@ from .selection import Selection, resume_point, select
 
 __all__ = ["Endpoints"]
 
-logger = logging.getLogger("inngest_realtime.endpoints")
+logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 _TOKEN_METHODS: Final = ("GET", "POST")
 _STREAM_METHODS: Final = ("GET",)
@@ -84,7 +84,7 @@ class Endpoints:
             names = sorted(grant.name for grant in grants)
             raise ConfigurationError(f"Two grants have the same name; pass name= to one of them: {', '.join(names)}.")
         check_overlaps(grants)
-        self.options = options or EndpointOptions()
+        self.options: EndpointOptions = options or EndpointOptions()
         self._rate = RateLimit()
         self._tokens = TokenIssuer(realtime)
         self._authorizer = Authorizer(host or Host(), self.options.authorize_timeout)

@@ -28,7 +28,7 @@ __all__ = [
     "watched",
 ]
 
-logger = logging.getLogger("inngest_realtime.endpoints")
+logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 MAX_STREAMS: Final = 16
 """Streams open at once in a process, unless said otherwise. A server needs more threads than that."""

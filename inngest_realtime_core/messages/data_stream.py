@@ -58,9 +58,9 @@ class DataStream:
     __slots__ = ("__weakref__", "_chunks", "_interrupted", "channel", "id", "topic")
 
     def __init__(self, id: str, *, channel: str, topic: str) -> None:
-        self.id = id
-        self.channel = channel
-        self.topic = topic
+        self.id: str = id
+        self.channel: str = channel
+        self.topic: str = topic
         self._chunks = _Chunks()
         self._interrupted: str | None = None
 

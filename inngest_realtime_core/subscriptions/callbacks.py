@@ -20,7 +20,7 @@ from ..messages.message import Message
 
 __all__ = ["OnError", "OnMessage", "OnState", "attach_callbacks", "tell_state"]
 
-logger = logging.getLogger("inngest_realtime.subscription")
+logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 
 _MAX_PENDING_ERRORS: Final = 100  # errors that wait for on_error at most
@@ -32,7 +32,7 @@ OnMessage = Callable[[Message[Any]], Awaitable[None] | None]
 OnError = Callable[[Exception], Awaitable[None] | None]
 
 
-OnState = Callable[["State"], None]
+OnState = Callable[[State], None]
 
 
 def attach_callbacks(

@@ -22,8 +22,8 @@ class SubscriptionFace:
     def __init__(self, readers: Readers) -> None:
         readers.faces += 1
         self._readers = readers
-        self.channel = readers.channel
-        self.topics = readers.spec.topics
+        self.channel: str = readers.channel
+        self.topics: tuple[str, ...] = readers.spec.topics
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} channel={self.channel!r} topics={list(self.topics)!r} {self.state}>"

@@ -14,7 +14,7 @@ from ..messages.message import Message
 
 __all__ = ["Fragments", "Render", "check_names"]
 
-logger = logging.getLogger("inngest_realtime.sse")
+logger: logging.Logger = logging.getLogger("inngest_realtime.sse")
 
 # Names that an `EventSource` has for its own events, and those of an event stream.
 _RESERVED: Final = frozenset({"error", "open", "message", "ready", "gap", "closing", "end"})

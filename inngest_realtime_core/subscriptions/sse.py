@@ -40,7 +40,7 @@ __all__ = [
     "wait_sync",
 ]
 
-logger = logging.getLogger("inngest_realtime.sse")
+logger: logging.Logger = logging.getLogger("inngest_realtime.sse")
 
 MEDIA_TYPE: Final = "text/event-stream"
 
@@ -97,7 +97,7 @@ class HeartbeatTimer:
         self._interval = interval
         self._last = self._loop.time()
         self._timer = self._loop.call_later(interval, self._beat)
-        self.due = False
+        self.due: bool = False
 
     def sent(self) -> None:
         self._last = self._loop.time()
@@ -209,7 +209,7 @@ class EventStream:
         encode: Callable[[Message[Any]], bytes] = Message.to_event,
     ) -> None:
         self.buffer = buffer
-        self.interval = heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
+        self.interval: float = heartbeat if reauthorize_every is None else min(heartbeat, reauthorize_every)
         self._channel = channel
         self._topics = topics
         self._last_event_id = last_event_id
@@ -217,7 +217,7 @@ class EventStream:
         self._authorized_at = time.monotonic()
         self._leaving = leaving
         self._encode = encode
-        self.over = False
+        self.over: bool = False
 
     def preamble(self) -> bytes:
         """The bytes that leave at once, before anything is waited for."""

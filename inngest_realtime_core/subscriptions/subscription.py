@@ -19,7 +19,7 @@ from .streams import MessageStream, check_loop
 
 __all__ = ["Subscription"]
 
-logger = logging.getLogger("inngest_realtime.subscription")
+logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from .sse import encoded_stream_sync, event_stream_sync
 
 __all__ = ["SyncSubscription"]
 
-logger = logging.getLogger("inngest_realtime.subscription")
+logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")
 

@@ -70,7 +70,7 @@ class Definitions:
 
     def __init__(self, schemas: Mapping[str, Schema], taken: set[str]) -> None:
         self._schemas = schemas
-        self.names = type_names(list(schemas), taken)
+        self.names: dict[str, str] = type_names(list(schemas), taken)
 
     def declarations(self) -> str:
         """An exported interface or type for each definition, by name."""

@@ -45,9 +45,9 @@ class Broker:
     """
 
     def __init__(self, *, record: int = 0) -> None:
-        self.publishes = 0
-        self.record = Record(record)
-        self.clock = Clock()
+        self.publishes: int = 0
+        self.record: Record = Record(record)
+        self.clock: Clock = Clock()
         self._subscribers: dict[Key, dict[Subscriber, None]] = {}
         self._keys: dict[Subscriber, set[Key]] = {}
 

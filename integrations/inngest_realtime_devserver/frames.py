@@ -25,9 +25,9 @@ class Frame:
     __slots__ = ("_raw", "payload", "websocket")
 
     def __init__(self, payload: bytes, *, raw: bool = False) -> None:
-        self.payload = payload
+        self.payload: bytes = payload
         self._raw = raw
-        self.websocket = _header(_TEXT, len(payload)) + payload
+        self.websocket: bytes = _header(_TEXT, len(payload)) + payload
 
     @property
     def sse(self) -> bytes:

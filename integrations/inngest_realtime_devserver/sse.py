@@ -38,10 +38,10 @@ class SseConnection:
         self._node = node
         self._claims = claims
         self._abort = abort
-        self.channels = {channel for channel, _ in claims.keys}
+        self.channels: set[str] = {channel for channel, _ in claims.keys}
         self._unsent: list[bytes] = []
         self._unsent_size = 0
-        self.frozen = False
+        self.frozen: bool = False
         self._finished = False
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()

@@ -67,7 +67,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.channels: set[str] = set()  # that the client's tokens cover
         self._joined = False
         self._silent = False  # nothing more is sent: closed, or frozen
-        self.frozen = False  # nor is anything heard
+        self.frozen: bool = False  # nor is anything heard
         self._size = 0  # bytes of the client's message so far
         self._text: list[str] = []
         self._inbox: deque[bytes | str] = deque()  # pings and texts that wait for a registration

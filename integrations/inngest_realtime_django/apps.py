@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from django.apps import AppConfig
 
@@ -14,7 +15,7 @@ class InngestRealtimeConfig(AppConfig):
 
     name = "inngest_realtime_django"
     label = "inngest_realtime"
-    verbose_name = "Inngest Realtime"
+    verbose_name: Any = "Inngest Realtime"
 
     def ready(self) -> None:
         # Importing registers them.

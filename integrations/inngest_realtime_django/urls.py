@@ -6,7 +6,7 @@ The names are `inngest_realtime:token` and `inngest_realtime:stream`, which take
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import URLPattern, path
 
 from . import views
 from .checks import CheckedPattern
@@ -17,7 +17,7 @@ app_name = "inngest_realtime"
 
 _token = path("<str:grant>/token", views.token, name="token")
 
-urlpatterns = [
+urlpatterns: list[URLPattern] = [
     path("client.js", views.client, name="client"),
     CheckedPattern(_token.pattern, _token.callback, _token.default_args, _token.name),
     path("<str:grant>/stream", views.stream, name="stream"),

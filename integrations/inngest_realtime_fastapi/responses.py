@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from inngest_realtime_core import ConfigurationError, Message
 from inngest_realtime_starlette import RealtimeStreamingResponse, realtime_error_handler
 
 if TYPE_CHECKING:
     from fastapi.sse import ServerSentEvent
+else:
+    try:
+        from fastapi.sse import ServerSentEvent
+    except ImportError:
+        ServerSentEvent = None  # before FastAPI 0.135
 
 __all__ = ["RealtimeStreamingResponse", "realtime_error_handler", "server_sent_event"]
 
@@ -27,12 +32,10 @@ def server_sent_event(message: Message[Any]) -> ServerSentEvent:
     Raises:
         ConfigurationError: FastAPI is older than 0.135, which brought server-sent events.
     """
-    try:
-        from fastapi.sse import ServerSentEvent
-    except ImportError as error:
+    if cast("object", ServerSentEvent) is None:
         raise ConfigurationError(
             "server_sent_event needs FastAPI 0.135 or newer. Upgrade it, or return a RealtimeStreamingResponse."
-        ) from error
+        )
     return ServerSentEvent(
         raw_data=message.to_json().decode(),
         event="gap" if message.kind == "gap" else None,

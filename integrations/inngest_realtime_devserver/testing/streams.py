@@ -34,7 +34,7 @@ class _Response:
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
-        self.headers = {name.lower(): value for name, value in headers.items()}
+        self.headers: dict[str, str] = {name.lower(): value for name, value in headers.items()}
         self._parser = EventParser()
         self._events: list[Event] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from .settings import HasSettings, InngestApp, Settings, SettingsArguments, settings_problem
+from ..settings import HasSettings, InngestApp, Settings, SettingsArguments, settings_problem
 
 __all__ = ["SettingsSource"]
 

@@ -1,0 +1,84 @@
+"""`help()`, `inspect.signature` and `typing.get_type_hints` work on every public name, and the types are complete."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pydoc
+import re
+import shutil
+import subprocess
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test_exports import SOURCES
+
+ROOT = Path(__file__).parent.parent
+# Importing it needs a configured project.
+PACKAGES = sorted({*SOURCES, "inngest_realtime"} - {"inngest_realtime_django"})
+# Of inngest's own base class, which names what only its type checker imports.
+FOREIGN = {"RealtimeMiddleware"}
+
+
+def public(package: str) -> Iterator[tuple[str, Any]]:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        yield name, getattr(module, name)
+
+
+def functions(name: str, thing: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """A function, or a class with its public methods and properties."""
+    if inspect.isclass(thing):
+        for attribute, value in vars(thing).items():
+            if not attribute.startswith("_") or attribute == "__init__":
+                function = getattr(value, "__func__", getattr(value, "fget", value))
+                if inspect.isfunction(function):
+                    yield f"{name}.{attribute}", function
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        yield name, thing
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_help(package: str) -> None:
+    for name, thing in public(package):
+        if not isinstance(thing, str):  # the version
+            assert name in pydoc.render_doc(thing) or not inspect.isclass(thing)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_signatures(package: str) -> None:
+    for name, thing in public(package):
+        for _, function in functions(name, thing):
+            if not (inspect.isclass(function) and issubclass(function, dict) and "__init__" not in vars(function)):
+                inspect.signature(function)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_type_hints(package: str) -> None:
+    for name, thing in public(package):
+        for place, function in functions(name, thing):
+            if place not in FOREIGN:
+                typing.get_type_hints(function)
+
+
+@pytest.mark.parametrize("package", sorted({*SOURCES, "inngest_realtime"} - {"inngest_realtime_redis"}))
+def test_the_types_of_a_package_are_complete(package: str) -> None:
+    pyright = shutil.which("pyright")
+    if pyright is None:
+        pytest.skip("pyright is not installed: it is part of the group `typing`")
+    path = os.pathsep.join([str(ROOT), str(ROOT / "integrations")])
+    done = subprocess.run(
+        [pyright, "--verifytypes", package, "--ignoreexternal"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    (score,) = re.findall(r"Type completeness score: ([\d.]+)%", done.stdout)
+    assert float(score) >= 98, "\n".join(line for line in done.stdout.splitlines() if " error: " in line)
