@@ -171,6 +171,7 @@ class Channel:
         self.channel = channel
         self.topics: list[str] = list(topics)
         self.told: list[Any] = []
+        self.states: list[str] = []
         self.reported: list[RealtimeError] = []
         self._confirmed: set[str] = set()
 
@@ -203,4 +204,4 @@ class Channel:
         self.told.append(error)
 
     def state_changed(self, state: str) -> None:
-        pass
+        self.states.append(state)

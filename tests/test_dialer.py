@@ -24,7 +24,7 @@ def bad(status: int = 400) -> InngestError:
 
 async def dial(dialer: Dialer, wanted: Sequence[Entry]) -> tuple[Connection, dict[Entry, Exception]]:
     connection, rejected = await dialer.dial(wanted, on_change=ignore, on_oversized=ignore, on_unreadable=ignore)
-    return connection, {**rejected}
+    return connection, {entry: error for entry, error in rejected.items() if error is not None}
 
 
 async def test_a_connection_is_proved_before_it_is_had() -> None:
@@ -68,6 +68,20 @@ async def test_bad_names_cost_the_others_nothing(count: int) -> None:
     assert rejected.keys() == inngest.wrong.keys()
     assert sorted(inngest.requests[-1]) == sorted(set(wanted) - inngest.wrong.keys())
     await connection.close()
+
+
+async def test_so_many_bad_names_that_the_search_is_given_up_are_an_error_unless_a_part_will_do() -> None:
+    inngest = FakeInngest()
+    wanted = entries(175)
+    inngest.wrong = dict.fromkeys(wanted[::4], bad())
+    with pytest.raises(UnexpectedResponseError):
+        await inngest.dialer().request(wanted)
+    assert len(inngest.requests) == 41
+    result = await inngest.dialer().request(wanted, partial=True)
+    assert result.entries
+    assert inngest.wrong.keys().isdisjoint(result.entries)
+    assert result.rejected.keys() <= inngest.wrong.keys()
+    assert {*result.entries, *result.rejected} < {*wanted}
 
 
 async def test_all_names_bad_is_an_error() -> None:
@@ -133,7 +147,7 @@ async def test_a_frame_that_is_too_large_is_sent_in_halves() -> None:
     dialer = inngest.dialer()
     connection, _ = await dial(dialer, entries(1))
     wanted = entries(4, "x" * 10_000)
-    assert await dialer.add(connection, await dialer.request(wanted)) == {}
+    assert await dialer.add(connection, await dialer.request(wanted)) == dict.fromkeys(wanted)
     frames = [frame for frame in inngest.transports[0].sent if frame["kind"] == "sub"]
     assert sorted(name.rpartition("/")[0] for frame in frames for name in frame["data"].split(",")) == sorted(
         channel for channel, _ in wanted

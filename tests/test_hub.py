@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -19,6 +20,8 @@ from inngest_realtime_core import (
     UnexpectedResponseError,
     UnreachableError,
 )
+from inngest_realtime_core._hub import hub
+from inngest_realtime_core._hub.options import Source
 from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh, receive, soon
 
@@ -92,7 +95,7 @@ async def test_a_page_reload_within_the_linger_loses_nothing(server: DevServer, 
             events = before.get_event_stream()
             await anext(events)
             await server.publish(channel, "t", 1)
-            id = (await soon(anext(events))).split(b"\n")[0].removeprefix(b"id: ").decode()
+            id = (await soon(anext(events))).rpartition(b"\nid: ")[2].strip().decode()
             await events.aclose()
         await server.publish(channel, "t", 2)
         await eventually(lambda: realtime.stats().received == 2)
@@ -483,12 +486,12 @@ async def test_an_unknown_last_event_id_gets_a_gap(server: DevServer, realtime: 
     async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
         events = subscription.get_event_stream(last_event_id="unknown")
         await anext(events)
-        id, event = (await soon(anext(events))).split(b"\n", 1)
+        event, _, id = (await soon(anext(events))).rpartition(b"\nid: ")
         assert event == (
-            b'event: gap\ndata: {"channel":"%b","data":{"reason":"expired","missed":null},"kind":"gap"}\n\n'
+            b'event: gap\ndata: {"channel":"%b","data":{"reason":"expired","missed":null},"kind":"gap"}'
             % channel.encode()
         )
-        assert id.startswith(b"id: ")
+        assert id.strip()
         await events.aclose()
 
 
@@ -499,3 +502,33 @@ async def test_tokens_for_browsers_are_coalesced(server: DevServer, realtime: Re
     other = await mint(channel=channel, topics=["u"])
     assert other.key != tokens[0].key
     assert server.stats().token_requests == 2
+
+
+async def test_newcomers_wait_no_longer_than_they_are_told_while_inngest_stalls(
+    channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes second too, whose turn comes after the first one's."""
+    monkeypatch.setattr(hub, "_OPEN_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with Realtime(api_base_url=f"http://127.0.0.1:{silent.getsockname()[1]}") as realtime:
+            began = time.monotonic()
+            opening = [
+                asyncio.ensure_future(realtime.subscribe(channel=f"{channel}{number}", topics=["t"]).__aenter__())
+                for number in range(3)
+            ]
+            for outcome in await asyncio.gather(*opening, return_exceptions=True):
+                assert isinstance(outcome, UnreachableError)
+                assert "did not confirm the subscription within" in str(outcome)
+            assert 0.25 < time.monotonic() - began < 2
+            assert realtime.stats().channels == 0
+
+
+async def test_a_channel_that_nobody_ever_read_does_not_linger(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=60) as realtime:
+        feed = await realtime._hub().open(channel, ["t"], Source())
+        feed.release()
+        await server.until(lambda stats: stats.open_connections == 0)
+        assert realtime.stats().channels == 0
+        async with realtime.subscribe(channel=channel, topics=["t"]):
+            pass
+        assert realtime.stats().channels == 1

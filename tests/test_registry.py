@@ -191,3 +191,24 @@ async def test_the_end_tells_everybody_and_leaves_nothing() -> None:
     assert joining.exception() is error
     assert (len(registry), registry.token_size, registry.joining) == (0, 0, False)
     await asyncio.sleep(0)
+
+
+async def test_a_frame_that_is_too_large_is_told_to_its_channel_or_to_all() -> None:
+    registry = ChannelRegistry()
+    a, b = Channel("a", "t"), Channel("b", "t")
+    registry.join(a, ["t"])
+    registry.join(b, ["t"])
+    registry.oversized(5_000_000, message_of(1, channel="a"))
+    assert (a.told, b.told) == (["gap: too-large"], [])
+    registry.oversized(70_000_000, None)
+    assert (a.told, b.told) == (["gap: too-large"] * 2, ["gap: too-large"])
+    assert [len(channel.reported) for channel in (a, b)] == [2, 1]
+
+
+async def test_who_left_is_told_when_there_is_no_connection() -> None:
+    registry = ChannelRegistry()
+    channel = Channel("c", "t")
+    registry.join(channel, ["t"])
+    left = registry.leave(channel)
+    registry.clear()
+    assert left.done()

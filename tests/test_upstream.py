@@ -314,3 +314,86 @@ async def test_inngests_own_rejection_of_the_key_is_final_at_once(inngest: FakeI
     await eventually(lambda: not upstream.alive)
     assert channel.told == [inngest.wrong["c", "t"]]
     assert len(inngest.requests) == 2
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_forty_bad_names_cost_135_others_nothing(inngest: FakeInngest, first: bool) -> None:
+    """Whether they come with the first connection or join an open one."""
+    upstream = inngest.upstream()
+    if not first:
+        await soon(upstream.join(Channel("here", "t"), ["t"]))
+    channels = [Channel(f"{'bad' if n % 4 == 0 and n < 160 else 'good'}-{n}", "t") for n in range(175)]
+    inngest.wrong = {
+        (channel.channel, "t"): UnexpectedResponseError("bad name", url="", status=400)
+        for channel in channels
+        if channel.channel.startswith("bad")
+    }
+    joins = [upstream.join(channel, ["t"]) for channel in channels]
+    results = await soon(asyncio.gather(*joins, return_exceptions=True))
+    assert [result is None for result in results] == [channel.channel.startswith("good") for channel in channels]
+    assert len(inngest.wrong) == 40
+    for n in (1, 174):
+        inngest.transports[0].bring(frame(n, channel=f"good-{n}"))
+    await eventually(lambda: channels[1].told == ["1"] and channels[174].told == ["174"])
+    # A reconnect asks for what was delivered, all at once.
+    inngest.requests.clear()
+    inngest.transports[0].end()
+    await eventually(lambda: upstream.state == "open" and len(inngest.transports) == 2)
+    assert [len(request) for request in inngest.requests] == [136 - first]
+    await upstream.close()
+
+
+async def test_a_bad_name_that_joins_during_an_outage_does_not_hold_up_the_others(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.wrong = {("wrong", "t"): UnexpectedResponseError("bad name", url="", status=400)}
+    inngest.transports[0].end()
+    bad = upstream.join(Channel("wrong", "t"), ["t"])
+    with pytest.raises(UnexpectedResponseError):
+        await soon(bad)
+    assert channel.told == ["lost"]
+    assert inngest.requests[1] == [("c", "t")]
+    await upstream.close()
+
+
+async def test_rejections_are_counted_anew_after_a_connection(inngest: FakeInngest) -> None:
+    """One rejection at each of two outages is no second one in a row."""
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    for count in (2, 3):
+        inngest.connect_failures = [HandshakeError("", status=401, content=REJECTED)]
+        inngest.transports[-1].end()
+        await eventually(lambda count=count: upstream.state == "open" and len(inngest.transports) == count)
+    assert channel.told == ["lost", "lost"]
+    await upstream.close()
+
+
+async def test_a_token_request_that_is_under_way_ends_with_the_connection(inngest: FakeInngest) -> None:
+    upstream = await opened(inngest, Channel("c", "t"))
+    inngest.mint_gate.clear()
+    joining = upstream.join(Channel("new", "t"), ["t"])
+    await eventually(lambda: len(inngest.requests) == 2)
+    inngest.transports[0].end()
+    await eventually(lambda: len(inngest.requests) == 3)
+    assert len([task for task in asyncio.all_tasks() if task.get_name() == "inngest-realtime token"]) == 0
+    inngest.mint_gate.set()
+    await soon(joining)
+    await upstream.close()
+
+
+async def test_those_who_left_are_told_when_the_connection_is_lost_meanwhile(inngest: FakeInngest) -> None:
+    leaving = Channel("leaving", "t")
+    upstream = await opened(inngest, Channel("staying", "t"), leaving)
+    inngest.connect_failures = [HandshakeError("did nothing") for _ in range(1_000)]
+    inngest.transports[0].end()
+    await soon(upstream.leave(leaving))
+    await upstream.close()
+
+
+async def test_states_are_told(inngest: FakeInngest) -> None:
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    inngest.transports[0].end()
+    await eventually(lambda: len(inngest.transports) == 2 and upstream.state == "open")
+    await upstream.close()
+    assert channel.states == ["open", "reconnecting", "open", "closed"]

@@ -61,6 +61,7 @@ class Feed:
         "state",
         "topics",
         "upstream",
+        "was_read",
     )
 
     def __init__(
@@ -78,6 +79,7 @@ class Feed:
         self.channel: str = channel
         self.upstream: Upstream = upstream
         self.topics: dict[str, None] = {}
+        self.was_read = False
         self._begins: dict[str, Begin] = {}
         self.state: State = upstream.state
         self._counters = counters
@@ -180,6 +182,7 @@ class Feed:
                 buffer.push_gap(Message.gap(self.channel, "expired", event_id=here))
             else:
                 buffer.catch_up = lambda: self._catch_up(spec, buffer, after)
+        self.was_read = True
         self._groups.add(spec, buffer, events=events)
         if self._end is not None:
             buffer.end(*self._end)

@@ -13,7 +13,7 @@ from .._api.client import ApiClient
 from .._concurrency.tasks import calling_tasks
 from .._replay.log import Replay, SharedLog
 from .._upstream.throttle import Throttle
-from ..errors import ShuttingDownError
+from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
 from .feed import Feed
 from .options import HubOptions, Source
@@ -24,6 +24,7 @@ __all__ = ["Hub"]
 
 T = TypeVar("T")
 
+_OPEN_TIMEOUT: Final = 10.2  # seconds; a call to Inngest that fails after 10 s has told so by then
 _SWEEP: Final = 30.0  # seconds between two looks for what is too old to be replayed
 
 
@@ -93,9 +94,18 @@ class Hub:
         The feed is acquired: the caller attaches its reader and releases it.
 
         Raises:
-            InngestError: It can't be had.
+            InngestError: It can't be had, or not in time.
             ShuttingDownError: The process is shutting down.
         """
+        with anyio.move_on_after(_OPEN_TIMEOUT):
+            return await self._open(channel, topics, source)
+        raise UnreachableError(
+            f"Inngest did not confirm the subscription within {_OPEN_TIMEOUT:.0f} s. Try again later, and see the log "
+            "for what failed.",
+            url="",
+        )
+
+    async def _open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
         self._check_open()
         key = (channel, source)
         while (left := self._leaving.get(key)) is not None:
@@ -152,7 +162,7 @@ class Hub:
     def _linger(self, feed: Feed) -> None:
         if self._sources.get(feed) is None:
             return
-        if self.options.linger <= 0 or self.shutting_down:
+        if self.options.linger <= 0 or self.shutting_down or not feed.was_read:
             self._release(feed)
         elif feed not in self._lingering:
             self._lingering[feed] = self.loop.call_later(

@@ -75,15 +75,19 @@ class Connector:
         await self._circuit.wait()
 
     async def establish(self) -> Connection:
-        """Open a connection that is proved to be subscribed to all topics of all channels, and that holds what comes.
+        """Open a connection that is proved to be subscribed to all that was delivered before; it holds what comes.
+
+        The first one is for all that is wanted, as far as it can be decided.
 
         Raises:
             RealtimeError: It can't be had.
         """
-        entries = self._registry.entries()
+        # Who joins is added afterwards: a bad name of theirs costs those who were here nothing.
+        proved = self._registry.proved_entries()
         try:
-            connection, rejected = await self._dialer.dial(
-                entries,
+            connection, outcome = await self._dialer.dial(
+                proved or self._registry.entries(),
+                partial=not proved,
                 on_change=self._wake.set,
                 on_oversized=self._registry.oversized,
                 on_unreadable=self._registry.unreadable,
@@ -93,9 +97,10 @@ class Connector:
             if not (isinstance(error, AuthenticationError) and error.by_inngest):
                 self._circuit.failed(error)
             raise
-        self._registry.renew(entry for entry in entries if entry not in rejected)
-        for entry, error in rejected.items():
-            self._registry.reject_topic(entry, error)
+        self._registry.renew(entry for entry, error in outcome.items() if error is None)
+        for entry, error in outcome.items():
+            if error is not None:
+                self._registry.reject_topic(entry, error)
         self._rejections = 0
         self._foreign_since = None
         self._circuit.succeeded()

@@ -17,7 +17,7 @@ from .protocol import MAX_CLIENT_FRAME, Unreadable, subscribe_frame
 from .throttle import Throttle
 from .transport import OpenTransport, open_websocket
 
-__all__ = ["Dialer", "Mint", "TokenResult"]
+__all__ = ["Dialer", "Mint", "Outcome", "TokenResult"]
 
 logger = logging.getLogger("inngest_realtime.upstream")
 
@@ -28,6 +28,9 @@ _WRONG: Final = frozenset({400, 403, 404, 413, 422})  # the statuses of a respon
 _BISECTIONS: Final = 40  # token requests at most to find the topics for which Inngest makes no token
 
 Mint = Callable[[Sequence[Entry]], Awaitable[IssuedToken]]
+
+Outcome = dict[Entry, "RealtimeError | None"]
+"""What became of topics: None where they are proved to be delivered, else why not. Those absent are undecided."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +81,26 @@ class Dialer:
         self,
         entries: Sequence[Entry],
         *,
+        partial: bool = False,
         on_change: Callable[[], None],
         on_oversized: Callable[[int, Envelope | Unreadable | None], None],
         on_unreadable: Callable[[Unreadable], None],
-    ) -> tuple[Connection, dict[Entry, RealtimeError]]:
+    ) -> tuple[Connection, Outcome]:
         """Open a connection that is proved to be subscribed to all of `entries` but those that are rejected.
 
+        Args:
+            partial: Whether some may stay undecided when many are rejected.
+
         Returns:
-            The connection, which holds what it brings, and why it lacks some of the entries.
+            The connection, which holds what it brings, and what became of the entries.
 
         Raises:
             InngestError: It can't be had.
         """
         while True:
             first, others = split_for_url(entries, self._url_limit)
-            result = await self.request(first)
-            rejected = dict[Entry, RealtimeError](result.rejected)
+            result = await self.request(first, partial=partial)
+            outcome = _outcome(result)
             connection = Connection(
                 on_change=on_change,
                 on_oversized=on_oversized,
@@ -106,7 +113,7 @@ class Dialer:
                 await connection.open(self.websocket_url, result.issued)
                 await connection.confirm()
                 for batch in frame_batches(others):
-                    rejected.update(await self._add_each(connection, batch))
+                    outcome.update(await self._add_each(connection, batch, partial))
             except BaseException as error:
                 await connection.close()
                 length = len(result.issued.token)
@@ -121,11 +128,11 @@ class Dialer:
                 raise
             self._env_id = result.issued.env_id
             self._cut_off = 0
-            return connection, rejected
+            return connection, outcome
 
-    async def _add_each(self, connection: Connection, batch: Sequence[Entry]) -> dict[Entry, RealtimeError]:
+    async def _add_each(self, connection: Connection, batch: Sequence[Entry], partial: bool) -> Outcome:
         try:
-            return await self.add(connection, await self.request(batch))
+            return await self.add(connection, await self.request(batch, partial=partial), partial=partial)
         except UnreachableError:
             raise
         except RealtimeError as error:
@@ -142,8 +149,11 @@ class Dialer:
         self._cut_off += isinstance(error, UnreachableError)
         return self._cut_off >= _CUT_OFF
 
-    async def request(self, entries: Sequence[Entry]) -> TokenResult:
+    async def request(self, entries: Sequence[Entry], *, partial: bool = False) -> TokenResult:
         """Have a token made for topics. One that Inngest makes none for does not cost the others theirs.
+
+        Args:
+            partial: Whether, when many are rejected, a token for some of them is enough for now.
 
         Raises:
             InngestError: There is none for any of them, or it can't be found out for which.
@@ -154,7 +164,7 @@ class Dialer:
             if error.status not in _WRONG or len(entries) == 1:
                 raise
             rejection = error
-        good, rejected = await self._bisect(entries, rejection)
+        good, rejected = await self._bisect(entries, rejection, partial)
         if not good:
             raise rejection
         logger.warning(
@@ -167,14 +177,14 @@ class Dialer:
         return TokenResult(await self._mint(good), good, rejected)
 
     async def _bisect(
-        self, entries: Sequence[Entry], rejection: InngestError
+        self, entries: Sequence[Entry], rejection: InngestError, partial: bool
     ) -> tuple[list[Entry], dict[Entry, InngestError]]:
         good: list[Entry] = []
         rejected: dict[Entry, InngestError] = {}
         suspects = _halves(entries)
-        for _ in range(_BISECTIONS):
-            if not suspects:
-                break
+        requests = 0
+        while suspects and (requests < _BISECTIONS or (partial and not good)):
+            requests += 1
             some = suspects.pop()
             try:
                 await self._mint(some)
@@ -187,30 +197,30 @@ class Dialer:
                     suspects += _halves(some)
             else:
                 good += some
-        if suspects:
+        if suspects and not partial:
             raise rejection
         return good, rejected
 
-    async def add(self, connection: Connection, result: TokenResult) -> dict[Entry, RealtimeError]:
+    async def add(self, connection: Connection, result: TokenResult, *, partial: bool = False) -> Outcome:
         """Add topics to a connection; returns when they are proved to be delivered.
 
         Returns:
-            Why some of them are not.
+            What became of them.
 
         Raises:
             InngestError: It can't be had.
             TopicError: The name of the only topic is too long.
         """
-        rejected = dict[Entry, RealtimeError](result.rejected)
         if len(subscribe_frame(result.issued.token)) > MAX_CLIENT_FRAME:
             if len(result.entries) == 1:
                 raise _too_long(result.entries[0])
+            outcome = Outcome(result.rejected)
             for half in _halves(result.entries):
-                rejected.update(await self._add_each(connection, half))
-            return rejected
+                outcome.update(await self._add_each(connection, half, partial))
+            return outcome
         self._env_id = result.issued.env_id
         await connection.subscribe(result.issued)
-        return rejected
+        return _outcome(result)
 
     async def remove(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Take topics off a connection; returns when that is proved.
@@ -221,6 +231,10 @@ class Dialer:
         for frame in unsubscribe_frames(entries, env_id=self._env_id):
             await connection.send(frame)
         await connection.confirm()
+
+
+def _outcome(result: TokenResult) -> Outcome:
+    return {**dict.fromkeys(result.entries), **result.rejected}
 
 
 def _halves(entries: Sequence[Entry]) -> list[Sequence[Entry]]:

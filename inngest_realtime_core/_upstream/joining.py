@@ -54,7 +54,7 @@ class Joiner:
             return
         self._batch = batches[0]
         self._request = asyncio.get_running_loop().create_task(
-            self._dialer.request(self._batch), name="inngest-realtime token"
+            self._dialer.request(self._batch, partial=True), name="inngest-realtime token"
         )
         self._request.add_done_callback(lambda _: self._wake.set())
 
@@ -84,7 +84,7 @@ class Joiner:
                 self._registry.resolve()
                 return
             adopt(result.entries)
-            rejected = await self._dialer.add(connection, result)
+            outcome = await self._dialer.add(connection, result, partial=True)
         except UnreachableError as error:
             if connection.lost or error.url == "":
                 # The connection itself broke: they are subscribed with all others on the next one.
@@ -95,9 +95,10 @@ class Joiner:
         except RealtimeError as error:
             self._registry.fail(error, {channel for channel, _ in batch})
         else:
-            self._registry.cover(entry for entry in result.entries if entry not in rejected)
-            for entry, error in rejected.items():
-                self._registry.reject_topic(entry, error)
+            self._registry.cover(entry for entry, error in outcome.items() if error is None)
+            for entry, error in outcome.items():
+                if error is not None:
+                    self._registry.reject_topic(entry, error)
         self._registry.resolve()
 
     async def unsubscribe(self, connection: Connection) -> None:

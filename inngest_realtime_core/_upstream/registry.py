@@ -77,6 +77,10 @@ class ChannelRegistry:
         """All topics that are wanted."""
         return [(subscriber.channel, topic) for subscriber in self.subscribers for topic in subscriber.topics]
 
+    def proved_entries(self) -> list[Entry]:
+        """Those that were delivered at some time."""
+        return [(channel, topic) for channel, topic in self.entries() if topic in self._subscribers[channel].confirmed]
+
     def wanted(self) -> list[Entry]:
         """The topics that somebody waits for and that are not covered."""
         return [
