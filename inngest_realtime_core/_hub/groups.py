@@ -107,6 +107,10 @@ class ReaderGroups:
             window: Has the message already, and knows its event ids.
         """
         size = len(envelope.data)
+        if len(self._by_spec) == 1 and stream is None:
+            # Most channels have one kind of reader, and nothing to share between several.
+            self._deliver_to(next(iter(self._by_spec.values())), envelope, size, window)
+            return
         decoded: dict[tuple[TypeAdapter[Any] | None, bool], Message[Any] | None] = {}
         views: list[tuple[ReaderGroup, Message[Any]]] = []
         for group in tuple(self._by_spec.values()):
@@ -129,16 +133,34 @@ class ReaderGroups:
                 for buffer in group.encoders:
                     buffer.push_sized(message, size)
         # A reader that hands messages out gets one of its own: what one subscriber changes, no other sees.
-        given: Message[Any] | None = None
+        given: set[int] = set()
         for group, message in views:
             for buffer in group.readers:
                 if stream is not None:
                     buffer.push_sized(_with_view(message, stream, buffer), size)
-                elif message is given:
+                elif id(message) in given:
                     buffer.push_sized(twin(message, message.event_id), size)
                 else:
-                    given = message
+                    given.add(id(message))
                     buffer.push_sized(message, size)
+
+    def _deliver_to(self, group: ReaderGroup, envelope: Envelope, size: int, window: Window) -> None:
+        spec = group.spec
+        if not spec.sees(envelope, self._followed):
+            return
+        schema = spec.schema_of(envelope)
+        message = self._decode(envelope, schema, untyped=spec.validate)
+        if message is None:
+            return
+        if group.events:
+            message = twin(message, window.position(envelope, spec.topics))
+        if group.encoders and self._encodes(envelope, schema, message):
+            for buffer in group.encoders:
+                buffer.push_sized(message, size)
+        own = message
+        for buffer in group.readers:
+            buffer.push_sized(own, size)
+            own = twin(message, message.event_id) if len(group.readers) > 1 else message
 
     def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
         result = decode(envelope, schema, untyped=untyped)

@@ -144,7 +144,20 @@ class MessageQueue:
             self._count_large(message, size)
             while self.bytes_waiting > self._max_bytes and self._items:
                 self._overflow()
-        self.push(message)
+            self.push(message)
+            return
+        # As `push()`, without the call.
+        if self._skip is not None and _identity(message) in self._skip:
+            return
+        items = self._items
+        items.append(message)
+        if len(items) > self._crowded:
+            self._crowd()
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _count_large(self, message: Message[Any], size: int) -> None:
         self._sizes[id(message)] = size
