@@ -6,6 +6,7 @@ from .answers import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
 from .authorize import Host
 from .endpoints import Endpoints
 from .errors import EndpointError
+from .fragments import TemplateEnvironment, template_fragments
 from .grants import Authorize, Grant, Render, allow_anyone
 from .options import EndpointOptions, OptionsDict
 from .request import EndpointRequest
@@ -24,7 +25,9 @@ __all__ = [
     "Render",
     "StreamAnswer",
     "SyncStreamAnswer",
+    "TemplateEnvironment",
     "allow_anyone",
     "resume_point",
     "stream_headers",
+    "template_fragments",
 ]

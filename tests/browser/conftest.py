@@ -36,6 +36,13 @@ OPTIONS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-ba
 OPTIONS += " --disable-component-update --disable-sync --disable-features=LocalNetworkAccessChecks"
 UNTIL = 15_000  # ms that a page may take to show what a test waits for
 
+SCRIPTS = {
+    "/htmx2.js": MODULES / "htmx2" / "dist" / "htmx.js",
+    "/htmx2-sse.js": MODULES / "htmx-ext-sse" / "sse.js",
+    "/htmx4.js": MODULES / "htmx.org" / "dist" / "htmx.js",
+    "/htmx4-sse.js": MODULES / "htmx.org" / "dist" / "ext" / "hx-sse.js",
+}
+
 uvicorn = ["-m", "uvicorn", "--host", "127.0.0.1", "--log-level", "warning", "--port"]
 gunicorn = ["-m", "gunicorn", "--worker-class", "gthread", "--threads", "64", "--bind"]
 SERVERS = {
@@ -205,7 +212,7 @@ class Opened:
 def open_page(context: Any, app: App, request: pytest.FixtureRequest) -> Callable[..., Opened]:
     """Opens the page of a client on the adapter's origin, or on another one, with a run of its own."""
     run_id = uuid.uuid4().hex
-    contents = {f"/{path.name}": path for path in (HERE / "pages").glob("*.html")}
+    contents = {f"/{path.name}": path for path in (HERE / "pages").glob("*.html")} | SCRIPTS
 
     def serve(route: Any) -> None:
         path = "/" + route.request.url.split("?")[0].rsplit("/", 1)[-1]
@@ -215,7 +222,8 @@ def open_page(context: Any, app: App, request: pytest.FixtureRequest) -> Callabl
             source = (files("inngest_realtime_core.endpoints") / "client.js").read_text()
             route.fulfill(body=source, content_type="text/javascript")
         elif path in contents:
-            route.fulfill(body=contents[path].read_text(), content_type="text/html")
+            kind = "text/javascript" if path.endswith(".js") else "text/html"
+            route.fulfill(body=contents[path].read_text(), content_type=kind)
         else:
             route.fulfill(status=404)
 
@@ -225,7 +233,7 @@ def open_page(context: Any, app: App, request: pytest.FixtureRequest) -> Callabl
         page = context.new_page()
         own = origin or through or app.url
         page.route(lambda url: url.startswith(own) and PREFIX not in url, serve)
-        if client == "hook":
+        if client not in ("client", "sse"):
             request.getfixturevalue("bundle")
         query = httpx.QueryParams({"runId": run, "api": f"{through or app.url}{PREFIX}", **options})
         page.goto(f"{own}/{client}.html?{query}")

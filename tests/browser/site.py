@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 from typing import Any
 
 from pydantic import BaseModel
 
-from inngest_realtime_core import Channel, Grant, allow_anyone, topic
+from inngest_realtime_core import Channel, Grant, Message, allow_anyone, topic
 
 PREFIX = "/api/realtime"
 OTHER_ORIGIN = "http://pages.test"  # answered by the browser itself
@@ -28,5 +30,13 @@ def is_welcome(request: Any, channel: Pipeline) -> bool:
     return not channel.run_id.startswith("secret")
 
 
-GRANTS = [Grant(Pipeline, authorize=is_welcome), Grant("news", ["headline"], authorize=allow_anyone)]
+def fragment(message: Message[Any]) -> str | None:
+    return f"<li>{html.escape(json.dumps(message.data))}</li>" if message.kind == "data" else None
+
+
+GRANTS = [
+    Grant(Pipeline, authorize=is_welcome),
+    Grant(Pipeline, name="html", authorize=is_welcome, render=fragment),
+    Grant("news", ["headline"], authorize=allow_anyone),
+]
 HEARTBEAT = float(os.environ.get("BROWSER_HEARTBEAT", "0.5"))

@@ -12,7 +12,7 @@ from browser.site import OTHER_ORIGIN
 Open = Callable[..., Opened]
 Cell = Callable[[str, str], None]
 
-STREAMS = ["client", "sse"]
+STREAMS = ["client", "sse", "htmx2", "htmx4"]
 CLIENTS = [*STREAMS, "hook"]
 VALUES = [1, 2.5, "żółć 🦄\n\u2028</script>", None, True, {"a": [1, {"b": None}]}, [], ""]
 
@@ -33,7 +33,7 @@ def test_order_and_types(client: str, open_page: Open, cell: Cell) -> None:
     page.until_got(*VALUES, *range(200))
 
 
-@pytest.mark.parametrize("client", STREAMS)
+@pytest.mark.parametrize("client", ["client", "sse"])
 def test_a_reload_misses_nothing(client: str, open_page: Open, cell: Cell) -> None:
     cell(client, "reload")
     page = opened(open_page, client)
@@ -94,7 +94,7 @@ def test_a_restart_of_the_server(client: str, open_page: Open, app: App, cell: C
     assert page.page.evaluate("window.gaps") == ["expired"]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["client", "sse", "hook"])
 def test_another_origin(client: str, open_page: Open, cell: Cell) -> None:
     cell(client, "other origin")
     page = opened(open_page, client, origin=OTHER_ORIGIN)

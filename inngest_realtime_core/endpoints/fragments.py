@@ -1,0 +1,58 @@
+"""HTML of messages from templates, for `Grant(render=)`: Django's, or those of any Jinja2 environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from ..errors import ConfigurationError
+from ..messages.message import Message
+
+__all__ = ["TemplateEnvironment", "template_fragments"]
+
+
+class TemplateEnvironment(Protocol):
+    """A Jinja2 environment: Flask's `app.jinja_env`, `Jinja2Templates(...).env` of Starlette."""
+
+    autoescape: Any
+
+    def get_template(self, name: str) -> Any: ...
+
+
+RenderTemplate = Callable[[str, dict[str, Any]], str]
+
+
+def template_fragments(
+    source: TemplateEnvironment | RenderTemplate, templates: Mapping[str, str]
+) -> Callable[[Message[Any]], str | None]:
+    """Makes the `render` of a grant: each topic by its template, which finds `data` and `message`.
+
+    Messages of other topics, and what is no data (the parts of data streams), make no HTML.
+
+    Args:
+        source: A Jinja2 environment, Django's `render_to_string`, or any function of a template's name and a context.
+        templates: The names of the templates by the names of the topics.
+
+    Raises:
+        ConfigurationError: The environment does not escape what it puts into one of the templates.
+    """
+    render = source if callable(source) else _escaping(source, templates.values())
+
+    def fragment(message: Message[Any]) -> str | None:
+        name = templates.get(message.topic)
+        if name is None or message.kind not in ("data", "run"):
+            return None
+        return render(name, {"data": message.data, "message": message})
+
+    return fragment
+
+
+def _escaping(environment: TemplateEnvironment, names: Iterable[str]) -> RenderTemplate:
+    for name in names:
+        escapes = environment.autoescape
+        if not (escapes(name) if callable(escapes) else escapes):
+            raise ConfigurationError(
+                f"The Jinja2 environment does not escape in {name!r}, so that markup in a message would be run by the "
+                "page. Make it with autoescape=select_autoescape()."
+            )
+    return lambda name, context: str(environment.get_template(name).render(context))
