@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from .._concurrency.background import run_sync
 from ..errors import UnreachableError
@@ -34,7 +34,6 @@ class Opening:
         request: The framework's own request.
         client: Whose stream it is; None for nobody in particular.
         last_event_id: The id of the last event that the client has had.
-        rewind: How many messages of each topic that came before are given first.
         json: Whether it sends JSON although its grant has `render`.
     """
 
@@ -42,7 +41,6 @@ class Opening:
     request: Any
     client: str | None = None
     last_event_id: str | None = None
-    rewind: int | Literal["all"] | None = None
     json: bool = False
 
     @property
@@ -73,7 +71,9 @@ class EventStreams:
         """
         # Before it is subscribed, which may take a while: a signal that comes meanwhile is to be heard, too.
         self._realtime.install_signal_handlers()
-        pending = self._realtime.subscribe(channel=selection.channel, topics=selection.granted_order)
+        pending = self._realtime.subscribe(
+            channel=selection.channel, topics=selection.granted_order, rewind=selection.rewind
+        )
         try:
             return await asyncio.wait_for(_awaited(pending), _OPEN_TIMEOUT)
         except (asyncio.TimeoutError, TimeoutError):

@@ -226,7 +226,7 @@ class Endpoints:
         parameters, last_event_id = resume_point(parameters, request.headers.get("last-event-id"))
         own = request.route is not None
         selection = select(grant, parameters, ignore_unknown=own, wishes=() if own else _STREAM_WISHES)
-        return Opening(selection, request.native, None, last_event_id, selection.rewind, selection.json)
+        return Opening(selection, request.native, None, last_event_id, selection.json)
 
     def _limited(self, opening: Opening, client: str | None) -> Opening:
         self._rate.spend(client)
