@@ -41,9 +41,9 @@ class OpenStreams:
             ended = self._drop(stream_id)
             if ended is not None:
                 ended.end()
-        elif (stream := self._by_id.get(stream_id)) is not None:
+        elif (known := self._by_id.get(stream_id)) is not None:
             chunk = msgspec.json.decode(envelope.data, type=str)
-            stream.feed(chunk)
+            known.feed(chunk)
             self._length += len(chunk)
             while self._length > self._max_length and self._by_id:
                 self.interrupt(next(iter(self._by_id)), "more is open on this channel than what is kept")

@@ -138,4 +138,5 @@ class EventStreams:
 
 
 async def _awaited(pending: Any) -> Subscription:
-    return await pending
+    subscription: Subscription = await pending
+    return subscription

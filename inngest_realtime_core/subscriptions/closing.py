@@ -39,7 +39,8 @@ class Closing(Coroutine[Any, Any, None]):
     ) -> Any:
         if self._coroutine is None:
             self._coroutine = self._wait()
-        return self._coroutine.throw(typ if val is None else val)  # type: ignore[arg-type]
+        thrown: Any = typ if val is None else val
+        return self._coroutine.throw(thrown)
 
     def close(self) -> None:
         if self._coroutine is not None:

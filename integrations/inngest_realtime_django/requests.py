@@ -58,7 +58,8 @@ def _current(request: HttpRequest) -> HttpRequest:
         if hasattr(request, "user"):
             for name in ("_cached_user", "_acached_user"):
                 fresh.__dict__.pop(name, None)
-            fresh.user = SimpleLazyObject(lambda: get_user(fresh))  # pyright: ignore[reportAttributeAccessIssue]
+            user: Any = SimpleLazyObject(lambda: get_user(fresh))
+            fresh.user = user
             if hasattr(request, "auser"):
                 fresh.auser = _async_user(fresh)
     return fresh

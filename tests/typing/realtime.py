@@ -14,6 +14,7 @@ from inngest_realtime_core import (
     ClientSubscriptionToken,
     DataStream,
     Gap,
+    GapReason,
     Message,
     Realtime,
     State,
@@ -64,6 +65,14 @@ async def subscribing(realtime: Realtime, app: inngest.Inngest) -> None:
             assert_type(message.data, Status)
         if Pipeline.tokens.matches(message):
             assert_type(message.data, str)
+        if isinstance(message.data, Gap):
+            assert_type(message.data, Gap)
+            assert_type(message.data.missed, int | None)
+        match message.data:
+            case Gap(reason=reason):
+                assert_type(reason, GapReason)
+            case _:
+                pass
         if message.kind == "gap":
             assert_type(message.stream, DataStream | None)
         assert_type(message.metadata, Mapping[str, Any] | None)
@@ -83,6 +92,9 @@ async def subscribing(realtime: Realtime, app: inngest.Inngest) -> None:
     async with subscribe(app=realtime, channel=channel) as opened:
         assert_type(opened, Subscription)
 
+    # A wrong name is caught where topics are objects; among texts only at runtime.
+    await realtime.subscribe(channel=channel, topics=[Pipeline.statuses])  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await realtime.subscribe(channel=channel, topics=[channel.status, Pipeline.tokens])
     subscribe(channel=channel, topics=[3])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
