@@ -23,7 +23,6 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
-    MutableMapping,
 )
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, cast
@@ -41,8 +40,9 @@ __all__ = ["bounded_sends", "event_stream_for", "lifespan", "reader_of", "respon
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# Frameworks have types of their own for ASGI's messages.
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 
 
 async def respond(answer: Answer | StreamAnswer, receive: Receive, send: Send) -> None:

@@ -19,7 +19,7 @@ import httpx
 
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
-START_TIMEOUT = 20.0  # seconds
+START_TIMEOUT = 40.0  # seconds
 
 
 def uvicorn(app: str, *arguments: str) -> Callable[[int, int], list[str]]:
@@ -82,6 +82,7 @@ def _major(distribution: str) -> int:
 CASES = [
     ServerCase("starlette-uvicorn", uvicorn("conformance.apps.starlette:app")),
     ServerCase("fastapi-uvicorn", uvicorn("conformance.apps.fastapi:app")),
+    ServerCase("litestar-uvicorn", uvicorn("conformance.apps.litestar:app")),
     ServerCase(
         "django-uvicorn",
         uvicorn("conformance.apps.django:asgi", "--lifespan", "off"),
@@ -133,7 +134,7 @@ def running(case: ServerCase, inngest_url: str, *, workers: int = 1, **variables
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
     environment |= {
         # The checkout that is tested, whatever is installed.
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", TESTS))),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", ROOT / "examples" / "adapters", TESTS))),
         "PYTHONUNBUFFERED": "1",
         "INNGEST_DEV": inngest_url,
         **(case.environment or {}),

@@ -1,0 +1,71 @@
+"""The suite's Litestar application, with the adapter of the examples."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from inngest_realtime_litestar import (
+    event_stream,
+    realtime_error_handler,
+    realtime_router,
+    subscription_stream,
+    subscription_token,
+)
+from litestar import Litestar, Response, get
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from conformance import site
+from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
+
+realtime = Realtime()
+
+
+def http_error(status: int) -> Exception:
+    return HTTPException(status_code=status)
+
+
+@get("/stats", sync_to_thread=False)
+def stats() -> dict[str, Any]:
+    return site.stats(realtime)
+
+
+provide_token = subscription_token(realtime, site.PIPELINE)
+provide_stream = subscription_stream(realtime, site.PIPELINE)
+
+
+@get("/own/{run_id:str}/token", dependencies={"token": Provide(provide_token)})
+async def own_token(token: ClientSubscriptionToken) -> Response[dict[str, str]]:
+    return Response(token.to_dict(), headers={"Cache-Control": "no-store"})
+
+
+@get("/own/{run_id:str}/stream", dependencies={"stream": Provide(provide_stream)})
+async def own_stream(stream: Subscription) -> ASGIApp:
+    return event_stream(stream)
+
+
+@get("/own/{run_id:str}/response")
+async def own_response(run_id: str) -> ASGIApp:
+    subscription = await realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
+    await asyncio.sleep(1)
+    return event_stream(subscription)
+
+
+@get("/own/{run_id:str}/error")
+async def own_error(run_id: str) -> None:
+    site.Pipeline(run_id="a:b")
+
+
+app = Litestar(
+    [
+        stats,
+        own_token,
+        own_stream,
+        own_response,
+        own_error,
+        realtime_router(realtime, site.grants(http_error), site.PREFIX, **site.options()),
+    ],
+    exception_handlers={RealtimeError: realtime_error_handler},
+)
