@@ -465,6 +465,22 @@ async def test_what_one_subscriber_changes_no_other_sees(server: DevServer, real
         await stream.aclose()
 
 
+async def test_groups_of_readers_share_no_data(server: DevServer, realtime: Realtime, channel: str) -> None:
+    """Those with events in between: they have messages of their own."""
+    first = await realtime.subscribe(channel=channel, topics=["a", "b"])
+    second = await realtime.subscribe(channel=channel, topics=["a"])
+    events = second.get_event_stream()
+    await soon(anext(events))
+    third = await realtime.subscribe(channel=channel, topics=["a", "c"])
+    await server.publish(channel, "a", [1])
+    messages = [await soon(anext(subscription)) for subscription in (first, second, third)]
+    for number, message in enumerate(messages):
+        assert message.data == [1]
+        message.data.append(number)
+    assert b'"data":[1]' in await soon(anext(events))
+    await events.aclose()
+
+
 async def test_data_is_decoded_once_for_a_declaration(server: DevServer, realtime: Realtime, channel: str) -> None:
     validated: list[str] = []
 
