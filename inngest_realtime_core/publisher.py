@@ -12,6 +12,7 @@ import httpx
 from ._api import publishing
 from ._api.runs import run_id_or_current
 from ._concurrency.background import run_sync
+from ._replay.log import History
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.target import DataOf, Target, resolve_target
 from .observation import Operation
@@ -41,6 +42,13 @@ class Publisher(ABC):
     @abstractmethod
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the running event loop."""
+
+    @abstractmethod
+    def _history(self) -> History:
+        """What keeps messages on the running event loop."""
+
+    async def _stream_begins(self, channel: str) -> None:
+        self._history().publish_unidentified(channel)
 
     @overload
     async def publish(
@@ -100,6 +108,7 @@ class Publisher(ABC):
                     run_id=run_id_or_current(run_id),
                     metadata=metadata,
                     id=id,
+                    recorder=self._history(),
                 )
 
     @overload
@@ -159,6 +168,7 @@ class Publisher(ABC):
         """
         target = resolve_target(topic)
         with self.operation("publish_stream", channel=target.channel, topic=target.topic):
+            await self._stream_begins(target.channel)
             async with self._http() as http:
                 await publishing.publish_stream(
                     http,
@@ -182,6 +192,7 @@ class Publisher(ABC):
         target = resolve_target(topic)
         operation = self.operation("publish_stream", channel=target.channel, topic=target.topic)
         with operation, self._sync_http() as http:
+            run_sync(lambda: self._stream_begins(target.channel))
             publishing.publish_stream_sync(
                 http,
                 self.settings,

@@ -19,7 +19,7 @@ from ._concurrency.background import run_sync
 from ._hub.hub import Hub
 from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
-from ._replay.log import Replay, SharedReplay
+from ._replay.log import History, Replay, SharedReplay
 from ._shutdown.signals import end_streams_on_signals
 from ._upstream.liveness import Liveness
 from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
@@ -274,6 +274,9 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         return self._sessions.at(self.settings).resources().api.http()
+
+    def _history(self) -> History:
+        return self._sessions.at(self.settings).resources().history
 
     def _hub(self) -> Hub:
         hub = self._sessions.at(self.settings).hub()

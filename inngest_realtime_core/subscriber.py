@@ -113,7 +113,9 @@ class Subscriber(ABC):
                     tell_state(on_state, "closed")
                 raise
             try:
-                readers = Readers(hub, feed, spec, gaps=gaps)
+                if rewind is not None:
+                    await feed.prepare()
+                readers = Readers(hub, feed, spec, gaps=gaps, rewind=rewind)
                 attach_callbacks(readers, on_message=on_message, on_error=on_error, on_state=on_state)
             finally:
                 feed.release()

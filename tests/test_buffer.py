@@ -120,28 +120,25 @@ async def test_what_is_counted(by: str) -> None:
     assert buffer.delivered == counters.delivered
 
 
-def with_id(number: int) -> Message[Any]:
-    return Message(message_of(number, number=number + 1), None, number, f"id{number}")
-
-
-def test_what_was_missed_comes_before_what_has_come_since() -> None:
-    buffer = ReaderBuffer("c", 10)
-    for number in (2, 3, 4):
-        buffer.push(with_id(number))
-    buffer.prepend([with_id(1), with_id(2)])
-    buffer.push(with_id(1))
-    assert taken(buffer) == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("gaps", [True, False])
-def test_an_overflow_before_what_was_missed_is_known_is_told_in_its_place(gaps: bool) -> None:
+def test_what_came_before_stands_for_what_is_waiting_and_takes_no_room() -> None:
     counters = Counters()
-    buffer = ReaderBuffer("c", 2, gaps=gaps, counters=counters)
-    for number in range(10, 15):
-        buffer.push(with_id(number))
-    buffer.prepend([with_id(1), with_id(2)])
-    assert taken(buffer) == [1, 2, *([Gap("overflow", 3)] if gaps else []), 13, 14]
-    assert (counters.delivered, counters.dropped, counters.gaps) == (4, 3, int(gaps))
+    buffer = ReaderBuffer("c", 2, counters=counters)
+    for number in range(5):
+        buffer.push(numbered(number))
+    buffer.replay([*(numbered(number) for number in range(8)), Message.gap("c", "reconnect")])
+    buffer.push(numbered(8))
+    buffer.push(numbered(9))
+    assert taken(buffer) == [*range(8), Gap("reconnect"), 8, 9]
+    assert (counters.delivered, counters.gaps) == (10, 1)
+    for number in range(20):
+        buffer.push(numbered(number))
+    assert taken(buffer)[0] == Gap("overflow", 9)
+
+
+def test_gaps_can_be_hidden_among_what_came_before() -> None:
+    buffer = ReaderBuffer("c", 2, gaps=False)
+    buffer.replay([numbered(1), Message.gap("c", "reconnect"), numbered(2)])
+    assert taken(buffer) == [1, 2]
 
 
 async def test_iterating_wakes_for_each_message_and_ends() -> None:

@@ -239,7 +239,7 @@ def judge(decoder: Decoder, raw: bytes) -> None:
         assert found.channel
         assert found.topic or found.kind == "run"
         assert found.kind in {"data", "run", "datastream-start", "datastream-end", "chunk"}
-        assert len(found.identity) == 16
+        assert len(found.identity) == 11
         assert (found.stream_id is not None) == (found.kind in {"datastream-start", "datastream-end", "chunk"})
         json.loads(bytes(found.data))
     else:

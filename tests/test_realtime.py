@@ -204,7 +204,7 @@ async def test_stats_of_all_that_happens(server: DevServer, realtime: Realtime, 
         realtime.subscribe(channel=channel, topics=["t"]) as one,
         realtime.subscribe(channel=channel, topics=["t"]) as other,
     ):
-        await realtime.publish((channel, "t"), 1)
+        await server.publish(channel, "t", 1)
         assert await receive(one, 1) == await receive(other, 1) == [1]
         server.drop_connections()
         assert await receive(one, 1) == [Gap("reconnect", None)]

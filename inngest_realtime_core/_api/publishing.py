@@ -9,16 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
-from typing import Any, cast
-from urllib.parse import quote, urlencode
+from datetime import datetime, timezone
+from typing import Any, Protocol, cast
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import anyio
 import httpx
+import msgspec
 from pydantic import TypeAdapter
 
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
-from ..errors import PublishError
+from ..errors import AuthenticationError, ConfigurationError, PublishError, RealtimeError
+from ..messages.envelope import Envelope
 from ..settings import Settings
 from .chunks import Splitter, Throttle
 from .errors_from_status import check_response
@@ -29,10 +32,27 @@ from .runs import usable_run_id
 from .signing import base_headers, send_signed, send_signed_sync, sign
 from .tokens import build_token_request
 
-__all__ = ["build_publish_request", "publish", "publish_stream", "publish_stream_sync", "publish_sync"]
+__all__ = [
+    "Recorder",
+    "build_publish_request",
+    "publish",
+    "publish_stream",
+    "publish_stream_sync",
+    "publish_sync",
+]
 
 _ACTION = "Publishing"
 _MAX_URL = 65_536  # characters; what httpx takes
+
+
+class Recorder(Protocol):
+    """Keeps what is published, for those who subscribe afterwards."""
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Called before a message is sent."""
+
+    async def withdraw(self, envelope: Envelope) -> None:
+        """Called when Inngest has rejected it."""
 
 
 def build_publish_request(
@@ -83,10 +103,12 @@ async def publish(
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     id: str | None = None,
+    recorder: Recorder | None = None,
 ) -> None:
     """Publish one message.
 
     Args:
+        recorder: Records the message before it is sent, for those who subscribe afterwards.
         id: Identifies the message: subscribers of this package get one of several with the same id. None makes one.
         adapter: The topic's type, which `data` has to fit; None sends any data that has a JSON form.
         run_id: The ULID of the run to which the message belongs.
@@ -103,7 +125,40 @@ async def publish(
     request = build_publish_request(
         settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
     )
-    check_response(*await send_signed(http, settings, request), action=_ACTION)
+    if recorder is None:
+        check_response(*await send_signed(http, settings, request), action=_ACTION)
+        return
+    envelope = _envelope(request, content)
+    await recorder.publish(envelope)
+    try:
+        check_response(*await send_signed(http, settings, request), action=_ACTION)
+    except RealtimeError as error:
+        if _is_rejected(error):
+            await recorder.withdraw(envelope)
+        raise
+
+
+def _envelope(request: HttpRequest, content: bytes) -> Envelope:
+    """The message as subscribers will receive it, as far as that is known here."""
+    query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query, keep_blank_values=True).items()}
+    return Envelope(
+        "data",
+        msgspec.Raw(content),
+        query["channel"],
+        query["topic"],
+        created_at=datetime.now(timezone.utc).isoformat().replace("+00:00", "Z"),
+        run_id=query.get("run_id"),
+        metadata=msgspec.Raw(query["metadata"].encode()),
+    )
+
+
+def _is_rejected(error: RealtimeError) -> bool:
+    """Whether the message was certainly not published: Inngest said so, or it was never connected to."""
+    cause = error.__cause__
+    if isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        return True
+    status = getattr(error, "status", None)
+    return isinstance(error, (AuthenticationError, ConfigurationError)) or (status is not None and status < 500)
 
 
 def publish_sync(

@@ -45,11 +45,12 @@ class ReaderBuffer(MessageQueue):
 
     Attributes:
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
+        knows_early: Whether it came after what is kept elsewhere was put into the channel's log.
         start_id: The `id:` for a client that begins here, before its first event; None for one that resumes.
     """
 
     delivered: int  # counted here as well, which a checker takes for a declaration
-    __slots__ = ("_detached", "_on_detach", "_turns", "catch_up", "data_streams", "encoded", "start_id")
+    __slots__ = ("_detached", "_on_detach", "_turns", "catch_up", "data_streams", "encoded", "knows_early", "start_id")
 
     def __init__(
         self,
@@ -73,11 +74,17 @@ class ReaderBuffer(MessageQueue):
         self._turns: deque[None] = deque((None,))
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.start_id: str | None = None
+        self.knows_early = False
 
     def end(self, error: RealtimeError | None = None) -> None:
         # Where the event loop of a waiting task is closed already, there is nobody to wake.
         with contextlib.suppress(RuntimeError):
             super().end(error)
+
+    @property
+    def detached(self) -> bool:
+        """Whether the reader has left."""
+        return self._detached
 
     def detach(self) -> None:
         """Called when the reader has left. Safe to call repeatedly, and from any thread."""

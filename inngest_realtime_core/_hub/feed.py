@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Set
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Coroutine, Iterable, Set
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from .._replay.log import Replay, SharedLog
-from .._replay.window import Begin, Window
+from .._replay.channel_history import ChannelHistory
+from .._replay.channel_log import Entry
+from .._replay.event_ids import Cursor
+from .._replay.log import History, Kept
+from .._replay.resume import Rewind, Selected
 from ..errors import RealtimeError
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason, Message, payload_size
+from ..messages.message import GapReason, Message
 from ..stats import Counters
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
@@ -26,6 +31,7 @@ __all__ = ["Feed"]
 
 logger = logging.getLogger("inngest_realtime.feed")
 
+_PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
 _LOST: Final = "the connection to Inngest was lost"
 
 
@@ -35,28 +41,29 @@ class Feed:
     Args:
         channel: The channel's name.
         counters: Shared by all feeds of a hub.
-        replay: How much is kept for clients that reconnect.
-        store: Where it is kept for all processes as well.
+        history: What the channel remembers.
+        beside: What is kept of the channel elsewhere; None when nothing is.
+        run: Starts a task that is awaited at the end.
         on_idle: Called when the last reader has left.
         on_failed: Called when nothing more will come.
         max_stream_length: Characters that its open data streams hold at most.
     """
 
     __slots__ = (
-        "_begins",
+        "_beside",
         "_close_watchers",
         "_counters",
         "_end",
         "_end_watchers",
         "_groups",
+        "_held",
+        "_history",
         "_holds",
         "_on_failed",
         "_on_idle",
-        "_replay",
+        "_run",
         "_state_watchers",
-        "_store",
         "_streams",
-        "_window",
         "channel",
         "state",
         "topics",
@@ -70,8 +77,9 @@ class Feed:
         upstream: Upstream,
         *,
         counters: Counters,
-        replay: Replay,
-        store: SharedLog | None,
+        history: ChannelHistory,
+        beside: History | None,
+        run: Callable[[Coroutine[Any, Any, None]], object],
         on_idle: Callable[[Feed], None],
         on_failed: Callable[[Feed], None],
         max_stream_length: int,
@@ -80,7 +88,6 @@ class Feed:
         self.upstream: Upstream = upstream
         self.topics: dict[str, None] = {}
         self.was_read = False
-        self._begins: dict[str, Begin] = {}
         self.state: State = upstream.state
         self._counters = counters
         self._on_idle = on_idle
@@ -90,16 +97,17 @@ class Feed:
         self._state_watchers: list[Callable[[State], None]] = []
         self._end_watchers: list[Callable[[RealtimeError], None]] = []
         self._close_watchers: list[Callable[[], None]] = []
-        self._replay = replay
-        self._store = store
-        self._window: Window | None = None
+        self._history = history
+        self._beside = beside
+        self._run = run
+        self._held: list[Envelope] | None = None  # what came while a hole is being bridged
         self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
 
     @property
     def confirmed(self) -> Set[str]:
         """The topics that Inngest was proved to deliver."""
-        return self._begins.keys()
+        return self._history.coverage.keys()
 
     async def join(self, topics: Collection[str]) -> None:
         """Ask for these topics; returns once Inngest is proved to deliver them.
@@ -108,6 +116,7 @@ class Feed:
             InngestError: It can't be had.
         """
         self.topics.update(dict.fromkeys(topics))
+        self._follow()
         await self.upstream.join(self, topics)
 
     def withdraw(self, topics: Iterable[str]) -> None:
@@ -118,14 +127,12 @@ class Feed:
 
     def confirm(self, topics: Iterable[str]) -> None:
         """Called when Inngest is proved to deliver these topics."""
-        begin = Begin(time.monotonic(), 0 if self._window is None else self._window.count)
-        for topic in topics:
-            self._begins.setdefault(topic, begin)
-        self._cover()
+        self._history.confirm(topics)
+        self._follow()
 
-    def _cover(self) -> None:
-        if self._store is not None:
-            self._store.begin(self.channel, self.confirmed, self._proving)
+    def _follow(self) -> None:
+        if self._beside is not None:
+            self._beside.follow(self.channel, self.confirmed, self._proving)
 
     def _proving(self) -> bool:
         """Whether all comes that Inngest delivers: not while it is lost, or one connection replaces another."""
@@ -133,8 +140,8 @@ class Feed:
 
     def forget(self) -> None:
         """Called when the channel has been left."""
-        if self._store is not None:
-            self._store.end(self.channel)
+        if self._beside is not None:
+            self._beside.leave(self.channel, self._history.received(), mixed=self._history.mixed)
 
     # -- readers --------------------------------------------------------------------------------------------------
 
@@ -164,24 +171,40 @@ class Feed:
         if self.idle:
             self._on_idle(self)
 
+    @property
+    def offset(self) -> int:
+        """How many messages the channel has had."""
+        return self._history.end
+
     def attach(
-        self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool = False, after: str | None = None
+        self,
+        spec: SubscriptionSpec,
+        buffer: ReaderBuffer,
+        *,
+        events: bool = False,
+        after: str | None = None,
+        rewind: Rewind | None = None,
+        since: int | None = None,
     ) -> None:
         """Attaches a reader of what comes from now on.
 
         Args:
             events: Whether it sends events with an id.
             after: The id of the last event it has had: what came since is given to it first, or a gap.
+            rewind: How many messages of each topic it is given that came before; nothing of that with `after`.
+            since: The offset from which on it is given all.
         """
-        if not after:
-            if events:
-                buffer.start_id = self._kept().start(spec.topics)
-        elif not self._resume(spec, buffer, after):
-            if self._store is None:
-                here = self._kept().start(spec.topics)
-                buffer.push_gap(Message.gap(self.channel, "expired", event_id=here))
-            else:
-                buffer.catch_up = lambda: self._catch_up(spec, buffer, after)
+        history = self._history
+        if after:
+            self._resume(spec, buffer, after)
+        elif rewind is not None or (since is not None and since < history.end):
+            if rewind is not None and not history.loaded and self._beside is not None:
+                self._merge(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
+            selected, buffer.start_id = history.rewind(rewind or 0, spec.topics, since)
+            self._replay(spec, buffer, selected)
+        elif events:
+            buffer.start_id = history.here()
+        buffer.knows_early = history.loaded
         self.was_read = True
         self._groups.add(spec, buffer, events=events)
         if self._end is not None:
@@ -191,25 +214,58 @@ class Feed:
         self._groups.remove(spec, buffer, events=events)
         self._check_idle()
 
-    def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> bool:
-        """Gives a reader what it missed, if this process knows it all."""
-        missed = None if self._window is None else self._window.since(after, spec.topics)
-        if missed is None:
-            return False
-        for message in self._groups.kept(spec, buffer, missed, self._streams):
-            if message.kind == "gap":
-                buffer.push_gap(message)
-            else:
-                buffer.push_sized(message, payload_size(message))
-        return True
+    def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
+        """Gives a reader what it missed, or a gap."""
+        history = self._history
+        cursor = history.cursor(after)
+        selected = None if cursor is None else history.resume(cursor, spec.topics)
+        if selected is None and cursor is not None and self._beside is not None:
+            kept = self._beside.load_now(self.channel, history.received(), mixed=history.mixed)
+            if kept is None:
+                buffer.catch_up = functools.partial(self._catch_up, spec, buffer, cursor)
+                return
+            self._take(kept)
+            selected = history.resume(cursor, spec.topics)
+        self._replay(spec, buffer, selected)
 
-    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
+    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, cursor: Cursor) -> None:
         """Gives a reader what it missed, if all processes together know it; before what it has received since."""
-        missed = None if self._store is None else await self._store.since(self.channel, after, spec.topics)
-        if missed is None:
-            buffer.prepend([Message.gap(self.channel, "expired")])
+        selected: list[Selected] | None = None
+        # What another process has given to the client may be on its way to here.
+        for pause in _PAUSES:
+            await self._load(cursor.names[0][2:] if cursor.names else "")
+            selected = self._history.resume(cursor, spec.topics)
+            if selected is not None:
+                break
+            await asyncio.sleep(pause)
+        if not buffer.detached:
+            self._replay(spec, buffer, selected)
+
+    async def prepare(self) -> None:
+        """Called before a reader is attached with `rewind`."""
+        if not self._history.loaded:
+            await self._load("")
+
+    async def _load(self, name: str) -> None:
+        history = self._history
+        if self._beside is not None:
+            kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed, name=name)
+            if kept is not None:
+                self._take(kept)
+
+    def _take(self, kept: Kept) -> None:
+        for entry in self._history.catch_up(kept):
+            self._give(entry)
+
+    def _merge(self, kept: Kept | None) -> None:
+        if kept is not None:
+            self._history.merge(kept)
+
+    def _replay(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
+        if selected is None:
+            buffer.replay([Message.gap(self.channel, "expired", event_id=self._history.here())])
         else:
-            buffer.prepend(self._groups.kept(spec, buffer, missed, self._streams))
+            buffer.replay(self._groups.kept(spec, buffer, selected, self._streams))
 
     def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
         """Call `watcher` with each new state; returns what ends it."""
@@ -238,39 +294,71 @@ class Feed:
             logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
             return
         self._counters.received += 1
-        if self._store is not None:
-            self._store.add(envelope)
-        stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
-        window = self._window
-        if window is None:
-            window = self._kept()
-        window.add(envelope)
-        self._groups.deliver(envelope, stream, window)
+        if self._held is not None:
+            self._held.append(envelope)
+            return
+        if self._beside is not None:
+            self._beside.add(envelope)
+        entry, early = self._history.receive(envelope)
+        if entry is not None:
+            stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
+            self._groups.deliver(entry, envelope, stream, self._history.here, early=early)
 
-    def _kept(self) -> Window:
-        """What the channel remembers: from the first message or event stream on, since many channels have neither."""
-        if self._window is None:
-            self._window = Window(self._replay, self._begins)
-        return self._window
+    def _give(self, entry: Entry, missed: int | None = None) -> None:
+        """Gives an entry of the log to every reader."""
+        envelope = entry.envelope
+        if isinstance(envelope, Envelope):
+            self._groups.deliver(entry, envelope, None, self._history.here)
+            return
+        message = Message.gap(self.channel, cast("GapReason", envelope), missed, event_id=entry.event_id or None)
+        for buffer in self._groups:
+            buffer.push_gap(message)
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
-        return () if self._window is None else self._window.recent(seconds)
+        return self._history.recent(seconds)
 
     def lost(self) -> None:
         self._streams.interrupt_all(_LOST)
-        self.gap("reconnect")
+        if self._beside is None:
+            self.gap("reconnect")
+            return
+        history, now = self._history, time.monotonic()
+        kept = self._beside.load_now(self.channel, history.received(), mixed=history.mixed)
+        if kept is not None:
+            self._bridge(kept, now)
+        elif history.mixed or not history.log:
+            self.gap("reconnect")
+        else:
+            self._release_held()
+            self._held = []
+            self._run(self._bridge_later(now))
+
+    async def _bridge_later(self, moment: float) -> None:
+        held, history = self._held, self._history
+        kept = None
+        try:
+            if self._beside is not None:
+                kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
+        finally:
+            if held is not None and self._held is held:
+                self._bridge(kept, moment)
+                self._release_held()
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, None
+        for envelope in held or ():
+            self.receive(envelope)
+
+    def _bridge(self, kept: Kept | None, moment: float, reason: GapReason = "reconnect") -> None:
+        for entry in self._history.bridge(kept, reason, moment):
+            self._give(entry)
+        self._follow()
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Tells every reader that something may have been missed."""
-        now = time.monotonic()
-        for topic, begin in self._begins.items():
-            self._begins[topic] = Begin(now, begin.place)
-        if self._window is not None:
-            self._window.add_gap(reason)
-        self._cover()
-        message = Message.gap(self.channel, reason, missed)
-        for buffer in self._groups:
-            buffer.push_gap(message)
+        for entry in self._history.bridge(None, reason, 0.0):
+            self._give(entry, missed)
+        self._follow()
 
     def interrupted(self, stream_id: str) -> None:
         self._streams.interrupt(stream_id, _LOST)
@@ -312,5 +400,4 @@ class Feed:
 
     def prune(self) -> None:
         """Drops what is too old to be replayed."""
-        if self._window is not None:
-            self._window.prune()
+        self._history.prune()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from .._replay.window import Window
+from .._replay.channel_log import Entry
+from .._replay.resume import Selected
 from ..errors import MessageError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
@@ -97,45 +98,64 @@ class ReaderGroups:
         if group is not None and group.remove(buffer, events=events) and not (group.readers or group.encoders):
             del self._by_spec[spec]
 
+    @property
+    def _events(self) -> bool:
+        return any(group.events for group in self._by_spec.values())
+
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def deliver(self, envelope: Envelope, stream: DataStream | None, window: Window) -> None:
+    def deliver(
+        self,
+        entry: Entry,
+        envelope: Envelope,
+        stream: DataStream | None,
+        make_ids: Callable[[], object],
+        *,
+        early: bool = False,
+    ) -> None:
         """Gives a message to every reader that it is for.
 
         Args:
+            entry: The message in the channel's log.
+            envelope: The message.
             stream: The data stream that it begins.
-            window: Has the message already, and knows its event ids.
+            make_ids: Gives the entry its event id.
+            early: Whether it is only for readers who do not know what the log had from elsewhere.
         """
         size = len(envelope.data)
-        if len(self._by_spec) == 1 and stream is None:
+        if len(self._by_spec) == 1 and stream is None and not early:
             # Most channels have one kind of reader, and nothing to share between several.
-            self._deliver_to(next(iter(self._by_spec.values())), envelope, size, window)
+            self._deliver_to(next(iter(self._by_spec.values())), entry, envelope, size, make_ids)
             return
-        decoded: dict[tuple[TypeAdapter[Any] | None, bool], Message[Any] | None] = {}
         views: list[tuple[ReaderGroup, Message[Any]]] = []
         for group in tuple(self._by_spec.values()):
             spec = group.spec
             if not spec.sees(envelope, self._followed):
                 continue
             schema = spec.schema_of(envelope)
-            view = (schema, spec.validate)
-            if view not in decoded:
-                decoded[view] = self._decode(envelope, schema, untyped=spec.validate)
-            message = decoded[view]
+            message = self._view(entry, envelope, schema, untyped=spec.validate)
             if message is None:
                 continue
             if group.events:
-                message = twin(message, window.position(envelope, spec.topics))
+                if not entry.event_id:
+                    make_ids()
+                message = twin(message, entry.event_id)
             if group.readers:
                 views.append((group, message))
             # Before anybody is handed the data, who may change it.
             if group.encoders and self._encodes(envelope, schema, message):
                 for buffer in group.encoders:
-                    buffer.push_sized(message, size)
+                    if not (early and buffer.knows_early):
+                        buffer.push_sized(message, size)
+        if not self._events:
+            # Kept for those who come back: without event streams there are none.
+            entry.views = None
         # A reader that hands messages out gets one of its own: what one subscriber changes, no other sees.
         given: set[int] = set()
         for group, message in views:
             for buffer in group.readers:
+                if early and buffer.knows_early:
+                    continue
                 if stream is not None:
                     buffer.push_sized(_with_view(message, stream, buffer), size)
                 elif id(message) in given:
@@ -144,16 +164,23 @@ class ReaderGroups:
                     given.add(id(message))
                     buffer.push_sized(message, size)
 
-    def _deliver_to(self, group: ReaderGroup, envelope: Envelope, size: int, window: Window) -> None:
+    def _deliver_to(
+        self, group: ReaderGroup, entry: Entry, envelope: Envelope, size: int, make_ids: Callable[[], object]
+    ) -> None:
         spec = group.spec
         if not spec.sees(envelope, self._followed):
             return
         schema = spec.schema_of(envelope)
-        message = self._decode(envelope, schema, untyped=spec.validate)
+        if group.events:
+            message = self._view(entry, envelope, schema, untyped=spec.validate)
+        else:
+            message = self._decode(envelope, schema, untyped=spec.validate)
         if message is None:
             return
         if group.events:
-            message = twin(message, window.position(envelope, spec.topics))
+            if not entry.event_id:
+                make_ids()
+            message = twin(message, entry.event_id)
         if group.encoders and self._encodes(envelope, schema, message):
             for buffer in group.encoders:
                 buffer.push_sized(message, size)
@@ -161,6 +188,18 @@ class ReaderGroups:
         for buffer in group.readers:
             buffer.push_sized(own, size)
             own = twin(message, message.event_id) if len(group.readers) > 1 else message
+
+    def _view(
+        self, entry: Entry, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool
+    ) -> Message[Any] | None:
+        """The message, validated once for all who look at it with this type."""
+        views = entry.views
+        if views is None:
+            views = entry.views = {}
+        view = (schema, untyped)
+        if view not in views:
+            views[view] = self._decode(envelope, schema, untyped=untyped)
+        return views[view]
 
     def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
         result = decode(envelope, schema, untyped=untyped)
@@ -181,30 +220,27 @@ class ReaderGroups:
                 watcher(error)
 
     def kept(
-        self,
-        spec: SubscriptionSpec,
-        buffer: ReaderBuffer,
-        entries: Iterable[tuple[Envelope | GapReason, str]],
-        streams: OpenStreams,
+        self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: Iterable[Selected], streams: OpenStreams
     ) -> Iterator[Message[Any]]:
         """Yields what a reader missed, as it sees it.
 
         Args:
-            entries: Messages, each with its event id, and gaps.
+            selected: Entries of the channel's log, each with its event id for this reader.
             streams: The data streams that are open.
         """
-        for envelope, event_id in entries:
-            if isinstance(envelope, str):
-                yield Message.gap(self._channel, envelope)
+        for entry, event_id in selected:
+            envelope = entry.envelope
+            if not isinstance(envelope, Envelope):
+                yield Message.gap(self._channel, cast("GapReason", envelope), event_id=event_id or None)
                 continue
             if not spec.sees(envelope, self._followed):
                 continue
             schema = spec.schema_of(envelope)
-            message = self._decode(envelope, schema, untyped=spec.validate)
+            message = self._view(entry, envelope, schema, untyped=spec.validate)
             if message is None or (buffer.encoded and not self._encodes(envelope, schema, message)):
                 continue
             stream = streams.get(envelope.stream_id) if envelope.kind == "datastream-start" else None
-            message = twin(message, event_id)
+            message = twin(message, event_id or None)
             yield message if stream is None or buffer.encoded else _with_view(message, stream, buffer)
 
     # -- what else is told ----------------------------------------------------------------------------------------

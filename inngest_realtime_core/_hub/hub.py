@@ -11,7 +11,9 @@ import anyio
 
 from .._api.client import ApiClient
 from .._concurrency.tasks import calling_tasks
-from .._replay.log import Replay, SharedLog
+from .._replay.channel_history import ChannelHistory
+from .._replay.event_ids import EventIds
+from .._replay.log import History, Replay
 from .._upstream.throttle import Throttle
 from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
@@ -41,7 +43,14 @@ class Hub:
     """
 
     def __init__(
-        self, api: ApiClient, options: HubOptions, counters: Counters, *, on_stream: Callable[[], None]
+        self,
+        api: ApiClient,
+        options: HubOptions,
+        counters: Counters,
+        *,
+        history: History,
+        ids: EventIds,
+        on_stream: Callable[[], None],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.options = options
@@ -53,6 +62,8 @@ class Hub:
             self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
         )
         self.api = api
+        self._history = history
+        self._ids = ids
         self._placement = Placement(api, options, counters)
         self._feeds: dict[tuple[str, Source], Feed] = {}
         self._sources: dict[Feed, Source] = {}
@@ -60,7 +71,6 @@ class Hub:
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._openings: set[anyio.CancelScope] = set()
-        self._store: SharedLog | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     # -- numbers --------------------------------------------------------------------------------------------------
@@ -107,6 +117,7 @@ class Hub:
 
     async def _open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
         self._check_open()
+        await self._history.ready()
         key = (channel, source)
         while (left := self._leaving.get(key)) is not None:
             # Taking a topic again while it is being left can leave it silent for good.
@@ -141,14 +152,15 @@ class Hub:
     def _new_feed(self, channel: str, source: Source, topics: Sequence[str]) -> Feed:
         upstream = self._placement.upstream_for(channel, source, topics)
         replay = self.options.replay
-        if self._store is None and not isinstance(replay, Replay):
-            self._store = contextvars.Context().run(replay.open, self.options.liveness)
+        limits = replay if isinstance(replay, Replay) else replay.local
         feed = Feed(
             channel,
             upstream,
             counters=self.counters,
-            replay=replay if isinstance(replay, Replay) else replay.local,
-            store=self._store,
+            history=ChannelHistory(channel, limits, self._ids),
+            # What is kept elsewhere is of the application's own Inngest, environment and account.
+            beside=self._history if source == Source() else None,
+            run=self._run_bridging,
             on_idle=self._linger,
             on_failed=self._forget,
             max_stream_length=4 * self.options.buffer_bytes,
@@ -208,6 +220,9 @@ class Hub:
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
+    def _run_bridging(self, work: Awaitable[None]) -> object:
+        return self.run(work, name="inngest-realtime history")
+
     def run(self, work: Awaitable[None], *, name: str) -> asyncio.Task[None]:
         """Start a task that the hub owns: it is awaited when the hub is closed."""
 
@@ -265,9 +280,6 @@ class Hub:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        store, self._store = self._store, None
-        if store is not None:
-            await store.close()
 
 
 def _shutting_down() -> ShuttingDownError:

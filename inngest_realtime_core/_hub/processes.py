@@ -10,8 +10,12 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Final
 
+from .._api.claims import TokenClaims, read_claims_unverified
 from .._api.client import ApiClient
 from .._concurrency.threads import running_event_loop
+from .._replay.event_ids import EventIds
+from .._replay.log import History, Replay
+from .._replay.record import MemoryHistory, Record
 from ..settings import Settings
 from ..stats import Counters
 from .hub import Hub
@@ -27,13 +31,15 @@ class LoopResources:
 
     Attributes:
         api: Makes calls to Inngest.
+        history: What is kept beside the logs of its channels.
         hub: The subscriptions; None until the first one.
     """
 
-    __slots__ = ("__weakref__", "_last", "_owner", "api", "hub")
+    __slots__ = ("__weakref__", "_last", "_owner", "api", "history", "hub")
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, history: History) -> None:
         self.api = api
+        self.history = history
         self.hub: Hub | None = None
         self._owner = self._own()
         with contextlib.suppress(StopIteration):
@@ -57,7 +63,10 @@ class LoopResources:
                 if self.hub is not None:
                     await self.hub.close()
             finally:
-                await self.api.close()
+                try:
+                    await self.history.close()
+                finally:
+                    await self.api.close()
 
     async def close(self) -> None:
         """Ends everything. Returns when no task and no socket is left."""
@@ -83,14 +92,16 @@ def _call(function: Callable[[], None] | None, loop: asyncio.AbstractEventLoop) 
 class Process:
     """What one process has of a `Realtime`.
 
-    There is no lock: a signal handler could not take it, and one that another thread holds during a fork is never
+    There is no lock here: a signal handler could not take it, and one that another thread holds during a fork is never
     released in the child. Each event loop sets its own key only; whoever looks at all of them copies the references.
     """
 
-    __slots__ = ("counters", "resources_of")
+    __slots__ = ("counters", "event_ids", "record", "resources_of")
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings, limits: Replay) -> None:
         self.counters = Counters()
+        self.record = Record(limits)
+        self.event_ids = EventIds.of(settings.signing_key, settings.signing_key_fallback)
         self.resources_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = (
             weakref.WeakKeyDictionary()
         )
@@ -134,7 +145,11 @@ class ProcessRegistry:
         """This process's share."""
         # After a fork the loops, sockets and timers of the parent are kept, and never touched: they are not ours.
         process = self._processes.get(os.getpid())
-        return process if process is not None else self._processes.setdefault(os.getpid(), Process())
+        if process is None:
+            replay = self._options.replay
+            limits = replay if isinstance(replay, Replay) else replay.local
+            process = self._processes.setdefault(os.getpid(), Process(self._settings, limits))
+        return process
 
     def resources(self) -> LoopResources:
         """The running event loop's share.
@@ -148,14 +163,34 @@ class ProcessRegistry:
         if resources is None:
             process.forget_closed_loops()
             api = ApiClient(self._settings, keep=self._options.linger > 0, proxy=self._options.proxy)
-            resources = process.resources_of[loop] = LoopResources(api)
+            resources = process.resources_of[loop] = LoopResources(api, self._history(process, api))
         return resources
+
+    def _history(self, process: Process, api: ApiClient) -> History:
+        replay = self._options.replay
+        if isinstance(replay, Replay):
+            return MemoryHistory(process.record)
+
+        async def claims() -> TokenClaims:
+            return read_claims_unverified(await api.tokens.shared(()))
+
+        # What runs for all runs in nobody's context.
+        nobody = contextvars.Context()
+        return nobody.run(replay.open, self._options.liveness, self._settings, claims, process.event_ids)
 
     def hub(self) -> Hub:
         """The running event loop's hub, made at the first call."""
         resources = self.resources()
         if resources.hub is None:
-            hub = resources.hub = Hub(resources.api, self._options, self.process().counters, on_stream=self._on_stream)
+            process = self.process()
+            hub = resources.hub = Hub(
+                resources.api,
+                self._options,
+                process.counters,
+                history=resources.history,
+                ids=process.event_ids,
+                on_stream=self._on_stream,
+            )
             hub.owner = resources
         return resources.hub
 

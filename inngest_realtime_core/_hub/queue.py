@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from .._upstream.throttle import Throttle
 from ..errors import RealtimeError
-from ..messages.message import Message, payload_size
+from ..messages.message import Message
 from ..stats import Counters
 
 __all__ = ["MAX_BYTES", "MessageQueue", "Waiter", "large"]
@@ -69,7 +69,6 @@ class MessageQueue:
         "_patience_from",
         "_reported",
         "_sizes",
-        "_skip",
         "_special_pushed",
         "_special_taken",
         "_throttle",
@@ -114,7 +113,6 @@ class MessageQueue:
         self._bytes_pushed = 0
         self._bytes_gone = 0
         self._bytes_taken = 0
-        self._skip: set[str | None] | None = None
         self.on_unread: Callable[[], object] | None = None
         self.gaps: bool = gaps
         self.delivered: int = 0
@@ -124,8 +122,6 @@ class MessageQueue:
 
     def push(self, message: Message[Any]) -> None:
         """Takes a message; when the queue is full, the oldest goes for it."""
-        if self._skip is not None and _identity(message) in self._skip:
-            return
         items = self._items
         items.append(message)
         if len(items) > self._crowded:
@@ -139,16 +135,12 @@ class MessageQueue:
     def push_sized(self, message: Message[Any], size: int) -> None:
         """Takes a message of `size` bytes, which are counted where it is large."""
         if size > self._large:
-            if self._skip is not None and _identity(message) in self._skip:
-                return
             self._count_large(message, size)
             while self.bytes_waiting > self._max_bytes and self._items:
                 self._overflow()
             self.push(message)
             return
         # As `push()`, without the call.
-        if self._skip is not None and _identity(message) in self._skip:
-            return
         items = self._items
         items.append(message)
         if len(items) > self._crowded:
@@ -219,24 +211,16 @@ class MessageQueue:
         self._waited_for = False
         self._patience_from = self.delivered + self._limit
 
-    def prepend(self, missed: Iterable[Message[Any]]) -> None:
-        """Puts what was missed before what has been received since; what is in both is read once."""
-        earlier = [message for message in missed if self.gaps or message.kind != "gap"]
-        self._skip = {_identity(message) for message in earlier if message.event_id}
-        if self._dropped != self._reported:
-            # What had to go meanwhile came after what was missed.
-            if self.gaps:
-                earlier.append(Message.gap(self._channel, "overflow", self._dropped - self._reported))
-            self._reported = self._dropped
-        for message in earlier:
-            if message.kind == "gap":
-                self._special_pushed += 1
-            elif (size := payload_size(message)) > self._large:
-                self._count_large(message, size)
-        later = [message for message in self._items if _identity(message) not in self._skip]
-        self._items.clear()
+    def replay(self, messages: Iterable[Message[Any]]) -> None:
+        """Puts what came before first, in place of what is waiting, which is among it. It takes no room of the rest."""
+        self.clear()
+        self._reported = self._dropped
+        earlier = [message for message in messages if self.gaps or message.kind != "gap"]
+        self._limit += len(earlier)
+        self._crowded += len(earlier)
+        self._special_pushed += sum(message.kind == "gap" for message in earlier)
         self._items.extend(earlier)
-        self._items.extend(later)
+        self.wake()
 
     def push_gap(self, message: Message[Any]) -> None:
         """Takes a gap, where the reader wants to be told."""
@@ -353,8 +337,3 @@ class MessageQueue:
         self._sizes.clear()
         self._bytes_taken = self._bytes_pushed - self._bytes_gone
         self._special_taken = self._special_pushed
-
-
-def _identity(message: Message[Any]) -> str | None:
-    event_id = message.event_id
-    return None if event_id is None else event_id.partition(".")[0]

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from .._replay.resume import Rewind
 from ..errors import RealtimeError, SubscriptionClosedError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message
@@ -47,6 +48,7 @@ class Readers:
     __slots__ = (
         "__weakref__",
         "_attached",
+        "_begin",
         "_data_streams",
         "_own_gone",
         "_state_watchers",
@@ -65,7 +67,9 @@ class Readers:
         "taker",
     )
 
-    def __init__(self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool) -> None:
+    def __init__(
+        self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool, rewind: Rewind | None = None
+    ) -> None:
         self.hub: Hub = hub
         self._attached: dict[ReaderBuffer, bool] = {}
         self._data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet()
@@ -83,7 +87,9 @@ class Readers:
         self.closed: bool = False
         self.joins: list[Callable[[], Awaitable[None]]] = []
         hub.subscriptions += 1
-        self.own: ReaderBuffer = self._add()
+        # Where the first event stream begins.
+        self._begin: tuple[Rewind | None, int] | None = (rewind, feed.offset)
+        self.own: ReaderBuffer = self._add(rewind=rewind)
         self.own.idle = True
         self.own.on_unread = functools.partial(self._later, self._unread)
         self._watches.append(feed.watch_closed(self.close))
@@ -91,7 +97,7 @@ class Readers:
     # -- readers --------------------------------------------------------------------------------------------------
 
     def add(self, *, events: bool = False, encoded: bool = False, after: str | None = None) -> ReaderBuffer:
-        """Attaches a reader of what comes from now on, for a stream.
+        """Attaches a reader of what comes from now on, for a stream; the first event stream begins with what is unread.
 
         Args:
             events: Whether it sends events with an id.
@@ -102,7 +108,12 @@ class Readers:
             SubscriptionClosedError: Nothing more will come.
         """
         self.check_open()
-        return self._add(events=events, encoded=encoded, after=after)
+        if not events:
+            return self._add(encoded=encoded)
+        begin, self._begin = self._begin, None
+        if begin is None or self.own.delivered:
+            return self._add(events=True, encoded=encoded, after=after)
+        return self._add(events=True, encoded=encoded, after=after, rewind=begin[0], since=begin[1])
 
     def check_open(self) -> None:
         """Raises `SubscriptionClosedError` when nothing more will come, unless because the process is to stop."""
@@ -111,7 +122,15 @@ class Readers:
                 f"The subscription to {self.channel!r} is closed, so nothing more will come. Subscribe again."
             )
 
-    def _add(self, *, events: bool = False, encoded: bool = False, after: str | None = None) -> ReaderBuffer:
+    def _add(
+        self,
+        *,
+        events: bool = False,
+        encoded: bool = False,
+        after: str | None = None,
+        rewind: Rewind | None = None,
+        since: int | None = None,
+    ) -> ReaderBuffer:
         options = self.hub.options
         buffer = ReaderBuffer(
             self.channel,
@@ -126,7 +145,7 @@ class Readers:
         )
         self._attached[buffer] = events
         self.hub.counters.resumes += bool(after)
-        self.feed.attach(self.spec, buffer, events=events, after=after)
+        self.feed.attach(self.spec, buffer, events=events, after=after, rewind=rewind, since=since)
         return buffer
 
     def read_own(self) -> ReaderBuffer:

@@ -1,33 +1,118 @@
-"""What a channel remembers, and where: the limits, and the interface that a log shared by all processes fills."""
+"""What is kept of a channel, and where: the limits, and the interface that memory and Redis fill."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from .._api.claims import TokenClaims
 from .._upstream.liveness import Liveness
+from ..errors import ConfigurationError
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason
+from ..settings import Settings
+from .event_ids import EventIds
 
-__all__ = ["Replay", "SharedLog", "SharedReplay"]
+__all__ = ["History", "Kept", "Replay", "SharedReplay"]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """How much of a channel is kept in this process for web clients that reconnect.
+    """How much of a channel is kept in this process for those who come back or come late.
 
     Attributes:
         size: Messages kept at most.
         max_age: Seconds that a message is kept at most.
         max_bytes: Bytes of payload kept at most.
+        published: Whether what this process publishes is kept, too, for those who subscribe afterwards.
+
+    Raises:
+        ConfigurationError: A limit is negative, or not a number.
     """
 
     size: int = 256
     max_age: float = 60.0
     max_bytes: int = 4 * 1024 * 1024
+    published: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("size", "max_age", "max_bytes"):
+            value: object = getattr(self, name)
+            kinds = (int, float) if name == "max_age" else int
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < float("inf"):
+                raise ConfigurationError(f"{name}={value!r} of a replay is not a finite number of at least 0.")
 
 
+class Kept(NamedTuple):
+    """What is kept of a channel beside the log of whoever asks.
+
+    Attributes:
+        messages: In the order of publication, or of receipt where that was another one; each with when it was
+            published, or received where that is not known, by `time.monotonic()`.
+        whole: Whether these are all messages of the channel from the first of them on.
+        since: From when on they are, by `time.monotonic()`.
+        clock: Seconds that the clock of where they are kept is ahead of `time.monotonic()`; None where it is not known.
+    """
+
+    messages: Sequence[tuple[float, Envelope]]
+    whole: bool
+    since: float
+    clock: float | None = None
+
+
+class History(Protocol):
+    """What is kept beside the logs of one event loop's channels."""
+
+    def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None:
+        """Called when this process is subscribed to these topics; again after something may have been missed.
+
+        Args:
+            proving: Whether there is one connection to Inngest, alive as far as is known.
+        """
+
+    def add(self, envelope: Envelope) -> None:
+        """Called with each message that is received. Returns at once."""
+
+    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
+        """Called when this process is no longer subscribed.
+
+        Args:
+            received: What its log has, in order.
+            mixed: Whether something was received that was not published through this package.
+        """
+
+    def load_now(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> Kept | None:
+        """What is kept of a channel; None where `load` has to be awaited for that."""
+        ...
+
+    async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept | None:
+        """What is kept of a channel; None when that cannot be known.
+
+        Args:
+            received: What the log of whoever asks has.
+            mixed: As for `leave`.
+            name: The identity of a message without which the answer is of no use; None is returned at once when it is
+                not kept.
+        """
+        ...
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Record a message that is about to be sent."""
+
+    async def withdraw(self, envelope: Envelope) -> None:
+        """Called when Inngest has refused a message that was recorded."""
+
+    def publish_unidentified(self, channel: str) -> None:
+        """Called before something is sent to a channel that is not recorded."""
+
+    async def ready(self) -> None:
+        """Returns when event ids can be made that every process understands, or when that takes too long."""
+
+    async def close(self) -> None:
+        """Record what waits, as far as that is possible soon, and disconnect."""
+
+
+@runtime_checkable
 class SharedReplay(Protocol):
     """Where a log is kept for all processes, such as `inngest_realtime_redis.RedisReplay`."""
 
@@ -36,36 +121,15 @@ class SharedReplay(Protocol):
         """How much this process keeps besides."""
         ...
 
-    def open(self, liveness: Liveness) -> SharedLog:
+    def open(
+        self, liveness: Liveness, settings: Settings, claims: Callable[[], Awaitable[TokenClaims]], event_ids: EventIds
+    ) -> History:
         """Connect on the running event loop.
 
         Args:
             liveness: How connections to Inngest are kept alive: it says for how long a dead one goes unnoticed.
+            settings: Where Inngest is.
+            claims: Finds out the environment and the account.
+            event_ids: Given a key that all processes share, where there is no signing key.
         """
         ...
-
-
-class SharedLog(Protocol):
-    """The connection of one event loop to a log that all processes share."""
-
-    def begin(self, channel: str, topics: Iterable[str], proving: Callable[[], bool]) -> None:
-        """Called when this process is subscribed to these topics; again after something may have been missed.
-
-        Args:
-            proving: Whether there is one connection to Inngest, alive as far as is known.
-        """
-
-    def add(self, envelope: Envelope) -> None:
-        """Record a message. Returns at once."""
-
-    def end(self, channel: str) -> None:
-        """Called when this process is no longer subscribed."""
-
-    async def since(
-        self, channel: str, event_id: str, topics: Collection[str]
-    ) -> Sequence[tuple[Envelope | GapReason, str]] | None:
-        """What came after an event id, in order, each with its own; None when something may be missing."""
-        ...
-
-    async def close(self) -> None:
-        """Record what waits, as far as that is possible soon, and disconnect."""

@@ -6,6 +6,7 @@ The keys are those of the wire, as recorded from a real server: `kind`, `data`, 
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from hashlib import blake2b
 from typing import Final
 
@@ -18,6 +19,7 @@ __all__ = ["METADATA_KEY", "Envelope"]
 METADATA_KEY: Final = "inngest-realtime"
 """What this package adds to a message's metadata stands under this key; the rest is the publisher's own."""
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _NULL = msgspec.Raw(b"null")
 _MAX_ID: Final = 200  # characters
 
@@ -87,7 +89,7 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
                 seed = f"{self.topic}\n\n{id}".encode()
             else:
                 seed = f"{self.kind}\n{self.topic}\n{self.created_at}\n".encode() + bytes(self.data)
-            self.known_identity = blake2b(seed, digest_size=8).hexdigest()
+            self.known_identity = _text(blake2b(seed, digest_size=8).digest())
         return self.known_identity
 
     def without_payload(self) -> Envelope:
@@ -99,3 +101,7 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
             created_at=self.created_at,
             known_identity=self.identity,
         )
+
+
+def _text(digest: bytes) -> str:
+    return b2a_base64(digest, newline=False)[:11].translate(_URL_SAFE).decode()

@@ -1,0 +1,217 @@
+"""What one channel's readers get of what came before them: its log, together with what is kept beside it.
+
+Sans-IO: whoever owns it loads what is kept, and hands out what it returns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
+
+from ..messages.envelope import Envelope
+from ..messages.message import GapReason
+from .channel_log import ChannelLog, Coverage, Entry
+from .event_ids import Cursor, EventIds
+from .log import Kept, Replay
+from .resume import Rewind, Selected, rewind, since
+
+__all__ = ["ChannelHistory", "Resumed"]
+
+_SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
+_LATE: Final = 10.0  # seconds for which a message that was known before it was received may still be received
+
+
+class Resumed(NamedTuple):
+    """What a reader gets first.
+
+    Attributes:
+        selected: The entries, each with its id for this reader.
+        start_id: The id of the place before them.
+    """
+
+    selected: list[Selected]
+    start_id: str
+
+
+class ChannelHistory:
+    """The log of one channel, and how it is put together with what others know of the channel.
+
+    Attributes:
+        log: The log; None until something was received, or somebody asked for it.
+        loaded: Whether the log has been put together with what is kept beside it.
+        coverage: From when on each topic is covered.
+    """
+
+    __slots__ = ("_began", "_channel", "_ids", "_known_early", "_limits", "coverage", "loaded", "log")
+
+    def __init__(self, channel: str, limits: Replay, ids: EventIds) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._ids = ids
+        self._began = time.monotonic()
+        # What was put into the log before it was received here, and may still be.
+        self._known_early: dict[str, Entry] = {}
+        self.coverage: dict[str, Coverage] = {}
+        self.log: ChannelLog | None = None
+        self.loaded = False
+
+    def confirm(self, topics: Iterable[str]) -> None:
+        """Called when Inngest is proved to deliver these topics."""
+        now = time.monotonic()
+        coverage = Coverage(now, 0 if self.log is None else self.log.end, now)
+        for topic in topics:
+            self.coverage.setdefault(topic, coverage)
+
+    def kept_log(self) -> ChannelLog:
+        """The log, which many channels never need: they have neither messages nor event streams."""
+        if self.log is None:
+            self.log = ChannelLog(self._channel, self._limits, self._ids, self.coverage, self._began)
+        return self.log
+
+    def received(self) -> list[Envelope]:
+        """What the log has."""
+        if self.log is None:
+            return []
+        self.log.prune()
+        return [envelope for _, _, envelope in self.log.messages()]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether something was received that was not published through this package."""
+        return self.log is not None and self.log.mixed
+
+    # -- receipt ------------------------------------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope) -> tuple[Entry | None, bool]:
+        """Take a message as it is received.
+
+        Returns:
+            Its entry, None when it is a repetition; and whether it is only for those who came before `merge`.
+        """
+        log = self.kept_log()
+        if self._known_early and self._known_early.pop(envelope.identity, None) is not None:
+            # One that was being published when the channel was subscribed to. Of a message of another publisher
+            # nobody knows that: who comes back from before may be owed it.
+            return log.receive_again(envelope, keep=envelope.id is None), True
+        return log.append(envelope), False
+
+    def bridge(self, kept: Kept | None, reason: GapReason, until: float) -> list[Entry]:
+        """Called when messages may have been missed; returns what is to be given to every reader.
+
+        Args:
+            kept: What is kept beside the log, None when that is not known.
+            reason: Why there is a gap, unless these are all messages.
+            until: From when on all is received again, by `time.monotonic()`.
+        """
+        log = self.log
+        if kept is not None and kept.whole and not self.mixed:
+            newest = self._began if log is None else max((at for _, at, _ in log.messages()), default=self._began)
+            if kept.since <= max(newest, self._began) + _SLACK:
+                return self._append_missing(kept, until)
+        self._lose_coverage()
+        # Without a log there is nothing to keep the gap for: nobody has an id.
+        return [Entry(time.monotonic(), reason) if log is None else log.append_gap(reason)]
+
+    def _lose_coverage(self) -> None:
+        now = time.monotonic()
+        for topic, coverage in self.coverage.items():
+            self.coverage[topic] = coverage._replace(moment=now)
+
+    def catch_up(self, kept: Kept) -> list[Entry]:
+        """Take what others know already, with what is kept beside the log; returns what is to be given to every reader.
+
+        It may still be received here, and is a repetition then.
+        """
+        self.merge(kept)
+        return self._append_missing(kept, float("inf")) if kept.whole and not self.mixed else []
+
+    def _append_missing(self, kept: Kept, until: float) -> list[Entry]:
+        log = self.kept_log()
+        known = {envelope.identity for _, _, envelope in log.messages()}
+        missing: dict[str, list[tuple[float, Envelope]]] = {}
+        for at, envelope in kept.messages:
+            coverage = self.coverage.get(envelope.topic)
+            if envelope.identity in known:
+                # Whatever is missing before it belongs into a hole that has been told of.
+                missing.pop(envelope.topic, None)
+            elif coverage is not None and coverage.began <= at <= until:
+                missing.setdefault(envelope.topic, []).append((at, envelope))
+        wanted = {envelope.identity for items in missing.values() for _, envelope in items}
+        entries: list[Entry] = []
+        for at, envelope in kept.messages:
+            if envelope.identity in wanted and (entry := log.append(envelope)) is not None:
+                entries.append(entry)
+                self._expect(envelope, entry, at)
+        for topic in missing:
+            self._forget_early(topic)
+        return entries
+
+    def _forget_early(self, topic: str) -> None:
+        """Called when something later is known of a topic: what was being published before would come too late."""
+        self._known_early = {
+            identity: entry
+            for identity, entry in self._known_early.items()
+            if not (isinstance(entry.envelope, Envelope) and entry.envelope.id and entry.envelope.topic == topic)
+        }
+
+    def _expect(self, envelope: Envelope, entry: Entry, at: float) -> None:
+        if time.monotonic() - at < _LATE and envelope.id is None:
+            self._known_early[envelope.identity] = entry
+
+    def merge(self, kept: Kept) -> None:
+        """Put what is kept beside the log in front of it, once."""
+        if self.loaded:
+            return
+        self.loaded = True
+        log = self.kept_log()
+        if kept.clock is not None:
+            log.clock = kept.clock
+        now = time.monotonic()
+        before: list[tuple[float, Envelope]] = []
+        for at, envelope in kept.messages:
+            coverage = self.coverage.get(envelope.topic)
+            # Of what others received, nobody knows how much earlier it was published.
+            until = float("inf") if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
+            if at < until:
+                before.append((at, envelope))
+        log.prepend(before, whole=kept.whole and not log.mixed, since=kept.since)
+        for entry in log.entries:
+            envelope = entry.envelope
+            if entry.early and isinstance(envelope, Envelope) and now - entry.at < _LATE:
+                self._known_early[envelope.identity] = entry
+
+    # -- readers ------------------------------------------------------------------------------------------------------
+
+    def cursor(self, event_id: str) -> Cursor | None:
+        """The place that an event id names; None when this deployment did not make it for this channel."""
+        return self._ids.decode(self._channel, event_id)
+
+    def resume(self, cursor: Cursor, topics: Collection[str]) -> list[Selected] | None:
+        """What came after a cursor; None when that is not known for certain, before or after `merge`."""
+        return since(self.kept_log(), cursor, topics, by_time=self.loaded)
+
+    def rewind(self, count: Rewind, topics: Collection[str], before: int | None = None) -> Resumed:
+        """The last messages of each topic, of those before an offset; and all from there on."""
+        return Resumed(*rewind(self.kept_log(), count, topics, before))
+
+    @property
+    def end(self) -> int:
+        """The offset of the entry that comes next."""
+        return 0 if self.log is None else self.log.end
+
+    def recent(self, seconds: float) -> Iterable[Envelope]:
+        """What was received in this time, the newest first."""
+        return () if self.log is None else self.log.recent(seconds)
+
+    def here(self) -> str:
+        """The id of the place before what comes next."""
+        return self.kept_log().name_all()
+
+    def prune(self) -> None:
+        """Evict what is too old."""
+        if self.log is not None:
+            self.log.prune()
+        if self._known_early:
+            since_ = time.monotonic() - _LATE
+            self._known_early = {name: entry for name, entry in self._known_early.items() if entry.at >= since_}

@@ -1,0 +1,335 @@
+"""The log of one channel in this process: what was received, in order, and where each reader stands.
+
+Append-only, bounded in number, age and bytes. An entry's offset is how many came before it; what is known of earlier
+times can be put in front, and has negative offsets. A message is in the log once: a second one with the same identity
+is dropped at receipt.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from ..messages.envelope import Envelope
+from ..messages.message import GapReason
+from .event_ids import EventIds, name_of
+from .log import Replay
+
+__all__ = ["ChannelLog", "Coverage", "Entry"]
+
+_KEY: Final = 8  # bytes of a message's key in the filter for repetitions
+
+
+class Coverage(NamedTuple):
+    """From when on the log has all messages of a topic.
+
+    Attributes:
+        moment: `time.monotonic()`; not before the last moment at which something may have been missed.
+        offset: The offset of the first entry.
+        began: `time.monotonic()` when the topic was first covered.
+    """
+
+    moment: float
+    offset: int
+    began: float
+
+
+class Entry:
+    """A message in a log, or a gap.
+
+    Attributes:
+        at: When it was received, by `time.monotonic()`.
+        envelope: The message, or why something may be missing here.
+        event_id: The id of the place behind it; empty until somebody needs it.
+        views: The message as it was made for readers, so that it is validated and encoded once; empty until then.
+        early: Whether it was known from elsewhere before it was received here, if it was at all.
+    """
+
+    __slots__ = ("at", "early", "envelope", "event_id", "views")
+
+    def __init__(self, at: float, envelope: Envelope | GapReason, *, early: bool = False) -> None:
+        self.early = early
+        self.at = at
+        self.envelope = envelope
+        self.event_id = ""
+        self.views: dict[object, Any] | None = None
+
+
+class ChannelLog:
+    """The last messages of one channel, within limits.
+
+    Attributes:
+        name: Tells this log from all others.
+        clock: Seconds that the clock of what is kept for all is ahead of `time.monotonic()`.
+        began: The moment from which on a client that has had nothing is owed what came.
+        whole_since: From when on everything is known that was published, by `time.monotonic()`.
+        run_topics: The topics of messages of runs, which concern every client.
+        first: The offset of the oldest entry.
+        entries: The entries.
+        coverage: From when on each topic is covered.
+        mixed: Whether something was received that has no id of this package.
+        evicted: Of each topic, the offset of the last entry that is no longer kept, and its name where ids are made.
+        floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_keys",
+        "_limits",
+        "_named",
+        "_names",
+        "_names_since",
+        "_next_key",
+        "_slack",
+        "began",
+        "channel",
+        "clock",
+        "coverage",
+        "entries",
+        "evicted",
+        "first",
+        "floor",
+        "ids",
+        "mixed",
+        "name",
+        "run_topics",
+        "whole_since",
+    )
+
+    def __init__(
+        self, channel: str, limits: Replay, ids: EventIds, coverage: dict[str, Coverage], began: float
+    ) -> None:
+        self.channel = channel
+        self.ids = ids
+        self.clock = time.time() - time.monotonic()
+        self.began = began
+        self.whole_since = float("inf")
+        self.run_topics: set[str] = set()
+        self.name = secrets.token_urlsafe(6)
+        self.first = 0
+        self.entries: deque[Entry] = deque()
+        self.coverage = coverage
+        self.mixed = False
+        self.evicted: dict[str, tuple[int, str]] = {}
+        self.floor: int | None = None
+        self._limits = limits
+        self._slack = limits.size + min(limits.size // 4, 64)
+        self._bytes = 0
+        self._keys = bytearray()
+        self._next_key = 0
+        # The names of the last messages as of the offset `_named`; None until somebody needs ids.
+        self._names: dict[str, str] = {}
+        self._names_since = began
+        self._named: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def end(self) -> int:
+        """The offset of the entry that comes next."""
+        return self.first + len(self.entries)
+
+    def messages(self) -> Iterator[tuple[int, float, Envelope]]:
+        """All messages, each with its offset and when it was received."""
+        for offset, entry in enumerate(self.entries, self.first):
+            if isinstance(entry.envelope, Envelope):
+                yield offset, entry.at, entry.envelope
+
+    def recent(self, seconds: float) -> Iterator[Envelope]:
+        """What was received in this time, the newest first."""
+        since = time.monotonic() - seconds
+        for entry in reversed(self.entries):
+            if entry.at < since:
+                return
+            if isinstance(entry.envelope, Envelope):
+                yield entry.envelope
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def append(self, envelope: Envelope) -> Entry | None:
+        """Take a message as it is received; None when the log has it already."""
+        return None if self._is_repeated(envelope) else self._append(envelope)
+
+    def receive_again(self, envelope: Envelope, *, keep: bool) -> Entry:
+        """Take a message as it is received that the log had from elsewhere.
+
+        Args:
+            keep: Whether it is kept where it is received, too.
+        """
+        if keep:
+            return self._append(envelope)
+        entry = Entry(time.monotonic(), envelope)
+        if self._named is not None:
+            self.name_all()
+            self._put_name(envelope)
+            entry.event_id = self._id(self.end, self._names)
+        return entry
+
+    def _append(self, envelope: Envelope) -> Entry:
+        now = time.monotonic()
+        if envelope.kind == "run":
+            self.run_topics.add(envelope.topic)
+        entry = Entry(now, envelope)
+        entries = self.entries
+        entries.append(entry)
+        self._bytes += len(envelope.data)
+        # Not at every message: whoever reads the log prunes it first.
+        if len(entries) > self._slack or self._bytes > self._limits.max_bytes:
+            self._trim(now)
+        return entry
+
+    def append_gap(self, reason: GapReason) -> Entry:
+        """Called when messages may have been missed here."""
+        entry = Entry(time.monotonic(), reason)
+        self.entries.append(entry)
+        return entry
+
+    def prepend(self, messages: Iterable[tuple[float, Envelope]], *, whole: bool, since: float) -> None:
+        """Put in front what is known of earlier times, each message with when it was received.
+
+        Args:
+            whole: Whether nothing is missing between these and what follows; else there is a gap.
+            since: From when on nothing is missing among these.
+        """
+        if self.evicted or self.floor is not None:
+            # The offsets in front have been used.
+            return
+        known = self.unknown(messages)
+        if known and not whole:
+            # Good for those who come late; who comes back may have missed something among these.
+            self.floor = self.first
+            self._push_front(Entry(self.entries[0].at if self.entries else time.monotonic(), "expired"))
+        for at, envelope in reversed(known):
+            if len(self.entries) >= self._limits.size or self._bytes + len(envelope.data) > self._limits.max_bytes:
+                # As if the rest had been evicted: a client that stopped there has missed some.
+                self.floor = self.first if self.floor is None else self.floor
+                break
+            self._push_front(Entry(at, envelope, early=True))
+            self._bytes += len(envelope.data)
+            if (id := envelope.id) is not None:
+                self._add_key(_key(envelope.topic, id))
+        # Ids made from now on name what came before, too.
+        if whole and self.floor is None:
+            self._names_since = min(self.began, since)
+        elif self.entries:
+            self._names_since = min(self.began, self.entries[0].at)
+        self._names.clear()
+        self._named = None
+        if whole:
+            self.whole_since = since
+            for topic, coverage in self.coverage.items():
+                self.coverage[topic] = coverage._replace(moment=float("-inf"), offset=self.first)
+
+    def _push_front(self, entry: Entry) -> None:
+        self.entries.appendleft(entry)
+        self.first -= 1
+
+    def unknown(self, messages: Iterable[tuple[float, Envelope]]) -> list[tuple[float, Envelope]]:
+        """Those that the log does not have, in order, each once."""
+        seen = {envelope.identity for _, _, envelope in self.messages()}
+        result: list[tuple[float, Envelope]] = []
+        for at, envelope in messages:
+            if envelope.identity not in seen:
+                seen.add(envelope.identity)
+                result.append((at, envelope))
+        return result
+
+    # -- repetitions ------------------------------------------------------------------------------------------------
+
+    def _is_repeated(self, envelope: Envelope) -> bool:
+        id = envelope.id
+        if id is None:
+            self.mixed = True
+            return False
+        # A filter of 8 bytes a message; what it finds is looked for in the log itself.
+        key = _key(envelope.topic, id)
+        if key in self._keys:
+            self._trim(time.monotonic())
+            topic = envelope.topic
+            for entry in reversed(self.entries):
+                other = entry.envelope
+                if isinstance(other, Envelope) and other.topic == topic and other.id == id:
+                    return True
+        self._add_key(key)
+        return False
+
+    def _add_key(self, key: bytes) -> None:
+        keys = self._keys
+        at = self._next_key
+        keys[at : at + _KEY] = key
+        self._next_key = 0 if at >= self._slack * _KEY else at + _KEY
+
+    # -- limits -----------------------------------------------------------------------------------------------------
+
+    def prune(self) -> None:
+        """Evict what is too old."""
+        self._trim(time.monotonic())
+
+    def _trim(self, now: float) -> None:
+        entries = self.entries
+        limits = self._limits
+        while entries and (
+            len(entries) > limits.size or self._bytes > limits.max_bytes or now - entries[0].at > limits.max_age
+        ):
+            if self._named == self.first:
+                self._name(self.first + 1)
+            envelope = entries.popleft().envelope
+            if isinstance(envelope, Envelope):
+                self._bytes -= len(envelope.data)
+                name = "" if self._named is None else name_of(envelope.topic, envelope.identity)
+                self.evicted[envelope.topic] = self.first, name
+            else:
+                self.evicted.clear()
+                self.floor = self.first + 1
+            self.first += 1
+
+    # -- ids --------------------------------------------------------------------------------------------------------
+
+    def name_all(self) -> str:
+        """Give each entry its id; returns that of the place behind the last one."""
+        self._name(self.end)
+        if self.entries:
+            return self.entries[-1].event_id
+        return self._id(self.end, self._names)
+
+    def last_id(self) -> str:
+        """The id of the place behind the last entry; empty as long as nobody needs ids."""
+        return "" if self._named is None else self.name_all()
+
+    def id_before(self, offset: int) -> str:
+        """The id of the place before an entry, once all have theirs."""
+        if offset > self.first:
+            return self.entries[offset - self.first - 1].event_id
+        names = {topic: name for topic, (_, name) in self.evicted.items() if name}
+        return self._id(offset, names)
+
+    def _id(self, offset: int, names: dict[str, str]) -> str:
+        return self.ids.encode(self.channel, self.name, offset, self._names_since + self.clock, names)
+
+    def _name(self, end: int) -> None:
+        """Give ids to the entries up to an offset."""
+        names = self._names
+        start = self.first if self._named is None else self._named
+        for offset in range(start, end):
+            entry = self.entries[offset - self.first]
+            envelope = entry.envelope
+            if isinstance(envelope, Envelope):
+                self._put_name(envelope)
+            else:
+                # Who has been told of a gap is not owed what came before it.
+                names.clear()
+                self._names_since = entry.at
+            entry.event_id = self._id(offset + 1, names)
+        self._named = end
+
+    def _put_name(self, envelope: Envelope) -> None:
+        self._names.pop(envelope.topic, None)
+        self._names[envelope.topic] = name_of(envelope.topic, envelope.identity)
+
+
+def _key(topic: str, id: str) -> bytes:
+    return hash((topic, id)).to_bytes(_KEY, "little", signed=True)

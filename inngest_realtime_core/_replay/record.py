@@ -1,0 +1,164 @@
+"""What this process has published lately, for those who subscribe afterwards, and for holes in what was received.
+
+Inngest keeps nothing. One record serves all event loops and threads of a process, under a lock that is never held
+across an await.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from ..messages.envelope import Envelope
+from .log import Kept, Replay
+
+__all__ = ["MemoryHistory", "Record"]
+
+_CHANNELS: Final = 1_000
+_BYTES: Final = 64 * 1024 * 1024
+
+
+class _Channel:
+    """What was published to one channel.
+
+    Attributes:
+        messages: By identity, each with when it was recorded.
+        bytes: Of all payloads.
+        since: From when on nothing is missing among them.
+        mixed: Whether somebody else publishes to the channel, or something that is not recorded.
+    """
+
+    __slots__ = ("bytes", "messages", "mixed", "since")
+
+    def __init__(self, since: float) -> None:
+        self.messages: OrderedDict[str, tuple[float, Envelope]] = OrderedDict()
+        self.bytes = 0
+        self.since = since
+        self.mixed = False
+
+
+class Record:
+    """The publications of one process, by channel; the channels published to least recently go first."""
+
+    def __init__(self, limits: Replay) -> None:
+        self._limits = limits
+        # A little more than the logs have of what was received: what they have that is not here is another's.
+        self._size = limits.size + limits.size // 4 + 8
+        self._max_age = limits.max_age + 5
+        self._lock = threading.Lock()
+        self._since = time.monotonic()  # of channels that are not here
+        self._channels: OrderedDict[str, _Channel] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, envelope: Envelope) -> None:
+        """Record a message that is about to be sent."""
+        if not self._limits.published or not self._limits.size:
+            return
+        identity = envelope.identity
+        with self._lock:
+            now = time.monotonic()
+            channel = self._touch(envelope.channel, now)
+            if identity in channel.messages:
+                return
+            channel.messages[identity] = now, envelope
+            self._count(channel, len(envelope.data))
+            self._evict(channel, now)
+            while len(self._channels) > _CHANNELS or (self._bytes > _BYTES and len(self._channels) > 1):
+                _, oldest = self._channels.popitem(last=False)
+                self._bytes -= oldest.bytes
+                self._since = now
+
+    def mark_mixed(self, channel: str) -> None:
+        """Called when something is sent to a channel that is not recorded."""
+        with self._lock:
+            self._touch(channel, time.monotonic()).mixed = True
+
+    def remove(self, envelope: Envelope) -> None:
+        with self._lock:
+            channel = self._channels.get(envelope.channel)
+            if channel is not None and channel.messages.pop(envelope.identity, None) is not None:
+                self._count(channel, -len(envelope.data))
+
+    def load(self, name: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
+        """What is kept of a channel, in the order of publication, or of receipt where that was another one.
+
+        Args:
+            received: What the log of whoever asks has.
+            mixed: Whether it has something that was not published through this package.
+        """
+        with self._lock:
+            channel = self._channels.get(name)
+            if channel is None:
+                return Kept((), whole=False, since=time.monotonic())
+            self._evict(channel, time.monotonic())
+            messages = channel.messages
+            # What another process has published is not here: this record has no more than a part.
+            channel.mixed = channel.mixed or mixed or any(envelope.identity not in messages for envelope in received)
+            numbers = {identity: number for number, identity in enumerate(messages)}
+            last: dict[str, int] = {}
+            for envelope in received:
+                number = numbers.get(envelope.identity)
+                if number is not None and number < last.get(envelope.topic, -1):
+                    # Published first, but received later.
+                    messages.move_to_end(envelope.identity)
+                    number = numbers[envelope.identity] = len(numbers) + number
+                if number is not None:
+                    last[envelope.topic] = number
+            return Kept(tuple(messages.values()), whole=not channel.mixed, since=channel.since)
+
+    def _touch(self, name: str, now: float) -> _Channel:
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = _Channel(self._since)
+        self._channels.move_to_end(name)
+        return channel
+
+    def _evict(self, channel: _Channel, now: float) -> None:
+        messages = channel.messages
+        while messages:
+            at, envelope = next(iter(messages.values()))
+            if len(messages) <= self._size and channel.bytes <= self._limits.max_bytes and now - at <= self._max_age:
+                break
+            messages.popitem(last=False)
+            channel.since = max(channel.since, at)
+            self._count(channel, -len(envelope.data))
+
+    def _count(self, channel: _Channel, size: int) -> None:
+        channel.bytes += size
+        self._bytes += size
+
+
+class MemoryHistory:
+    """The record as what is kept beside the logs of one event loop."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None: ...
+
+    def add(self, envelope: Envelope) -> None: ...
+
+    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
+        self._record.load(channel, received, mixed=mixed)
+
+    def load_now(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
+        return self._record.load(channel, received, mixed=mixed)
+
+    async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept:
+        return self._record.load(channel, received, mixed=mixed)
+
+    async def publish(self, envelope: Envelope) -> None:
+        self._record.add(envelope)
+
+    async def withdraw(self, envelope: Envelope) -> None:
+        self._record.remove(envelope)
+
+    def publish_unidentified(self, channel: str) -> None:
+        self._record.mark_mixed(channel)
+
+    async def ready(self) -> None: ...
+
+    async def close(self) -> None: ...

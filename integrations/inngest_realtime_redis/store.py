@@ -1,0 +1,298 @@
+"""The connection of one event loop to the log in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+import anyio
+
+from inngest_realtime_core._api.claims import TokenClaims
+from inngest_realtime_core._concurrency.tasks import end_tasks
+from inngest_realtime_core._replay.event_ids import EventIds
+from inngest_realtime_core._replay.log import Kept, Replay
+from inngest_realtime_core.messages.envelope import Envelope
+from inngest_realtime_core.settings import Settings
+
+from .clients import new_client
+from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, decode_envelope, encode_envelope, keys_of
+from .trouble import Trouble
+
+__all__ = ["RedisHistory"]
+
+_TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
+_REST: Final = 2.0  # seconds after a failure until Redis is asked again
+_QUEUE: Final = 10_000  # received messages that wait to be recorded
+_RENEW: Final = 1_200.0  # seconds between two marks that a channel is followed; Redis keeps them for an hour
+_BATCH: Final = 100  # messages that are recorded with one command
+
+
+class RedisHistory:
+    """Records what this event loop's channels receive and what is published on it, and reads what others recorded."""
+
+    def __init__(
+        self,
+        source: Any,
+        prefix: str,
+        namespace: str | None,
+        limits: Replay,
+        settings: Settings,
+        claims: Callable[[], Awaitable[TokenClaims]],
+        event_ids: EventIds,
+    ) -> None:
+        self._redis = new_client(source, _TIMEOUT)
+        self._scripts = {text: self._redis.register_script(text) for text in (PUBLISH, WITHDRAW, RECEIVE, MARK, LOAD)}
+        self._root = prefix
+        self._namespace = namespace
+        self._limits = limits
+        self._arguments = (limits.size, limits.max_bytes, int(limits.max_age * 1000))
+        self._settings = settings
+        self._claims = claims
+        self._event_ids = event_ids
+        self._waiting: dict[str, list[Envelope]] = {}
+        self._count = 0
+        self._before: dict[tuple[str, str], str] = {}  # the last identity of each channel and topic
+        # Channels to be marked: as mixed, or as followed.
+        self._marks: dict[str, str] = {}
+        self._followed: dict[str, float] = {}  # when each channel was marked last
+        self._resting = 0.0
+        self._closed = False
+        self._trouble = Trouble()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._executing: set[asyncio.Task[Any]] = set()
+        loop = asyncio.get_running_loop()
+        self._setup: asyncio.Task[bool] = loop.create_task(self._set_up(), name="inngest-realtime redis")
+        self._writer = loop.create_task(self._run(), name="inngest-realtime redis")
+
+    # -- the beginning --------------------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Returns when event ids can be made that every process understands, or after 2 s."""
+        if not self._setup.done():
+            await asyncio.wait([self._setup], timeout=_TIMEOUT)
+
+    async def _set_up(self) -> bool:
+        """Find out the namespace, and have a key for event ids where there is no signing key."""
+        try:
+            if self._namespace is None:
+                claims = await self._claims()
+                parts = (
+                    self._settings.api_base_url,
+                    claims.env_id or self._settings.env or "",
+                    claims.account_id or "",
+                )
+                self._namespace = blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+            if self._settings.signing_key is None:
+                name = f"{self._root}{self._namespace}:event-id-key"
+                own = self._event_ids.new_key().hex()
+                await self._execute(self._redis.set(name, own, nx=True))
+                key = await self._execute(self._redis.get(name))
+                self._event_ids.share(bytes.fromhex(key.decode() if isinstance(key, bytes) else str(key)))
+        except Exception as error:
+            # Inngest or Redis is away: nothing is kept until they are back.
+            self._failed(error)
+            return False
+        return True
+
+    @property
+    def _is_ready(self) -> bool:
+        setup = self._setup
+        return setup.done() and not setup.cancelled() and setup.result()
+
+    @property
+    def _is_away(self) -> bool:
+        return self._closed or time.monotonic() < self._resting or not self._is_ready
+
+    def _failed(self, error: Exception) -> None:
+        self._resting = time.monotonic() + _REST
+        self._trouble.begins(error)
+        self._wake.set()
+
+    # -- recording ------------------------------------------------------------------------------------------------
+
+    def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None:
+        """Called when this process is subscribed: from now on nothing is missing among what is kept."""
+        self._marks.setdefault(channel, "followed")
+        self._followed[channel] = time.monotonic()
+        self._wake.set()
+
+    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
+        """Called when this process is no longer subscribed."""
+        self._followed.pop(channel, None)
+        for envelope in received:
+            self._before.pop((channel, envelope.topic), None)
+
+    def add(self, envelope: Envelope) -> None:
+        """Record a message that was received. Returns at once."""
+        if self._count >= _QUEUE or time.monotonic() < self._resting:
+            self._marks[envelope.channel] = "mixed"
+            return
+        self._waiting.setdefault(envelope.channel, []).append(envelope)
+        self._count += 1
+        self._idle.clear()
+        self._wake.set()
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Record a message before it is sent."""
+        if not self._limits.published:
+            return
+        if not self._setup.done():
+            await self.ready()
+        if self._is_away or not await self._call(
+            PUBLISH, envelope.channel, envelope.identity, encode_envelope(envelope)
+        ):
+            self._marks[envelope.channel] = "mixed"
+
+    async def withdraw(self, envelope: Envelope) -> None:
+        """Called when Inngest has rejected a message that was recorded."""
+        if self._limits.published and not self._is_away:
+            await self._call(WITHDRAW, envelope.channel, envelope.identity)
+
+    def publish_unidentified(self, channel: str) -> None:
+        """Called before something is sent to a channel that is not recorded."""
+        self._marks[channel] = "mixed"
+        self._wake.set()
+
+    async def _call(self, script: str, channel: str, *arguments: Any) -> Any:
+        """Run a script; None when Redis does not answer."""
+        try:
+            return await self._execute(self._run_script(script, channel, arguments))
+        except Exception as error:
+            # Whatever keeps Redis from answering: publishing and subscriptions go on, and clients get a gap.
+            self._failed(error)
+            return None
+
+    def _run_script(self, script: str, channel: str, arguments: Sequence[Any], client: Any = None) -> Any:
+        return self._scripts[script](
+            keys=keys_of(f"{self._root}{self._namespace}:", channel),
+            args=[*self._arguments, *arguments],
+            client=client,
+        )
+
+    async def _execute(self, command: Awaitable[Any]) -> Any:
+        # In a task of its own, because redis swallows a cancellation now and then (132 of 300 tried), and with it the
+        # end of whoever waits.
+        task = asyncio.ensure_future(command)
+        self._executing.add(task)
+        task.add_done_callback(self._executed)
+        with anyio.fail_after(_TIMEOUT):
+            return await asyncio.shield(task)
+
+    def _executed(self, task: asyncio.Future[Any]) -> None:
+        self._executing.discard(task)  # pyright: ignore[reportArgumentType]
+        if not task.cancelled():
+            # Nobody may be waiting any more; asyncio would log it as never retrieved.
+            task.exception()
+
+    async def _run(self) -> None:
+        while not self._closed:
+            rest = self._resting - time.monotonic()
+            if rest > 0:
+                await asyncio.sleep(rest)
+                if not self._is_ready:
+                    self._setup = asyncio.ensure_future(self._set_up())
+                    await asyncio.wait([self._setup])
+                    continue
+            else:
+                await self._wait()
+            self._wake.clear()
+            if not self._setup.done():
+                await asyncio.wait([self._setup])
+            if self._is_ready:
+                await self._write()
+
+    async def _wait(self) -> None:
+        """Wait for something to record, or until the followed channels are to be marked again."""
+        timer = asyncio.get_running_loop().call_later(_RENEW / 10, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+        now = time.monotonic()
+        for channel in [channel for channel, marked in self._followed.items() if now - marked >= _RENEW]:
+            self.follow(channel, (), lambda: True)
+
+    async def _write(self) -> None:
+        """Record what waits, a batch for each channel at a time."""
+        probe = self._trouble.lasts
+        while self._waiting or self._marks or probe:
+            marks, self._marks = self._marks, {}
+            waiting, self._waiting = self._waiting, {}
+            pipeline = self._redis.pipeline(transaction=False)
+            if probe:
+                pipeline.ping()
+                probe = False
+            for channel, mark in marks.items():
+                await self._run_script(MARK, channel, (mark,), pipeline)
+            for channel, envelopes in waiting.items():
+                batch, rest = envelopes[:_BATCH], envelopes[_BATCH:]
+                if rest:
+                    self._waiting[channel] = rest
+                self._count -= len(batch)
+                await self._run_script(RECEIVE, channel, self._receipts(channel, batch), pipeline)
+            try:
+                async with pipeline:
+                    await self._execute(pipeline.execute())
+            except Exception as error:
+                # What was not recorded must not look as if nothing were missing.
+                self._failed(error)
+                unrecorded = [*waiting, *self._waiting, *(name for name, mark in marks.items() if mark == "mixed")]
+                self._waiting.clear()
+                self._count = 0
+                self._marks = {**dict.fromkeys(marks, "followed"), **self._marks, **dict.fromkeys(unrecorded, "mixed")}
+                self._idle.set()
+                return
+            self._trouble.ends()
+        self._idle.set()
+
+    def _receipts(self, channel: str, envelopes: Sequence[Envelope]) -> list[Any]:
+        arguments: list[Any] = []
+        for envelope in envelopes:
+            place = (channel, envelope.topic)
+            arguments += [envelope.identity, self._before.get(place, ""), encode_envelope(envelope)]
+            self._before[place] = envelope.identity
+        return arguments
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def load_now(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> Kept | None:
+        """Redis has to be waited for."""
+        return None
+
+    async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept | None:
+        """What is kept of a channel; None when Redis does not answer, or does not have the message of this identity."""
+        if not self._setup.done():
+            await self.ready()
+        if self._is_away:
+            return None
+        answer = await self._call(LOAD, channel, name)
+        if answer is None:
+            return None
+        now, since, is_mixed, *rest = answer
+        clock = float(now) / 1000 - time.monotonic()
+        messages = [
+            (float(at) / 1000 - clock, decode_envelope(text))
+            for at, text in zip(rest[::2], rest[1::2], strict=True)
+            if text is not None
+        ]
+        whole = not is_mixed and self._limits.published
+        return Kept(messages, whole=whole, since=float(since) / 1000 - clock, clock=clock)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
+        try:
+            if not self._is_away and (self._waiting or not self._idle.is_set()):
+                with anyio.move_on_after(_TIMEOUT):
+                    await self._idle.wait()
+        finally:
+            self._closed = True
+            await end_tasks([self._writer, self._setup])
+            await end_tasks(self._executing)
+            await self._redis.aclose()

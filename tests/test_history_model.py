@@ -1,0 +1,115 @@
+"""Publishers, receipt, what is kept, workers' births and deaths, resumes and rewinds, in thousands of orders."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import Any
+
+import pytest
+
+from fleet_model import TOPICS, Client, Clock, Fleet
+from inngest_realtime_core._replay import channel_history, channel_log
+from inngest_realtime_core._replay.log import Replay
+
+SEED = int(os.environ.get("HISTORY_SEED") or time.time_ns() % 1_000_000)
+ROUNDS = int(os.environ.get("HISTORY_ROUNDS") or 2_000)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (channel_log, channel_history):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
+    fleet.clock.now += rng.choice((0.001, 0.01, 0.1, 0.5))
+    topic = rng.choice(TOPICS)
+    worker = rng.choice(fleet.workers) if fleet.workers else None
+    client = rng.choice(fleet.clients) if fleet.clients else None
+    match rng.randrange(16):
+        case 0 | 1 | 2:
+            fleet.record(topic, ours=rng.random() >= foreign)
+        case 3 | 4 | 5:
+            fleet.send(topic)
+        case 6 | 7 | 8 | 9 if worker is not None:
+            worker.receive(topic)
+        case 10 if worker is not None:
+            worker.disconnect() if worker.connected else worker.reconnect()
+        case 11 if worker is not None and len(fleet.workers) > rng.randrange(3):
+            fleet.kill(worker)
+        case 12 if len(fleet.workers) < 3:
+            fleet.start_worker()
+        case 13 if worker is not None and worker.connected and len(fleet.clients) < 4:
+            new = Client(rng.choice((("a",), ("b",), TOPICS)))
+            new.since = {topic: fleet.counts[topic] for topic in new.topics}
+            fleet.clients.append(new)
+            rewind = rng.choice((None, None, 1, "all"))
+            new.rewound = rewind is not None
+            worker.attach(new, rewind)
+        case 14 if client is not None and client.worker is not None:
+            client.read(rng.randrange(5))
+            if rng.random() < 0.3:
+                client.worker.detach(client)
+        case 15 if client is not None and client.worker is None and worker is not None:
+            worker.attach(client)
+        case _:
+            pass
+
+
+def check(client: Client, counts: dict[str, int], *, gaps: bool, seed: str) -> None:
+    last: dict[str, int] = {}
+    # What is known of a channel that others publish to as well may have holes, before the gap that comes with it, and
+    # where what others publish stands among what is published with a record is known by receipt alone.
+    history = client.rewound and gaps
+    announced: set[str] = set()
+    for topic, number in client.seen:
+        if topic == "gap":
+            announced = set(client.topics)
+            history = False
+            if gaps:
+                # Who comes to a worker that is behind is told so, and may get again what it had.
+                last.clear()
+            continue
+        previous = last.get(topic)
+        assert previous is None or number > previous or history, (
+            f"{topic} {number} after {previous}: {client.seen} ({seed})"
+        )
+        if previous is not None and number != previous + 1:
+            assert topic in announced or history, f"{topic} {previous} to {number} unannounced: {client.seen} ({seed})"
+        if previous is None:
+            begins = number <= client.since[topic] or topic in announced or history
+            assert begins, f"{topic} begins at {number} ({seed})"
+        last[topic] = number
+        announced.discard(topic)
+    for topic in client.topics:
+        end = counts[topic] - 1
+        if end >= client.since[topic]:
+            assert last.get(topic) == end or topic in announced, f"{topic} ends at {last.get(topic)} of {end} ({seed})"
+    if not gaps:
+        assert client.gaps == 0, f"gaps although all was published through us: {client.seen} ({seed})"
+
+
+@pytest.mark.parametrize("foreign", [0.0, 0.3])
+@pytest.mark.parametrize("limits", [Replay(), Replay(size=8)], ids=["default", "small"])
+def test_every_client_gets_all_in_order_once_or_is_told(clock: Clock, foreign: float, limits: Replay) -> None:
+    for number in range(ROUNDS // 4):
+        seed = f"HISTORY_SEED={SEED}, round {number}"
+        rng = random.Random(f"{SEED} {foreign} {limits} {number}")
+        clock.now = 1_000.0
+        fleet = Fleet(clock, rng, limits)
+        # The one case that stays silent: another publisher's first message ever, falling into a hole.
+        fleet.shared.mixed = foreign > 0
+        fleet.start_worker()
+        for _ in range(rng.randrange(10, 150)):
+            act(fleet, rng, foreign=foreign)
+        fleet.settle()
+        for client in fleet.clients:
+            check(client, fleet.counts, gaps=foreign > 0 or limits.size < 256, seed=seed)
+
+
+def pytest_report_header() -> Any:
+    return f"history seed: {SEED}"
