@@ -58,9 +58,11 @@ class EndpointRequest:
     ) -> EndpointRequest:
         """The request of an ASGI scope."""
         headers: Iterable[tuple[bytes, bytes]] = scope.get("headers", ())
+        # Bytes, but for Django's AsyncClient, which makes a text of it.
+        query: bytes | str = scope.get("query_string", b"")
         return cls(
             scope.get("method", "GET"),
-            scope.get("query_string", b"").decode("latin-1"),
+            query if isinstance(query, str) else query.decode("latin-1"),
             {name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
             native,
             read,
