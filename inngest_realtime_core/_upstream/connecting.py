@@ -98,9 +98,9 @@ class Connector:
                 self._circuit.failed(error)
             raise
         self._registry.renew(entry for entry, error in outcome.items() if error is None)
-        for entry, error in outcome.items():
-            if error is not None:
-                self._registry.reject_topic(entry, error)
+        for entry, rejection in outcome.items():
+            if rejection is not None:
+                self._registry.reject_topic(entry, rejection)
         self._rejections = 0
         self._foreign_since = None
         self._circuit.succeeded()

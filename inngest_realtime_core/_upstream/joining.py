@@ -96,9 +96,9 @@ class Joiner:
             self._registry.fail(error, {channel for channel, _ in batch})
         else:
             self._registry.cover(entry for entry, error in outcome.items() if error is None)
-            for entry, error in outcome.items():
-                if error is not None:
-                    self._registry.reject_topic(entry, error)
+            for entry, rejection in outcome.items():
+                if rejection is not None:
+                    self._registry.reject_topic(entry, rejection)
         self._registry.resolve()
 
     async def unsubscribe(self, connection: Connection) -> None:
