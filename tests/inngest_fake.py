@@ -113,6 +113,7 @@ class FakeInngest:
         self.wrong: dict[Entry, RealtimeError] = {}
         self.connect_failures: list[Exception | None] = []
         self.attempts = 0
+        self.env_id = "env-1"
         self.on_open: Callable[[FakeTransport], None] = lambda transport: None
 
     async def mint(self, entries: Sequence[Entry]) -> IssuedToken:
@@ -121,7 +122,7 @@ class FakeInngest:
         for entry in entries:
             if entry in self.wrong:
                 raise self.wrong[entry]
-        return IssuedToken(",".join(f"{channel}/{topic}" for channel, topic in entries), "env-1")
+        return IssuedToken(",".join(f"{channel}/{topic}" for channel, topic in entries), self.env_id)
 
     async def open_transport(
         self, websocket_url: str, token: IssuedToken, receiver: FrameReceiver, *, timeout: float

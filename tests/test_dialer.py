@@ -172,3 +172,23 @@ async def test_topics_are_taken_off_in_the_environment_of_their_token() -> None:
 
 def test_nothing_of_a_token_is_in_its_repr() -> None:
     assert "secret" not in repr(IssuedToken("secret", None))
+
+
+async def test_the_connection_of_an_attempt_that_failed_is_closed() -> None:
+    inngest = FakeInngest()
+    wanted = entries(5_000, "c" * 60)
+    inngest.wrong = {wanted[-1]: bad(500)}  # of the second token
+    with pytest.raises(UnexpectedResponseError):
+        await dial(inngest.dialer(), wanted)
+    assert [transport.open for transport in inngest.transports] == [False]
+
+
+async def test_topics_are_taken_off_in_the_environment_of_the_last_token() -> None:
+    inngest = FakeInngest()
+    dialer = inngest.dialer()
+    connection, _ = await dial(dialer, entries(1))
+    inngest.env_id = "env-2"
+    await dialer.add(connection, await dialer.request(entries(2)))
+    await dialer.remove(connection, entries(2))
+    assert {entry["env_id"] for entry in inngest.transports[0].sent[-1]["data"]} == {"env-2"}
+    await connection.close()

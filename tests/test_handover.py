@@ -16,7 +16,7 @@ from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core._upstream.upstream import Upstream
 from inngest_realtime_core.messages.envelope import Envelope
 from talk import eventually, soon
-from wire import chunk_frame, end_frame, frame, start_frame
+from wire import chunk_frame, decoded, end_frame, frame, start_frame
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +212,66 @@ async def test_a_handover_waits_for_what_only_the_old_connection_had(inngest: Fa
     assert over.over
     await over.finish()
     await new.close()
+
+
+async def test_what_a_joiner_left_and_took_again_is_led_by_the_new_connection(
+    inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of its topic from before does not hold its messages back."""
+    monkeypatch.setattr(handover, "_OVERLAP", 10.0)
+    staying, again = Channel("staying", "t"), Channel("again", "t")
+    upstream = await opened(inngest, staying, again)
+    inngest.transports[0].bring(frame(1, channel="again", number=1))
+    await eventually(lambda: again.told == ["1"])
+    old, new = await replaced(inngest, upstream)
+    new.bring(frame(2, channel="again", number=2))  # held: the old connection has not brought it yet
+    await soon(upstream.leave(again))
+    await soon(upstream.join(again, ["t"]))
+    new.bring(frame(3, channel="again", number=3))
+    await eventually(lambda: again.told == ["1", "3"])
+    assert old.open
+    await upstream.close()
+
+
+async def test_a_lagging_successor_does_not_repeat_what_was_delivered_just_before(inngest: FakeInngest) -> None:
+    class Remembering(Channel):
+        def recent(self, seconds: float) -> list[Envelope]:
+            return list(kept)
+
+    kept = decoded(frame(1, number=1), frame(2, number=2))
+    channel = Remembering("c", "t")
+    upstream = await opened(inngest, channel)
+    _, new = await replaced(inngest, upstream)
+    new.bring(frame(2, number=2), frame(3, number=3))
+    await eventually(lambda: channel.told == ["3"])
+    await upstream.close()
+
+
+async def test_a_second_handover_that_finds_no_successor_goes_on_with_the_first(
+    inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection that delivers may still repeat what its own predecessor did."""
+    channel = Channel("c", "t")
+    upstream = await opened(inngest, channel)
+    old, new = await replaced(inngest, upstream)
+    old.bring(frame(1, number=1))
+    await eventually(lambda: not old.open)
+    monkeypatch.setattr(Backoff, "next_delay", lambda self: 60.0)
+    inngest.connect_failures = [HandshakeError("did nothing")]
+    new.bring(CLOSING)
+    await eventually(lambda: inngest.attempts == 3)
+    await asyncio.sleep(0)
+    new.bring(frame(1, number=1), frame(2, number=2))
+    await eventually(lambda: channel.told == ["1", "2"])
+    assert inngest.attempts == 3  # the next attempt waits for its time
+    await upstream.close()
+
+
+async def test_leaving_is_over_a_moment_after_it_is_proved(inngest: FakeInngest) -> None:
+    """A topic that is taken again at once can stay silent for good."""
+    leaving = Channel("leaving", "t")
+    upstream = await opened(inngest, Channel("staying", "t"), leaving)
+    began = asyncio.get_running_loop().time()
+    await soon(upstream.leave(leaving))
+    assert asyncio.get_running_loop().time() - began >= 0.009
+    await upstream.close()
