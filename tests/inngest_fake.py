@@ -41,6 +41,7 @@ class FakeTransport:
         self.log: list[str] = []
         self.silent = False  # sends no pongs
         self.open = True
+        self.close_delay = 0.0
         self.on_send: Callable[[dict[str, Any]], None] = lambda frame: None
         self._pongs: list[asyncio.Future[None]] = []
 
@@ -91,6 +92,7 @@ class FakeTransport:
         self.end()
 
     async def close(self) -> None:
+        await asyncio.sleep(self.close_delay)
         self.end()
 
 

@@ -155,6 +155,7 @@ async def test_a_departure_is_over_once_it_is_proved(inngest: FakeInngest) -> No
 async def test_the_last_who_leaves_closes_the_connection_before_being_told(inngest: FakeInngest) -> None:
     channel = Channel("c", "t")
     upstream = await opened(inngest, channel)
+    inngest.transports[0].close_delay = 0.02
     left = upstream.leave(channel)
     await soon(left)
     assert not inngest.transports[0].open
