@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -82,3 +83,25 @@ async def test_a_response_of_ones_own_resumes(client: Client, inngest: DevServer
     for resumed in (own(client, f"{run_id}/response", last), own(client, f"{run_id}/response", lastEventId=last)):
         async with resumed as stream:
             assert (await stream.next_event()).json["data"] == 1
+
+
+async def test_a_response_begins_where_its_subscription_began(client: Client, inngest: DevServer, run_id: str) -> None:
+    """The route waits for a second between the two."""
+    channel = f"pipeline:{run_id}"
+    subscriptions = (await client.stats())["subscriptions"]
+
+    async def read() -> list[Any]:
+        async with own(client, f"{run_id}/response") as stream:
+            return [(await stream.next_event()) for _ in range(4)]
+
+    reading = asyncio.create_task(read())
+    await client.until_stats(lambda stats: stats["subscriptions"] > subscriptions)
+    for number in range(3):
+        await inngest.publish(channel, "tokens", number)
+    while not reading.done():
+        await inngest.publish(channel, "tokens", "later")
+        await asyncio.sleep(0.05)
+    events = reading.result()
+    assert [event.json["data"] for event in events] == [0, 1, 2, "later"]
+    assert all(event.id for event in events), "each can be resumed from"
+    assert len({event.id for event in events}) == 4
