@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 import pytest
@@ -256,7 +257,7 @@ def test_what_waits_in_threads_ends(pool: ThreadPoolExecutor, wait: str, ending:
             waiting: Future[Any] = pool.submit(lambda: list(stream.sync()))
         else:
             waiting = pool.submit(SYNC_WAITS[wait], subscription)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(FutureTimeoutError):
             waiting.result(0.05)
         if ending == "with":
             with subscription:

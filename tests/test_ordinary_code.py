@@ -606,6 +606,8 @@ def test_a_timeout_under_a_frozen_clock() -> None:
 
 
 EVENTLET = """
+import os
+os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # which imports trio where that is installed, and fails
 import eventlet
 eventlet.monkey_patch()
 from inngest_realtime_core import ConfigurationError, Realtime

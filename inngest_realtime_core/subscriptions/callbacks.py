@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import logging
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -24,6 +24,7 @@ logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 
 _MAX_PENDING_ERRORS: Final = 100  # errors that wait for on_error at most
+_GRACE: Final = 1.0  # seconds
 
 
 OnMessage = Callable[[Message[Any]], Awaitable[None] | None]
@@ -91,7 +92,7 @@ class _MessagePump:
         failure: RealtimeError | None = None
         try:
             while True:
-                worker = asyncio.create_task(self._work(failure), name="inngest-realtime on_message")
+                worker = _Worker(self._work(failure), name="inngest-realtime on_message")
                 try:
                     await asyncio.wait([worker])
                 except asyncio.CancelledError:
@@ -140,13 +141,26 @@ class _MessagePump:
             await self._reporter.tell(failure)
 
 
-async def _end(worker: asyncio.Task[None]) -> None:
+class _Worker(asyncio.Task[None]):
+    """A task that knows whether it was cancelled: `Task.cancelling` exists since Python 3.11 only."""
+
+    cancelled_before = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        self.cancelled_before = True
+        return super().cancel(msg)
+
+
+async def _end(worker: _Worker) -> None:
     """Cancels a task and returns when it has ended. Each further cancellation of the caller is passed on to it.
 
-    What it calls may have an ending of its own, which a second cancellation would cut short: so not when it has been
-    cancelled already, with all tasks, by `asyncio.run`.
+    What it calls may have an ending of its own, which a second cancellation would cut short. So one that has been
+    cancelled before, with all tasks, by `asyncio.run`, is given a while first; a timeout in a callback cancels, too.
     """
-    if sys.version_info < (3, 11) or not worker.cancelling():
+    if worker.cancelled_before:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([worker], timeout=_GRACE)
+    if not worker.done():
         worker.cancel()
     while not worker.done():
         try:
