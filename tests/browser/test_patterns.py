@@ -60,3 +60,17 @@ def test_a_dashboard(serve: Any, context: Any) -> None:
     for job in ("solar", "wind", "storage"):
         until(page, "#jobs li", f"{job}: 3 of 3")
         until(page, "#notices li", f"{job}: finished")
+
+
+@pytest.mark.parametrize("pattern", ["progress", "progress_flask"])
+def test_progress_seen_by_a_late_joiner(pattern: str, serve: Any, context: Any) -> None:
+    site = serve(pattern)
+    site.execute("reports", "write-report", "report/requested")
+    page = context.new_page()
+    page.goto(site.url)
+    page.click("text=New report")
+    until(page, "#steps", "done")
+    late = context.new_page()
+    late.goto(page.url)
+    until(late, "#steps", "done")
+    assert late.inner_text("#steps").split() == ["collect", "collect", "collect", "write", "done"]

@@ -28,6 +28,8 @@ COMMANDS = {
     "answer": ["uvicorn", "answer:app", "--log-level", "warning", "--port", "{port}"],
     "approval": ["uvicorn", "approval:app", "--log-level", "warning", "--port", "{port}"],
     "approval_django": ["approval_django", "runserver", "--noreload", "127.0.0.1:{port}"],
+    "progress": ["uvicorn", "progress:app", "--log-level", "warning", "--port", "{port}"],
+    "progress_flask": ["flask", "--app", "progress_flask", "run", "--port", "{port}"],
     "dashboard": ["uvicorn", "dashboard:app", "--log-level", "warning", "--port", "{port}"],
 }
 

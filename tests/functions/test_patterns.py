@@ -86,3 +86,25 @@ def test_several_channels_in_one_page(serve: Callable[[str], Site], dev: DevServ
     for stream in streams.values():
         assert [next(stream)["data"]["done"] for _ in range(3)] == [1, 2, 3]
     assert {next(notices)["data"]["job"] for _ in jobs} == set(jobs)
+
+
+@pytest.mark.parametrize("pattern", ["progress", "progress_flask"])
+def test_progress_for_those_who_come_late(pattern: str, serve: Callable[[str], Site]) -> None:
+    site = serve(pattern)
+    site.execute("reports", "write-report", "report/requested", lost=["written"])
+    redirected = site.http.post("/reports")
+    assert redirected.status_code == 303
+    page = redirected.headers["location"]
+    assert "/api/realtime/client.js" in site.http.get(page).text
+    report_id = page.rpartition("/")[2]
+
+    def whole_run() -> list[tuple[str, float]]:
+        stream = site.stream("/api/realtime/report/stream", reportId=report_id, rewind="all")
+        assert next(stream)["kind"] == "ready"
+        seen = [next(stream)["data"] for _ in range(5)]
+        return [(status["step"], status["progress"]) for status in seen]
+
+    expected = [("collect", 0.1), ("collect", 0.2), ("collect", 0.3), ("write", 0.6), ("done", 1)]
+    assert whole_run() == expected, "the page was opened while the run was under way"
+    site.close_runs()
+    assert whole_run() == expected, "it was opened after the run"
