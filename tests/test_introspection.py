@@ -66,7 +66,7 @@ def test_type_hints(package: str) -> None:
                 typing.get_type_hints(function)
 
 
-@pytest.mark.parametrize("package", sorted({*SOURCES, "inngest_realtime"} - {"inngest_realtime_redis"}))
+@pytest.mark.parametrize("package", sorted({*SOURCES, "inngest_realtime"}))
 def test_the_types_of_a_package_are_complete(package: str) -> None:
     pyright = shutil.which("pyright")
     if pyright is None:

@@ -74,7 +74,7 @@ class ReaderBuffer(MessageQueue):
         self._turns: deque[None] = deque((None,))
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.start_id: str | None = None
-        self.knows_early = False
+        self.knows_early: bool = False
 
     def end(self, error: RealtimeError | None = None) -> None:
         # Where the event loop of a waiting task is closed already, there is nobody to wake.

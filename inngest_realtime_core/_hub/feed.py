@@ -87,7 +87,7 @@ class Feed:
         self.channel: str = channel
         self.upstream: Upstream = upstream
         self.topics: dict[str, None] = {}
-        self.was_read = False
+        self.was_read: bool = False
         self.state: State = upstream.state
         self._counters = counters
         self._on_idle = on_idle

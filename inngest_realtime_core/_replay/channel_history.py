@@ -54,7 +54,7 @@ class ChannelHistory:
         self._known_early: dict[str, Entry] = {}
         self.coverage: dict[str, Coverage] = {}
         self.log: ChannelLog | None = None
-        self.loaded = False
+        self.loaded: bool = False
 
     def confirm(self, topics: Iterable[str]) -> None:
         """Called when Inngest is proved to deliver these topics."""

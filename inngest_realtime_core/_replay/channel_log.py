@@ -51,10 +51,10 @@ class Entry:
     __slots__ = ("at", "early", "envelope", "event_id", "views")
 
     def __init__(self, at: float, envelope: Envelope | GapReason, *, early: bool = False) -> None:
-        self.early = early
-        self.at = at
+        self.early: bool = early
+        self.at: float = at
         self.envelope = envelope
-        self.event_id = ""
+        self.event_id: str = ""
         self.views: dict[object, Any] | None = None
 
 
@@ -102,17 +102,17 @@ class ChannelLog:
     def __init__(
         self, channel: str, limits: Replay, ids: EventIds, coverage: dict[str, Coverage], began: float
     ) -> None:
-        self.channel = channel
-        self.ids = ids
-        self.clock = time.time() - time.monotonic()
-        self.began = began
-        self.whole_since = float("inf")
+        self.channel: str = channel
+        self.ids: EventIds = ids
+        self.clock: float = time.time() - time.monotonic()
+        self.began: float = began
+        self.whole_since: float = float("inf")
         self.run_topics: set[str] = set()
-        self.name = secrets.token_urlsafe(6)
-        self.first = 0
+        self.name: str = secrets.token_urlsafe(6)
+        self.first: int = 0
         self.entries: deque[Entry] = deque()
-        self.coverage = coverage
-        self.mixed = False
+        self.coverage: dict[str, Coverage] = coverage
+        self.mixed: bool = False
         self.evicted: dict[str, tuple[int, str]] = {}
         self.floor: int | None = None
         self._limits = limits

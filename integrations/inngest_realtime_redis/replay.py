@@ -57,7 +57,7 @@ class RedisReplay:
         self._source = url_or_client
         self._namespace = namespace
         self._prefix = prefix
-        self.local = Replay(size=size, max_age=max_age, max_bytes=max_bytes, published=published)
+        self.local: Replay = Replay(size=size, max_age=max_age, max_bytes=max_bytes, published=published)
 
     def __repr__(self) -> str:
         return f"<RedisReplay prefix={self._prefix!r} namespace={self._namespace!r}>"

@@ -10,7 +10,7 @@ from inngest_realtime_core.errors import RealtimeError
 
 __all__ = ["Trouble"]
 
-logger = logging.getLogger("inngest_realtime.replay")
+logger: logging.Logger = logging.getLogger("inngest_realtime.replay")
 
 _INTERVAL: Final = 30.0  # seconds between two lines about the same cause
 _BY_NAME: Final = {
