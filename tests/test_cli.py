@@ -197,7 +197,11 @@ async def test_tail_says_in_a_line_why_it_cannot_go_on(server: DevServer, start:
     server.drop_connections()
     status, _, errors = await ended(process)
     assert status == 1
-    assert re.fullmatch(r"inngest-realtime: .*401.*\n", errors)
+    # The log says that the connection was lost, and then why there will be no other.
+    *told, last = errors.splitlines()
+    assert re.fullmatch(r"inngest-realtime: .*401.*", last)
+    assert told
+    assert all("connection to Inngest was lost" in line for line in told)
 
 
 async def test_publish(server: DevServer, realtime: Realtime, start: Start, channel: str) -> None:

@@ -17,7 +17,7 @@ PACKAGES = (
     "inngest_realtime_core",
     *sorted(path.parent.name for path in (ROOT / "integrations").glob("*/__init__.py")),
 )
-EXTRAS = {"starlette", "fastapi", "django", "flask", "redis", "inngest", "devserver", "cli", "all"}
+EXTRAS = {"starlette", "fastapi", "django", "flask", "redis", "inngest", "devserver", "cli", "otel", "all"}
 
 
 @pytest.fixture(scope="module")
