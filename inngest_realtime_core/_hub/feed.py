@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Set
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from .._replay.channel_history import ChannelHistory
-from .._replay.channel_log import Entry
-from .._replay.event_ids import Cursor
-from .._replay.log import History, Kept
-from .._replay.resume import Rewind, Selected
+from .._replay.log import History
+from .._replay.resume import Rewind
 from ..errors import RealtimeError
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason, Message
 from ..stats import Counters
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
 from .open_streams import OpenStreams
+from .recall import Recall
 from .views import SubscriptionSpec
 
 if TYPE_CHECKING:
@@ -31,11 +27,10 @@ __all__ = ["Feed"]
 
 logger = logging.getLogger("inngest_realtime.feed")
 
-_PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
 _LOST: Final = "the connection to Inngest was lost"
 
 
-class Feed:
+class Feed(Recall):
     """A channel's messages, its readers, and what it remembers.
 
     Args:
@@ -50,21 +45,15 @@ class Feed:
     """
 
     __slots__ = (
-        "_beside",
         "_close_watchers",
         "_counters",
         "_end",
         "_end_watchers",
-        "_groups",
-        "_held",
-        "_history",
         "_holds",
         "_on_failed",
         "_on_idle",
         "_run",
         "_state_watchers",
-        "_streams",
-        "channel",
         "state",
         "topics",
         "upstream",
@@ -84,23 +73,19 @@ class Feed:
         on_failed: Callable[[Feed], None],
         max_stream_length: int,
     ) -> None:
-        self.channel: str = channel
+        topics: dict[str, None] = {}
+        super().__init__(channel, ReaderGroups(channel, topics), OpenStreams(max_stream_length), history, beside)
         self.upstream: Upstream = upstream
-        self.topics: dict[str, None] = {}
+        self.topics: dict[str, None] = topics
         self.was_read: bool = False
         self.state: State = upstream.state
         self._counters = counters
         self._on_idle = on_idle
         self._on_failed = on_failed
-        self._groups = ReaderGroups(channel, self.topics)
-        self._streams = OpenStreams(max_stream_length)
         self._state_watchers: list[Callable[[State], None]] = []
         self._end_watchers: list[Callable[[RealtimeError], None]] = []
         self._close_watchers: list[Callable[[], None]] = []
-        self._history = history
-        self._beside = beside
         self._run = run
-        self._held: list[Envelope] | None = None  # what came while a hole is being bridged
         self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
 
@@ -214,59 +199,6 @@ class Feed:
         self._groups.remove(spec, buffer, events=events)
         self._check_idle()
 
-    def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
-        """Gives a reader what it missed, or a gap."""
-        history = self._history
-        cursor = history.cursor(after)
-        selected = None if cursor is None else history.resume(cursor, spec.topics)
-        if selected is None and cursor is not None and self._beside is not None:
-            kept = self._beside.load_now(self.channel, history.received(), mixed=history.mixed)
-            if kept is None:
-                buffer.catch_up = functools.partial(self._catch_up, spec, buffer, cursor)
-                return
-            self._take(kept)
-            selected = history.resume(cursor, spec.topics)
-        self._replay(spec, buffer, selected)
-
-    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, cursor: Cursor) -> None:
-        """Gives a reader what it missed, if all processes together know it; before what it has received since."""
-        selected: list[Selected] | None = None
-        # What another process has given to the client may be on its way to here.
-        for pause in _PAUSES:
-            await self._load(cursor.names[0][2:] if cursor.names else "")
-            selected = self._history.resume(cursor, spec.topics)
-            if selected is not None:
-                break
-            await asyncio.sleep(pause)
-        if not buffer.detached:
-            self._replay(spec, buffer, selected)
-
-    async def prepare(self) -> None:
-        """Called before a reader is attached with `rewind`."""
-        if not self._history.loaded:
-            await self._load("")
-
-    async def _load(self, name: str) -> None:
-        history = self._history
-        if self._beside is not None:
-            kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed, name=name)
-            if kept is not None:
-                self._take(kept)
-
-    def _take(self, kept: Kept) -> None:
-        for entry in self._history.catch_up(kept):
-            self._give(entry)
-
-    def _merge(self, kept: Kept | None) -> None:
-        if kept is not None:
-            self._history.merge(kept)
-
-    def _replay(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
-        if selected is None:
-            buffer.replay([Message.gap(self.channel, "expired", event_id=self._history.here())])
-        else:
-            buffer.replay(self._groups.kept(spec, buffer, selected, self._streams))
-
     def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
         """Call `watcher` with each new state; returns what ends it."""
         self._state_watchers.append(watcher)
@@ -293,26 +225,16 @@ class Feed:
         if envelope.topic not in self.topics and envelope.kind != "run":
             logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
             return
-        self._counters.received += 1
         if self._held is not None:
             self._held.append(envelope)
             return
+        self._counters.received += 1
         if self._beside is not None:
             self._beside.add(envelope)
         entry, early = self._history.receive(envelope)
         if entry is not None:
             stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
             self._groups.deliver(entry, envelope, stream, self._history.here, early=early)
-
-    def _give(self, entry: Entry, missed: int | None = None) -> None:
-        """Gives an entry of the log to every reader."""
-        envelope = entry.envelope
-        if isinstance(envelope, Envelope):
-            self._groups.deliver(entry, envelope, None, self._history.here)
-            return
-        message = Message.gap(self.channel, cast("GapReason", envelope), missed, event_id=entry.event_id or None)
-        for buffer in self._groups:
-            buffer.push_gap(message)
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
         return self._history.recent(seconds)
@@ -326,39 +248,12 @@ class Feed:
         kept = self._beside.load_now(self.channel, history.received(), mixed=history.mixed)
         if kept is not None:
             self._bridge(kept, now)
-        elif history.mixed or not history.log:
+        elif history.mixed or not self._groups:
             self.gap("reconnect")
         else:
             self._release_held()
             self._held = []
             self._run(self._bridge_later(now))
-
-    async def _bridge_later(self, moment: float) -> None:
-        held, history = self._held, self._history
-        kept = None
-        try:
-            if self._beside is not None:
-                kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
-        finally:
-            if held is not None and self._held is held:
-                self._bridge(kept, moment)
-                self._release_held()
-
-    def _release_held(self) -> None:
-        held, self._held = self._held, None
-        for envelope in held or ():
-            self.receive(envelope)
-
-    def _bridge(self, kept: Kept | None, moment: float, reason: GapReason = "reconnect") -> None:
-        for entry in self._history.bridge(kept, reason, moment):
-            self._give(entry)
-        self._follow()
-
-    def gap(self, reason: GapReason, missed: int | None = None) -> None:
-        """Tells every reader that something may have been missed."""
-        for entry in self._history.bridge(None, reason, 0.0):
-            self._give(entry, missed)
-        self._follow()
 
     def interrupted(self, stream_id: str) -> None:
         self._streams.interrupt(stream_id, _LOST)
@@ -377,6 +272,7 @@ class Feed:
 
     def end(self, error: RealtimeError | None = None) -> None:
         """Ends every reader, also those to come, with the error if there is one."""
+        self._release_held()
         self._end = (error,)
         self._streams.interrupt_all("the subscription was closed")
         for buffer in self._groups:

@@ -61,7 +61,13 @@ class Kept(NamedTuple):
 
 
 class History(Protocol):
-    """What is kept beside the logs of one event loop's channels."""
+    """What is kept beside the logs of one event loop's channels.
+
+    Attributes:
+        shared: Whether other processes add to it.
+    """
+
+    shared: bool
 
     def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None:
         """Called when this process is subscribed to these topics; again after something may have been missed.

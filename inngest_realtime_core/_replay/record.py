@@ -134,6 +134,8 @@ class Record:
 class MemoryHistory:
     """The record as what is kept beside the logs of one event loop."""
 
+    shared: bool = False
+
     def __init__(self, record: Record) -> None:
         self._record = record
 

@@ -33,6 +33,8 @@ _BATCH: Final = 100  # messages that are recorded with one command
 class RedisHistory:
     """Records what this event loop's channels receive and what is published on it, and reads what others recorded."""
 
+    shared: bool = True
+
     def __init__(
         self,
         source: Any,

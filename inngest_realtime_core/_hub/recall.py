@@ -1,0 +1,162 @@
+"""What the readers of a channel get of what came before them, and of what came while there was no connection."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from abc import ABC, abstractmethod
+from typing import Final, cast
+
+from .._replay.channel_history import ChannelHistory
+from .._replay.channel_log import Entry
+from .._replay.event_ids import Cursor
+from .._replay.log import History, Kept
+from .._replay.resume import Selected
+from ..messages.envelope import Envelope
+from ..messages.message import GapReason, Message
+from .buffer import ReaderBuffer
+from .groups import ReaderGroups
+from .open_streams import OpenStreams
+from .views import SubscriptionSpec
+
+__all__ = ["Recall"]
+
+_PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
+
+
+class Recall(ABC):
+    """A channel's log, what is kept beside it, and the readers who get of both.
+
+    Args:
+        channel: The channel's name.
+        groups: Its readers.
+        streams: The data streams that are open.
+        history: Its log.
+        beside: What is kept of the channel elsewhere; None when nothing is.
+    """
+
+    __slots__ = ("_beside", "_groups", "_held", "_history", "_streams", "_turn", "channel")
+
+    def __init__(
+        self,
+        channel: str,
+        groups: ReaderGroups,
+        streams: OpenStreams,
+        history: ChannelHistory,
+        beside: History | None,
+    ) -> None:
+        self.channel: str = channel
+        self._groups = groups
+        self._streams = streams
+        self._history = history
+        self._beside = beside
+        self._turn: asyncio.Lock | None = None
+        self._held: list[Envelope] | None = None  # what came while a hole is being bridged
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether other processes add to what is kept elsewhere."""
+        return self._beside is not None and self._beside.shared
+
+    @abstractmethod
+    def receive(self, envelope: Envelope) -> None:
+        """Takes a message from Inngest and gives it to every reader."""
+
+    @abstractmethod
+    def _follow(self) -> None:
+        """Called when nothing is missed from now on."""
+
+    # -- those who come back or come late -------------------------------------------------------------------------
+
+    def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
+        """Gives a reader what it missed, or a gap."""
+        cursor = self._history.cursor(after)
+        if cursor is None:
+            self._replay(spec, buffer, None)
+        else:
+            buffer.catch_up = functools.partial(self._catch_up, spec, buffer, cursor)
+
+    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, cursor: Cursor) -> None:
+        """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
+        history = self._history
+        if history.resume(cursor, spec.topics) is None:
+            # What another process has given to the client may be on its way to here.
+            for pause in _PAUSES if self._beside is not None else ():
+                await self._load(cursor.names[0][2:] if cursor.names else "")
+                if history.resume(cursor, spec.topics) is not None:
+                    break
+                if not self._is_shared:
+                    break
+                await asyncio.sleep(pause)
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        async with self._turn:
+            # When many come back at once, the event loop does other things between two of them.
+            await asyncio.sleep(0)
+            if not buffer.detached:
+                self._replay(spec, buffer, history.resume(cursor, spec.topics))
+
+    async def prepare(self) -> None:
+        """Called before a reader is attached with `rewind`."""
+        if not self._history.loaded:
+            await self._load("")
+
+    async def _load(self, name: str) -> None:
+        history = self._history
+        if self._beside is not None:
+            kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed, name=name)
+            if kept is not None:
+                self._take(kept)
+
+    def _take(self, kept: Kept) -> None:
+        for entry in self._history.catch_up(kept):
+            self._give(entry)
+
+    def _merge(self, kept: Kept | None) -> None:
+        if kept is not None:
+            self._history.merge(kept)
+
+    def _replay(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
+        if selected is None:
+            buffer.replay([Message.gap(self.channel, "expired", event_id=self._history.here())])
+        else:
+            buffer.replay(self._groups.kept(spec, buffer, selected, self._streams))
+
+    def _give(self, entry: Entry, missed: int | None = None) -> None:
+        """Gives an entry of the log to every reader."""
+        envelope = entry.envelope
+        if isinstance(envelope, Envelope):
+            self._groups.deliver(entry, envelope, None, self._history.here)
+            return
+        message = Message.gap(self.channel, cast("GapReason", envelope), missed, event_id=entry.event_id or None)
+        for buffer in self._groups:
+            buffer.push_gap(message)
+
+    # -- holes ----------------------------------------------------------------------------------------------------
+
+    async def _bridge_later(self, moment: float) -> None:
+        held, history = self._held, self._history
+        kept = None
+        try:
+            if self._beside is not None:
+                kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
+        finally:
+            if held is not None and self._held is held:
+                self._bridge(kept, moment)
+                self._release_held()
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, None
+        for envelope in held or ():
+            self.receive(envelope)
+
+    def _bridge(self, kept: Kept | None, moment: float, reason: GapReason = "reconnect") -> None:
+        for entry in self._history.bridge(kept, reason, moment):
+            self._give(entry)
+        self._follow()
+
+    def gap(self, reason: GapReason, missed: int | None = None) -> None:
+        """Tells every reader that something may have been missed."""
+        for entry in self._history.bridge(None, reason, 0.0):
+            self._give(entry, missed)
+        self._follow()

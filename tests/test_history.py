@@ -1,0 +1,168 @@
+"""What comes before a subscription: what this process published, over a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from conformance.serving import serving
+from inngest_realtime_core import (
+    AuthenticationError,
+    Channel,
+    ConfigurationError,
+    Grant,
+    Realtime,
+    Replay,
+    allow_anyone,
+    topic,
+)
+from inngest_realtime_core.messages.message import Message
+from inngest_realtime_core.subscriptions.subscription import Subscription
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_starlette import realtime_routes
+from talk import fresh
+
+
+@pytest.fixture
+def channel() -> str:
+    return fresh("history")
+
+
+class Job(Channel, name="historyjob:{id}"):
+    id: str
+    t = topic(dict[str, int])
+
+
+async def taken(subscription: Subscription, count: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(count):
+        message = await subscription.receive(timeout=5)
+        assert message is not None
+        found.append(message.data)
+    return found
+
+
+async def test_what_was_published_before_comes_first_and_then_what_is_live(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url) as realtime:
+        for number in range(3):
+            await realtime.publish((channel, "t"), number)
+        await asyncio.to_thread(realtime.publish_sync, (channel, "u"), "from a thread")
+        async with realtime.subscribe(channel=channel, topics=["t", "u"], rewind="all") as late:
+            await realtime.publish((channel, "t"), 3)
+            assert await taken(late, 5) == [0, 1, 2, "from a thread", 3]
+        async with realtime.subscribe(channel=channel, topics=["t", "u"], rewind=1) as latest:
+            assert await taken(latest, 2) == ["from a thread", 3]
+        async with realtime.subscribe(channel=channel, topics=["t"]) as plain:
+            await realtime.publish((channel, "t"), 4)
+            assert await taken(plain, 1) == [4]
+
+
+async def test_the_same_id_is_one_message_within_what_is_kept(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, replay=Replay(max_age=0.5)) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t", "u"]) as subscription:
+            for _ in range(3):
+                await realtime.publish((channel, "t"), 1, id="same")
+            await realtime.publish((channel, "u"), 2, id="same")
+            assert await taken(subscription, 2) == [1, 2]
+            await asyncio.sleep(0.6)  # older than what is kept
+            await realtime.publish((channel, "t"), 3, id="same")
+            assert await taken(subscription, 1) == [3]
+
+
+async def test_what_inngest_rejects_is_not_kept(channel: str) -> None:
+    async with DevServer(signing_key="signkey-test-ab12") as server:
+        async with Realtime(api_base_url=server.url, signing_key="signkey-test-cd34") as realtime:
+            with pytest.raises(AuthenticationError):
+                await realtime.publish((channel, "t"), 1)
+            with realtime.override(api_base_url=server.url, signing_key="signkey-test-ab12"):
+                await realtime.publish((channel, "t"), 2)
+                async with realtime.subscribe(channel=channel, topics=["t"], rewind="all") as late:
+                    assert await taken(late, 1) == [2]
+
+
+async def test_a_process_that_publishes_alone_bridges_a_lost_connection(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            await realtime.publish((channel, "t"), 1)
+            assert await taken(subscription, 1) == [1]
+            server.drop_connections()
+            for number in range(2, 5):
+                await realtime.publish((channel, "t"), number)
+            assert await taken(subscription, 3) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("published", [True, False])
+async def test_without_a_record_or_with_others_a_hole_is_a_gap(
+    server: DevServer, channel: str, published: bool
+) -> None:
+    async with Realtime(api_base_url=server.url, replay=Replay(published=published)) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            await realtime.publish((channel, "t"), 1)
+            if published:
+                await server.publish(channel, "t", 2)
+            assert await taken(subscription, 1 + published) == [1, 2][: 1 + published]
+            server.drop_connections()
+            message = await subscription.receive(timeout=5)
+            assert message is not None
+            assert message.kind == "gap"
+
+
+async def test_what_is_kept_is_deliverable(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, buffer_size=16, replay=Replay(size=200)) as realtime:
+        for number in range(150):
+            await realtime.publish((channel, "t"), number)
+        async with realtime.subscribe(channel=channel, topics=["t"], rewind="all") as late:
+            assert await taken(late, 150) == list(range(150))
+
+
+async def test_an_event_stream_begins_where_its_subscription_began(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url) as realtime:
+        await realtime.publish((channel, "t"), "before")
+        async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+            witness = subscription.get_json_stream()
+            await realtime.publish((channel, "t"), "unread")
+            first: Message[Any] = await anext(witness)
+            assert first.data == "unread"
+            async with aclosing(subscription.get_event_stream()) as events:
+                await anext(events)
+                assert b'"data":"unread"' in await asyncio.wait_for(anext(events), 5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": -5}, {"max_age": float("nan")}, {"max_bytes": -1}, {"size": 1.5}, {"max_age": "60"}]
+)
+def test_wrong_limits_are_refused_when_given(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Replay(**wrong)
+
+
+async def test_endpoints_rewind_where_the_grant_allows_it(server: DevServer) -> None:
+    realtime = Realtime(api_base_url=server.url)
+    grants = [
+        Grant(Job, authorize=allow_anyone, rewind=2),
+        Grant(Job, authorize=allow_anyone, name="closed", may_overlap=True),
+    ]
+    job = Job(id=fresh("job").replace(":", "-"))
+    with serving(Starlette(routes=realtime_routes(realtime, grants))) as url:
+        async with httpx.AsyncClient(base_url=url) as http, Realtime(api_base_url=server.url) as other:
+            refused = await http.get("/closed/stream", params={"id": job.id, "rewind": "1"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "rewind_not_granted")
+            for number in range(4):
+                await asyncio.to_thread(realtime.publish_sync, job.t, {"n": number})
+            async with http.stream("GET", "/job/stream", params={"id": job.id, "rewind": "2"}) as response:
+                seen: list[int] = []
+                async for line in response.aiter_lines():
+                    if line.startswith("data:") and '"kind":"data"' in line:
+                        seen.append(json.loads(line[5:])["data"]["n"])
+                        if len(seen) == 2:
+                            await other.publish(job.t, {"n": 4})
+                        if len(seen) == 3:
+                            break
+            assert seen == [2, 3, 4]
+    await asyncio.to_thread(realtime.close_sync)
