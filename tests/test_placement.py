@@ -84,3 +84,9 @@ async def test_what_has_ended_is_not_used_again(placement: Placement) -> None:
     ended = put(placement, "a")
     await ended.close()
     assert put(placement, "b") is not ended
+
+
+async def test_a_dedicated_socket_takes_no_other_channel(placement: Placement) -> None:
+    """Even when it is the only one and has room."""
+    large = put(placement, "b" * 13_000)
+    assert put(placement, "small") is not large
