@@ -18,7 +18,7 @@ from inngest_realtime_core._api.tokens import mint
 from inngest_realtime_core._hub.options import Source
 from inngest_realtime_core._upstream.connection import Connection
 from inngest_realtime_devserver.server import DevServer
-from talk import eventually, fresh, receive, soon
+from talk import eventually, fresh, soon
 
 KEY = "signkey-prod-0123456789abcdef0123456789abcdef"
 FALLBACK = "signkey-prod-fedcba9876543210fedcba9876543210"
@@ -106,7 +106,7 @@ async def everything(ledger: Ledger, server: DevServer, realtime: Realtime, chan
         for thing in (subscription, called, realtime.stats(), Source(key=token.key), *connections()):
             ledger.show(thing)
         server.drop_connections()
-        await receive(subscription, 1)
+        await eventually(lambda: realtime.stats().reconnects >= 1)
         await server.begin_closing(grace=0.05)
         await server.until(lambda stats: stats.open_connections >= 2)
         await failures(ledger, server, realtime, token.key)
