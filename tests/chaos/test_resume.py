@@ -74,7 +74,7 @@ class Browser:
         fields = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
         if "id" in fields:
             self.last_id = fields["id"]
-        if "data" in fields:
+        if "data" in fields and fields.get("event") not in ("ready", "closing"):
             self.events.append((fields.get("event", "message"), json.loads(fields["data"])))
 
     def vanish(self) -> None:
