@@ -224,6 +224,11 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         """Lets `stats()` look at how many streams are open of those that may be, while `slots` exists. For adapters."""
         self._slots.add(slots)
 
+    async def continues(self, channel: Channel | str, topics: Topics, event_id: str | None) -> bool:
+        """Whether a stream asks for nothing new: its channel is open here, or it has an authentic id. For adapters."""
+        name = resolve_channel(channel).name
+        return await self._sessions.at(self.settings).continues(name, resolve_topics(channel, topics), event_id)
+
     def count_endpoint_error(self, code: str) -> None:
         """Counts a request that got neither token nor stream. For adapters."""
         self._sessions.counters().endpoint_error(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 import anyio
@@ -97,6 +97,11 @@ class Hub:
         return self._placement.throttle
 
     # -- feeds ----------------------------------------------------------------------------------------------------
+
+    def follows(self, channel: str, topics: Collection[str]) -> bool:
+        """Whether Inngest delivers all of these topics already, as this application's. Callable from any thread."""
+        feed = self._feeds.get((channel, Source()))
+        return feed is not None and feed.upstream.alive and all(topic in feed.confirmed for topic in topics)
 
     async def open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
         """Return the channel's feed once Inngest is proved to deliver these topics.

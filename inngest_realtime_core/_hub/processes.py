@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import os
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from typing import Final
 
 from .._api.claims import TokenClaims, read_claims_unverified
@@ -197,6 +197,16 @@ class ProcessRegistry:
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The event loops that it has been used on in this process. Callable from any thread."""
         return [loop for loop, _ in self.process().loops()]
+
+    async def continues(self, channel: str, topics: Collection[str], event_id: str | None) -> bool:
+        """Whether a stream asks for nothing new: its channel is open in this process, or its event id is authentic."""
+        if any(hub.follows(channel, topics) for hub in self.process().hubs()):
+            return True
+        if not event_id:
+            return False
+        # With what is kept elsewhere comes the key of the ids that other processes made.
+        await self.resources().history.ready()
+        return self.process().event_ids.decode(channel, event_id) is not None
 
     def end_streams(self) -> None:
         """End the streams of all event loops. Callable from any thread."""

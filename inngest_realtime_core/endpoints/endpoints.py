@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final, cast
 
 from .._api.tokens import ClientSubscriptionToken
+from .._concurrency.background import run_sync
 from ..errors import ConfigurationError, RealtimeError
 from ..realtime import Realtime
 from ..subscriptions.subscription import Subscription
@@ -131,7 +132,7 @@ class Endpoints:
             with self.realtime.operation("stream"):
                 opening = self._opening(name, request)
                 await self._authorizer.check(opening.selection, opening.request)
-                opening = self._limited(opening, await self._client(request))
+                opening = await self._limited(opening, request)
                 return StreamAnswer(await self._streams.open(opening), self.options.send_timeout)
         except RealtimeError as error:
             return self._rejected(error)
@@ -145,7 +146,7 @@ class Endpoints:
                 opening = self._opening(name, request)
                 self._authorizer.check_sync(opening.selection, opening.request)
                 _check_threads(request)
-                opening = self._limited(opening, self._client_sync(request))
+                opening = self._limited_sync(opening, request)
                 return SyncStreamAnswer(self._streams.open_sync(opening), self.options.send_timeout)
         except RealtimeError as error:
             return self._rejected(error)
@@ -195,7 +196,7 @@ class Endpoints:
         with self._counted():
             opening = self._opening(name, request)
             await self._authorizer.check(opening.selection, opening.request)
-            self._rate.spend(await self._client(request))
+            await self._limited(opening, request)
             return await self._streams.subscribe(opening.selection)
 
     def subscribe_sync(self, name: str, request: EndpointRequest) -> SyncSubscription:
@@ -204,7 +205,7 @@ class Endpoints:
             opening = self._opening(name, request)
             self._authorizer.check_sync(opening.selection, opening.request)
             _check_threads(request)
-            self._rate.spend(self._client_sync(request))
+            self._limited_sync(opening, request)
             return self._streams.subscribe_sync(opening.selection)
 
     # -- what a request asks for --------------------------------------------------------------------------------------
@@ -228,9 +229,21 @@ class Endpoints:
         selection = select(grant, parameters, ignore_unknown=own, wishes=() if own else _STREAM_WISHES)
         return Opening(selection, request.native, None, last_event_id, selection.json)
 
-    def _limited(self, opening: Opening, client: str | None) -> Opening:
-        self._rate.spend(client)
+    async def _limited(self, opening: Opening, request: EndpointRequest) -> Opening:
+        client = await self._client(request)
+        if client is not None and not await self._continues(opening):
+            self._rate.spend(client)
         return replace(opening, client=client)
+
+    def _limited_sync(self, opening: Opening, request: EndpointRequest) -> Opening:
+        client = self._client_sync(request)
+        if client is not None and not run_sync(lambda: self._continues(opening)):
+            self._rate.spend(client)
+        return replace(opening, client=client)
+
+    async def _continues(self, opening: Opening) -> bool:
+        selection = opening.selection
+        return await self.realtime.continues(selection.channel, selection.granted_order, opening.last_event_id)
 
     def _grant(self, name: str) -> Grant:
         grant = self.grants.get(name)
