@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from .._replay.channel_log import Entry
 from .._replay.resume import Selected
 from ..errors import MessageError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason, Message, twin, with_stream
+from ..messages.message import Message, twin, with_stream
 from .buffer import ReaderBuffer
 from .open_streams import OpenStreams
 from .views import SubscriptionSpec, decode, encoding_error
@@ -199,7 +199,8 @@ class ReaderGroups:
         view = (schema, untyped)
         if view not in views:
             views[view] = self._decode(envelope, schema, untyped=untyped)
-        return views[view]
+        message: Message[Any] | None = views[view]
+        return message
 
     def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
         result = decode(envelope, schema, untyped=untyped)
@@ -230,8 +231,8 @@ class ReaderGroups:
         """
         for entry, event_id in selected:
             envelope = entry.envelope
-            if not isinstance(envelope, Envelope):
-                yield Message.gap(self._channel, cast("GapReason", envelope), event_id=event_id or None)
+            if isinstance(envelope, str):
+                yield Message.gap(self._channel, envelope, event_id=event_id or None)
                 continue
             if not spec.sees(envelope, self._followed):
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from typing import Final, cast
+from typing import Final
 
 from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import Entry
@@ -125,10 +125,10 @@ class Recall(ABC):
     def _give(self, entry: Entry, missed: int | None = None) -> None:
         """Gives an entry of the log to every reader."""
         envelope = entry.envelope
-        if isinstance(envelope, Envelope):
+        if not isinstance(envelope, str):
             self._groups.deliver(entry, envelope, None, self._history.here)
             return
-        message = Message.gap(self.channel, cast("GapReason", envelope), missed, event_id=entry.event_id or None)
+        message = Message.gap(self.channel, envelope, missed, event_id=entry.event_id or None)
         for buffer in self._groups:
             buffer.push_gap(message)
 

@@ -177,9 +177,9 @@ class ChannelHistory:
                 before.append((at, envelope))
         log.prepend(before, whole=kept.whole and not log.mixed, since=kept.since)
         for entry in log.entries:
-            envelope = entry.envelope
-            if entry.early and isinstance(envelope, Envelope) and now - entry.at < _LATE:
-                self._known_early[envelope.identity] = entry
+            known = entry.envelope
+            if entry.early and isinstance(known, Envelope) and now - entry.at < _LATE:
+                self._known_early[known.identity] = entry
 
     # -- readers ------------------------------------------------------------------------------------------------------
 

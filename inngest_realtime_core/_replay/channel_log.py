@@ -53,7 +53,7 @@ class Entry:
     def __init__(self, at: float, envelope: Envelope | GapReason, *, early: bool = False) -> None:
         self.early: bool = early
         self.at: float = at
-        self.envelope = envelope
+        self.envelope: Envelope | GapReason = envelope
         self.event_id: str = ""
         self.views: dict[object, Any] | None = None
 

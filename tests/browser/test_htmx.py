@@ -28,9 +28,9 @@ FILES = {
     "htmx.org@4.0.1/dist/ext/hx-sse.min.js": "htmx.org/dist/ext/hx-sse.min.js",
 }
 COMMANDS: dict[str, Callable[[int], list[str]]] = {
-    "django": lambda port: [*uvicorn, str(port), "--lifespan", "off", "django_app:application"],
-    "django-wsgi": lambda port: [*gunicorn, f"127.0.0.1:{port}", "django_app:wsgi"],
-    "flask": lambda port: [*gunicorn, f"127.0.0.1:{port}", "flask_app:app"],
+    "django": lambda port: [*uvicorn, str(port), "--lifespan", "off", "django_fragments:application"],
+    "django-wsgi": lambda port: [*gunicorn, f"127.0.0.1:{port}", "django_fragments:wsgi"],
+    "flask": lambda port: [*gunicorn, f"127.0.0.1:{port}", "flask_fragments:app"],
 }
 
 

@@ -1,5 +1,6 @@
 """Live HTML with Django and htmx, a project in one file: with an Inngest dev server beside it, in this folder,
-`INNGEST_DEV=1 uvicorn --lifespan off django_app:application`, or `gunicorn --threads 32 django_app:wsgi`."""
+`INNGEST_DEV=1 uvicorn --lifespan off django_fragments:application`, or `gunicorn --threads 32 django_fragments:wsgi`.
+"""
 
 from __future__ import annotations
 

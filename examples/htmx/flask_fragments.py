@@ -1,5 +1,5 @@
 """Live HTML with Flask and htmx: with an Inngest dev server beside it, in this folder,
-`INNGEST_DEV=1 gunicorn --threads 32 flask_app:app`."""
+`INNGEST_DEV=1 gunicorn --threads 32 flask_fragments:app`."""
 
 from __future__ import annotations
 
