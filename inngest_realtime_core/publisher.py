@@ -13,9 +13,9 @@ from ._api import publishing
 from ._api.runs import run_id_or_current
 from ._concurrency.background import run_sync
 from ._replay.log import History
+from ._telemetry.observation import Operation
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.target import DataOf, Target, resolve_target
-from .observation import Operation
 from .settings import Settings
 
 __all__ = ["Publisher"]

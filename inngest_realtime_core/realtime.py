@@ -21,12 +21,12 @@ from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
 from ._replay.log import History, Replay, SharedReplay
 from ._shutdown.signals import end_streams_on_signals
+from ._telemetry.observation import Observer, Operation, Slots
 from ._upstream.liveness import Liveness
 from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
 from .errors import ConfigurationError
-from .observation import Observer, Operation, Slots
 from .publisher import Publisher
 from .settings import HasSettings, InngestApp, Settings, SettingsArguments
 from .stats import Health, Stats

@@ -11,10 +11,10 @@ from ._hub.hub import Hub
 from ._hub.options import Source
 from ._hub.readers import Readers
 from ._hub.views import SubscriptionSpec
+from ._telemetry.observation import Operation
 from .arguments import check_callable, check_flag, check_rewind
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.resolve import resolve_channel, resolve_declared
-from .observation import Operation
 from .settings import Settings
 from .subscriptions.callbacks import OnError, OnMessage, OnState, attach_callbacks, tell_state
 from .subscriptions.key import SubscriptionKey

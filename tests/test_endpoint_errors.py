@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.endpoints import errors
 from inngest_realtime_core.endpoints.errors import EndpointError
 from inngest_realtime_core.errors import (
@@ -18,7 +19,6 @@ from inngest_realtime_core.errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
-from inngest_realtime_core.throttled_log import ThrottledLog
 
 
 @pytest.fixture(autouse=True)

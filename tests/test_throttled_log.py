@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from inngest_realtime_core import throttled_log
-from inngest_realtime_core.throttled_log import ThrottledLog
+from inngest_realtime_core._telemetry import throttled_log
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 
 
 def lines(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[str]:

@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Final
 
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, RealtimeError, UnreachableError
-from ..throttled_log import ThrottledLog
 from .backoff import Backoff
 from .circuit import Circuit
 from .connection import Connection

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Collection, Iterable, Iterator
 
 from .._api.tokens import Entry
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import FrameTooLargeError, MessageError, RealtimeError
 from ..messages.envelope import Envelope
-from ..throttled_log import ThrottledLog
 from .batching import weight
 from .protocol import MAX_DEPTH, MAX_DIGITS, MAX_SERVER_FRAME, Unreadable
 from .subscriber import ChannelSubscriber, State, tell_state

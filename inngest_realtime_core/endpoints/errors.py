@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import (
     AuthenticationError,
     ChannelError,
@@ -23,7 +24,6 @@ from ..errors import (
     TopicError,
     UnreachableError,
 )
-from ..throttled_log import ThrottledLog
 from .grants import camel_case
 
 __all__ = ["EndpointError"]

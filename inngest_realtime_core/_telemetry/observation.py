@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol
 
-from .stats import Counters
+from ..stats import Counters
 
 __all__ = ["Observer", "Operation", "Slots"]
 
