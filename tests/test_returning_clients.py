@@ -100,6 +100,7 @@ async def test_an_authentic_id_is_never_rate_limited(client: Client, realtime: R
         assert await stream(client, "a", event_id) == 200
         await until_closed(realtime)
     assert await stream(client, "a", lastEventId=event_id) == 200
+    await until_closed(realtime)
     # It is an id of this channel, and nobody makes one up.
     assert await stream(client, "b", event_id) == 429
     forged = event_id[:-1] + ("A" if event_id[-1] != "A" else "B")

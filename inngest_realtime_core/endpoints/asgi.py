@@ -31,6 +31,7 @@ from ..realtime import Realtime
 from ..subscriptions.face import check_open
 from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
+from ..subscriptions.streams import MessageStream
 from ..subscriptions.subscription import Subscription
 from .answers import Answer, StreamAnswer
 from .request import EndpointRequest
@@ -120,10 +121,10 @@ def event_stream_for(
             return take_over(subscription, heartbeat=heartbeat, last_event_id=last, render=render)
 
         return body
-    if isinstance(content, AsyncGenerator):
+    if isinstance(content, AsyncGenerator) and not isinstance(content, MessageStream):
         stream = cast("AsyncGenerator[bytes, None]", content)
         return lambda scope: stream
-    raise not_a_stream(content)
+    raise not_a_stream(content, "await realtime.subscribe(...)")
 
 
 async def bounded_sends(body: AsyncGenerator[bytes, None], send_timeout: float | None) -> AsyncGenerator[bytes, None]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, cast
 
 from ..errors import ConfigurationError
 from ..subscriptions.pending import PendingSubscription
+from ..subscriptions.streams import MessageStream
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .grants import Grant
@@ -47,16 +48,24 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
     return call
 
 
-def not_a_stream(content: object) -> ConfigurationError:
-    """The error of a response that is given something else than a stream: it says what to write."""
-    what, advice = type(content).__name__, "Give it a subscription, or an encoded stream of one (get_event_stream())."
+def not_a_stream(content: object, instead: str) -> ConfigurationError:
+    """The error of a response that is given something else than a stream.
+
+    Args:
+        instead: What to write.
+    """
+    what, advice = f"a {type(content).__name__}", "or an encoded stream of one (get_event_stream())"
     if isinstance(content, PendingSubscription):
-        what, advice = "a subscription that was not awaited", "Write `await realtime.subscribe(...)`."
+        what = "a subscription that was not awaited"
     elif isinstance(content, SyncSubscription):
-        what, advice = "a subscription of subscribe_sync()", "Write `await realtime.subscribe(...)`."
+        what = "a subscription of subscribe_sync()"
     elif isinstance(content, Subscription):
-        what, advice = "a subscription of subscribe()", "Write `realtime.subscribe_sync(...)`."
-    return ConfigurationError(f"The response was given {what}, which it cannot stream. {advice}")
+        what = "a subscription of subscribe()"
+    elif isinstance(content, MessageStream):
+        what, advice = "a stream of messages (get_json_stream())", "or its get_event_stream(), which gives bytes"
+    elif isinstance(content, AsyncGenerator | Generator):
+        what = f"{'an async' if isinstance(content, AsyncGenerator) else 'a sync'} generator"
+    return ConfigurationError(f"The response was given {what}, which it cannot stream. Give it `{instead}`, {advice}.")
 
 
 def check_own_stream(grant: Grant) -> None:

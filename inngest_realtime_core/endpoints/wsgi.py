@@ -75,7 +75,7 @@ def event_stream_for(
         return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
     if isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)
-    raise not_a_stream(content)
+    raise not_a_stream(content, "realtime.subscribe_sync(...)")
 
 
 def is_single_threaded(environ: Mapping[str, Any]) -> bool:

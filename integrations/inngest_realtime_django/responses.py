@@ -18,6 +18,7 @@ from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, watched
 from inngest_realtime_core.subscriptions.pending import open_sync, take_over
+from inngest_realtime_core.subscriptions.streams import MessageStream
 
 from .requests import is_asgi, route_request
 from .threads import release_connections, release_thread
@@ -144,8 +145,8 @@ def _is_loop_running() -> bool:
 
 
 def _check_stream(stream: object) -> None:
-    if not isinstance(stream, AsyncGenerator | Generator):
-        raise not_a_stream(stream)
+    if not isinstance(stream, AsyncGenerator | Generator) or isinstance(stream, MessageStream):
+        raise not_a_stream(stream, "realtime.subscribe(...)")
 
 
 def _check_face(asgi: bool, is_async: bool) -> None:

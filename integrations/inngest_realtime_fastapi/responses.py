@@ -30,11 +30,15 @@ def server_sent_event(message: Message[Any]) -> ServerSentEvent:
     Its `data` is the JSON that the TypeScript SDK sends, not encoded a second time; a gap is an event of type `gap`.
 
     Raises:
-        ConfigurationError: FastAPI is older than 0.135, which brought server-sent events.
+        ConfigurationError: FastAPI is older than 0.135, which brought server-sent events; or it is no message.
     """
     if cast("object", ServerSentEvent) is None:
         raise ConfigurationError(
             "server_sent_event needs FastAPI 0.135 or newer. Upgrade it, or return a RealtimeStreamingResponse."
+        )
+    if not isinstance(cast("object", message), Message):
+        raise ConfigurationError(
+            f"server_sent_event takes a message of a subscription, and got a {type(message).__name__}."
         )
     return ServerSentEvent(
         raw_data=message.to_json().decode(),
