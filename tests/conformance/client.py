@@ -79,6 +79,10 @@ class EventStream:
 
     async def next_event(self) -> Event:
         """The next event that tells of messages: neither a comment nor the `ready` at the beginning."""
+        # Heartbeats come without end: each block has its timeout, and so has what is waited for.
+        return await asyncio.wait_for(self._next_event(), TIMEOUT)
+
+    async def _next_event(self) -> Event:
         while True:
             block = await self.next_block()
             if block.data is not None and block.event != "ready":

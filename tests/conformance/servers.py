@@ -83,6 +83,11 @@ CASES = [
     ServerCase("starlette-uvicorn", uvicorn("conformance.apps.starlette:app")),
     ServerCase("fastapi-uvicorn", uvicorn("conformance.apps.fastapi:app")),
     ServerCase("litestar-uvicorn", uvicorn("conformance.apps.litestar:app")),
+    # What `uvicorn[standard]` serves with.
+    ServerCase(
+        "starlette-uvicorn-standard",
+        uvicorn("conformance.apps.starlette:app", "--loop", "uvloop", "--http", "httptools"),
+    ),
     ServerCase(
         "django-uvicorn",
         uvicorn("conformance.apps.django:asgi", "--lifespan", "off"),
@@ -99,6 +104,8 @@ CASES = [
         stops_within=6.0,
     ),
 ]
+if "CONFORMANCE_APP" in os.environ:  # an ASGI application in place of all of these
+    CASES = [ServerCase(f"{os.environ['CONFORMANCE_APP']}-uvicorn", uvicorn(os.environ["CONFORMANCE_APP"]))]
 
 
 class RunningServer:
