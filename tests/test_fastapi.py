@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import sys
 import time
 import uuid
@@ -298,6 +299,48 @@ if sse is not None:
         assert "event: gap" in lines
         assert '"reason":"reconnect"' in lines[-1]
         await until_free(realtime)
+
+    async def test_events_of_fastapi_have_ids_and_resume(realtime: Realtime, inngest: DevServer, run_no: int) -> None:
+        channel = f"pipeline:eu:{run_no}"
+
+        async def read(client: Client, count: int, event_id: str | None = None) -> list[tuple[str, Any]]:
+            headers = MEMBER if event_id is None else {**MEMBER, "Last-Event-ID": event_id}
+            events: list[tuple[str, Any]] = []
+            async with client.http.stream("GET", f"/runs/eu/{run_no}/events", headers=headers) as response:
+                fields: dict[str, str] = {}
+                async for line in response.aiter_lines():
+                    name, _, value = line.partition(": ")
+                    if name:
+                        fields[name] = value
+                    elif "data" in fields:
+                        events.append((fields["id"], json.loads(fields["data"])["data"]))
+                        fields = {}
+                        if len(events) == count:
+                            break
+            return events
+
+        published = 0
+
+        async def publish(upto: int) -> None:
+            nonlocal published
+            while published < upto:
+                await inngest.publish(channel, "status", published)
+                published += 1
+
+        with serving(application(realtime, Held())) as url:
+            async with Client(url) as client, realtime.subscribe(channel=channel, topics=["status", "tokens"]):
+                reading = asyncio.create_task(read(client, 2))
+                deadline = time.monotonic() + 5
+                while not reading.done() and time.monotonic() < deadline:
+                    if realtime.stats().streams:
+                        await publish(2)
+                    await asyncio.sleep(0.005)
+                first = await reading
+                assert [data for _, data in first] == [0, 1]
+                await publish(5)  # while the client is away
+                again = await read(client, 4, first[0][0])
+                assert [data for _, data in again] == [1, 2, 3, 4]
+                assert [data for _, data in await read(client, 1, again[2][0])] == [4]
 
 
 async def test_an_older_fastapi_has_no_events_to_yield(monkeypatch: pytest.MonkeyPatch) -> None:

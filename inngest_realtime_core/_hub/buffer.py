@@ -140,6 +140,7 @@ class ReaderBuffer(MessageQueue):
             RealtimeError: Nothing more will come, because of this.
         """
         self.check_turn()
+        await self._caught_up()
         message = self.take()
         if message is not None or self.ended:
             return message
@@ -166,6 +167,11 @@ class ReaderBuffer(MessageQueue):
             self._end_wait()
             if cancel is not None:
                 cancel()
+
+    async def _caught_up(self) -> None:
+        if self.catch_up is not None:
+            await self.catch_up()
+            self.catch_up = None
 
     def next_sync(self, timeout: float | None = None) -> Message[Any] | None:
         """The sync twin of `next`."""
@@ -199,6 +205,7 @@ class ReaderBuffer(MessageQueue):
         counters = self._counters
         loop = asyncio.get_running_loop()
         try:
+            await self._caught_up()
             while True:
                 # `take()` for most messages, without the call. No variable keeps what was handed out.
                 while items and self._dropped == self._reported:

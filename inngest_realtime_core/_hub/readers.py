@@ -42,6 +42,8 @@ class Readers:
         entered: It is inside a `with` or `async with` block, whose end closes it.
         closed: Nothing more will come; what the readers have can still be read.
         taker: The reader of the response that has taken the subscription over: it ends with that.
+        resumed: The id of the last event that the client had for whom the subscription itself will be iterated, or an
+            empty text: its messages then have ids. None where it is iterated for nobody.
         joins: Each waits for something that ends with the subscription.
     """
 
@@ -63,6 +65,7 @@ class Readers:
         "hub",
         "joins",
         "own",
+        "resumed",
         "spec",
         "taker",
     )
@@ -85,6 +88,7 @@ class Readers:
         self.faces: int = 0
         self.taker: ReaderBuffer | None = None
         self.closed: bool = False
+        self.resumed: str | None = None
         self.joins: list[Callable[[], Awaitable[None]]] = []
         hub.subscriptions += 1
         # Where the first event stream begins.
@@ -163,6 +167,10 @@ class Readers:
             self._own_gone = False
             self.own = self._add()
             self.own.push_gap(Message.gap(self.channel, "overflow"))
+        if self.resumed is not None and not self.closed:
+            after, self.resumed = self.resumed, None
+            collected, self.own = self.own, self.add(events=True, after=after)
+            collected.detach()
         self.own.idle = False
         return self.own
 

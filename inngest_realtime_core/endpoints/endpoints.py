@@ -17,6 +17,7 @@ from .._api.tokens import ClientSubscriptionToken
 from .._concurrency.background import run_sync
 from ..errors import ConfigurationError, RealtimeError
 from ..realtime import Realtime
+from ..subscriptions.pending import resume
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .answers import Answer, StreamAnswer, SyncStreamAnswer
@@ -197,7 +198,9 @@ class Endpoints:
             opening = self._opening(name, request)
             await self._authorizer.check(opening.selection, opening.request)
             await self._limited(opening, request)
-            return await self._streams.subscribe(opening.selection)
+            subscription = await self._streams.subscribe(opening.selection)
+            resume(subscription, opening.last_event_id)
+            return subscription
 
     def subscribe_sync(self, name: str, request: EndpointRequest) -> SyncSubscription:
         """The sync twin of `subscribe`."""

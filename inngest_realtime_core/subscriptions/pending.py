@@ -12,7 +12,7 @@ from .fragments import Render
 from .subscription import Subscription
 from .sync import SyncSubscription
 
-__all__ = ["PendingSubscription", "open_sync", "sync_face", "take_over"]
+__all__ = ["PendingSubscription", "open_sync", "resume", "sync_face", "take_over"]
 
 _INSTEAD = (
     "subscribe() opens nothing before it is awaited. Write `async with realtime.subscribe(...) as subscription:` or "
@@ -71,6 +71,11 @@ def open_sync(pending: PendingSubscription) -> SyncSubscription:
 def sync_face(subscription: Subscription) -> SyncSubscription:
     """Returns the sync face of a subscription on the background loop."""
     return SyncSubscription(subscription._readers)  # pyright: ignore[reportPrivateUsage]
+
+
+def resume(subscription: Subscription, last_event_id: str | None) -> None:
+    """Lets messages of the subscription itself have event ids, and begin where a client left off."""
+    subscription._readers.resumed = last_event_id or ""  # pyright: ignore[reportPrivateUsage]
 
 
 @overload

@@ -27,7 +27,9 @@ def server_sent_event(message: Message[Any]) -> ServerSentEvent:
         async for message in stream:
             yield server_sent_event(message)
     ```
-    Its `data` is the JSON that the TypeScript SDK sends, not encoded a second time; a gap is an event of type `gap`.
+    Its `data` is the JSON that the TypeScript SDK sends, not encoded a second time; a gap is an event of type `gap`. It
+    has an `id`, and a client that comes back with it gets what it missed, or a gap, when the subscription is iterated
+    that `subscription_stream` gave.
 
     Raises:
         ConfigurationError: FastAPI is older than 0.135, which brought server-sent events; or it is no message.
