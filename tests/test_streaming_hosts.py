@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi import Depends
 from flask import Flask, Response
+from sseclient import SSEClient
 
 from inngest_realtime_core import ConfigurationError, Grant, Realtime, allow_anyone
 from inngest_realtime_core.endpoints import EndpointRequest, Endpoints
@@ -75,6 +76,10 @@ def flask_app(realtime: Realtime) -> Flask:
     def own(run_id: str, stream: Any) -> Response:
         return sse_response(stream)
 
+    @app.get("/silent/<run_id>")
+    def silent(run_id: str) -> Response:
+        return sse_response(realtime.subscribe_sync(channel=Pipeline(run_id=run_id)).get_encoded_stream())
+
     return app
 
 
@@ -97,6 +102,17 @@ def test_a_server_with_threads_streams(realtime: Realtime) -> None:
         with httpx.stream("GET", f"{url}/rt/pipeline/stream?runId=a", trust_env=False) as answer:
             assert answer.status_code == 200
             assert next(answer.iter_lines()).startswith("retry:")
+
+
+def test_a_silent_encoded_stream_sends_its_headers_at_once(realtime: Realtime, inngest: DevServer) -> None:
+    with wsgi(flask_app(realtime), _Threaded) as url:
+        with httpx.stream("GET", f"{url}/silent/a", trust_env=False, timeout=5) as answer:
+            assert answer.headers["content-type"] == "text/event-stream"
+            inngest.publish_sync("pipeline:a", "tokens", "first")
+            events = SSEClient(answer.iter_bytes()).events()
+            event = next(events)
+            assert (event.event, json.loads(event.data)["data"]) == ("message", "first")
+            realtime.begin_shutdown()
 
 
 def test_a_test_client_streams_although_it_has_one_thread(realtime: Realtime) -> None:
