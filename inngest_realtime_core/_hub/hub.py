@@ -112,8 +112,13 @@ class Hub:
             InngestError: It can't be had, or not in time.
             ShuttingDownError: The process is shutting down.
         """
-        with anyio.move_on_after(_OPEN_TIMEOUT):
-            return await self._open(channel, topics, source)
+        with anyio.CancelScope() as scope:
+            # In nobody's context: asyncio keeps a timer that was cancelled, and its context, until it would be due.
+            deadline = self.loop.call_later(_OPEN_TIMEOUT, scope.cancel, context=contextvars.Context())
+            try:
+                return await self._open(channel, topics, source)
+            finally:
+                deadline.cancel()
         raise UnreachableError(
             f"Inngest did not confirm the subscription within {_OPEN_TIMEOUT:.0f} s. Try again later, and see the log "
             "for what failed.",
