@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -344,7 +343,7 @@ if sse is not None:
 
 
 async def test_an_older_fastapi_has_no_events_to_yield(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fastapi.sse", None)
+    monkeypatch.setattr("inngest_realtime_fastapi.responses.ServerSentEvent", None)
     with pytest.raises(ConfigurationError, match=r"0\.135"):
         server_sent_event(Message.gap("channel", "reconnect"))
 
