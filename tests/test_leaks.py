@@ -122,7 +122,7 @@ async def main():
     async with DevServer() as server:
         async with Realtime(api_base_url=server.url) as realtime:
             async with realtime.subscribe(channel="c", topics=["t"]) as stream:
-                await realtime.publish(("c", "t"), 1)
+                await server.publish("c", "t", 1)
                 async for message in stream:
                     break
                 encoded = stream.get_encoded_stream()
