@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from .._concurrency.threads import greenlets
+
 __all__ = ["ask_main_thread"]
 
 
@@ -57,24 +59,33 @@ def _wake_main_thread() -> None:
     at the window's size; gunicorn's workers handle it and do nothing.
     """
     winch = getattr(signal, "SIGWINCH", None)
-    main = threading.main_thread().ident
-    if winch is None or main is None:
+    if winch is None:
         return
     if callable(signal.getsignal(winch)):
-        signal.pthread_kill(main, winch)
+        _send(winch)
     elif signal.getsignal(winch) == signal.SIG_DFL:
-        _interrupt(main, winch)
+        _interrupt(winch)
 
 
-def _interrupt(thread: int, signum: int) -> None:
-    """Interrupt a thread's wait with a signal that nobody handles. Only the main thread may set a handler in Python."""
+def _send(signum: int) -> None:
+    """Sends a signal to the main thread."""
+    main = threading.main_thread().ident
+    if greenlets() or main is None:
+        # gevent gives the main thread the number of a greenlet. Systems prefer the main thread for a process's signals.
+        os.kill(os.getpid(), signum)
+    else:
+        signal.pthread_kill(main, signum)
+
+
+def _interrupt(signum: int) -> None:
+    """Interrupt the main thread with a signal that nobody handles. Only that thread may set a handler in Python."""
     import faulthandler
 
     with open(os.devnull, "w") as nowhere:
         # This one may be set by any thread. Chained, or else the wait would be restarted rather than interrupted.
         faulthandler.register(signum, file=nowhere, all_threads=False, chain=True)
         try:
-            signal.pthread_kill(thread, signum)
+            _send(signum)
             for _ in range(100):
                 if not _asked:
                     break
