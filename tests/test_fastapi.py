@@ -1,6 +1,7 @@
 # No `from __future__ import annotations`: FastAPI could not find the local names in the annotations below.
 
 import asyncio
+import gc
 import inspect
 import json
 import time
@@ -87,6 +88,9 @@ async def until_free(realtime: Realtime) -> None:
     deadline = time.monotonic() + 5
     while realtime.stats().subscriptions:
         assert time.monotonic() < deadline, realtime.stats()
+        # anyio's task group, in which FastAPI runs a generator of events, keeps the exception that cancelled it in a
+        # circle, and with it the generator's frame and the subscription in there.
+        gc.collect()
         await asyncio.sleep(0.005)
 
 
