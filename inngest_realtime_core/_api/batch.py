@@ -65,6 +65,7 @@ class Batch(Generic[B]):
             raise ConfigurationError(f"max_bytes={max_bytes!r}: expected 1 to {MAX_PAYLOAD:,}.")
         self.messages: int = 0
         self._publish = publish
+        self._interrupted = False
         self._adapter = adapter
         self._open, self._between, self._close = _JOINS[kind]
         self._every = every
@@ -130,6 +131,13 @@ class Batch(Generic[B]):
         self._due.set()
         try:
             await self._sender
+        except asyncio.CancelledError:
+            if self._interrupted:
+                logger.warning(
+                    "The last parts of a batch were not published: its block was cancelled while they were sent.",
+                    extra={"event": "batch.unpublished"},
+                )
+            raise
         finally:
             self._cancel_timer()
         if self._error is None or self._told:
@@ -151,6 +159,9 @@ class Batch(Generic[B]):
                     self.messages += 1
                     self._sending = False
                     self._progress.set()
+        except asyncio.CancelledError:
+            self._interrupted = self._sending or bool(self._parts)
+            raise
         except Exception as error:
             self._error = error
         finally:
@@ -312,7 +323,10 @@ def _make_batch(
     run_id = run_id_or_current(run_id)
 
     def publish(data: Any) -> Coroutine[Any, Any, None]:
-        return publisher.publish(topic, data, run_id=run_id, metadata=metadata)
+        # A text has to fit the topic's type as a whole. The elements of a list have been encoded as that type says, and
+        # what is encoded is not encoded once more.
+        where = topic if isinstance(data, str) else (target.channel, target.topic)
+        return publisher.publish(where, data, run_id=run_id, metadata=metadata)
 
     return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
 
@@ -320,7 +334,10 @@ def _make_batch(
 def _kind(adapter: TypeAdapter[Any] | None) -> str | None:
     """How parts of data of this type are joined: as a "str", as a "list", or not at all."""
     schema: Any = {} if adapter is None else adapter.core_schema
-    while schema.get("type") in _WRAPPERS:
+    while schema.get("type") in _WRAPPERS and "serialization" not in schema:
         schema = schema["schema"]
+    if "serialization" in schema:
+        # Its JSON is what a function makes of it, which may be anything.
+        return None
     kind = schema.get("type")
     return kind if kind in _JOINS else None

@@ -145,8 +145,9 @@ class StepPublishing:
 
         async def send() -> Any:
             with no_retry():
-                await self.publish(topic, data, run_id=step.run_id, metadata=metadata, id=step.message_id)
-                return step.output()
+                output = step.output()
+                await self.publish(step.target, output, run_id=step.run_id, metadata=metadata, id=step.message_id)
+                return output
 
         return step.result(await ctx.step.run(id, send))
 
@@ -185,8 +186,9 @@ class StepPublishing:
 
         def send() -> Any:
             with no_retry():
-                self.publish_sync(topic, data, run_id=step.run_id, metadata=metadata, id=step.message_id)
-                return step.output()
+                output = step.output()
+                self.publish_sync(step.target, output, run_id=step.run_id, metadata=metadata, id=step.message_id)
+                return output
 
         return step.result(ctx.step.run(id, send))
 
@@ -207,6 +209,7 @@ class _Step(Generic[T]):
     """One call of `publish_step`.
 
     Attributes:
+        target: Where its output is published as it is: validated and encoded once, it is what the step returns.
         run_id: The run's id, or None when it is none that Inngest would take.
         message_id: Equal for each attempt of this step of this run; None without a run id.
     """
@@ -221,7 +224,9 @@ class _Step(Generic[T]):
                 f"ctx is {type(ctx).__name__}. Async functions use `await publish_step(ctx, ...)` with their "
                 "inngest.Context, other functions publish_step_sync(ctx, ...) with their inngest.ContextSync."
             )
-        self._adapter: TypeAdapter[T] | None = resolve_target(topic).adapter
+        resolved = resolve_target(topic)
+        self._adapter: TypeAdapter[T] | None = resolved.adapter
+        self.target = (resolved.channel, resolved.topic)
         self._data = data
         self.run_id = usable_run_id(ctx.run_id)
         # Each execution has a step object of its own.

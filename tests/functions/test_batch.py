@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import trio
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import BaseModel, Field, PlainSerializer, field_serializer
 
 from inngest_realtime_core import (
     Batch,
@@ -31,7 +32,18 @@ from inngest_realtime_core import (
     topic,
 )
 from inngest_realtime_devserver.server import DevServer
-from talk import Status, eventually, fresh, soon
+from raw_server import raw_server
+from talk import Status, eventually, fresh, receive, soon
+
+
+class Cents(BaseModel):
+    """Its JSON form is not read back as what it was."""
+
+    price: int
+
+    @field_serializer("price")
+    def in_cents(self, price: int) -> int:
+        return price * 100
 
 
 class Answers(Channel, name="answers:{key}"):
@@ -43,6 +55,8 @@ class Answers(Channel, name="answers:{key}"):
     status = topic(Status)
     maybe = topic(str | None)
     untyped = topic(Any)
+    prices = topic(list[Cents])
+    wrapped = topic(Annotated[str, PlainSerializer(lambda text: {"text": text})])
 
 
 @pytest.fixture
@@ -185,6 +199,40 @@ async def test_a_part_that_does_not_fit_is_refused_at_once_and_the_others_go_on(
                 await anything.send(part)
         await rows.send([2])
     assert [message.data for message in messages] == [[1, 2]]
+
+
+async def test_what_is_encoded_is_not_encoded_again(realtime: Realtime, answers: Answers) -> None:
+    async with realtime.subscribe(channel=answers, topics=["prices"], validate=False) as stream:
+        async with realtime.batch(answers.prices) as prices:
+            await prices.send([Cents(price=3)])
+            await prices.send([Cents(price=4)])
+        (message,) = await receive(stream, 1)
+    assert message == [{"price": 300}, {"price": 400}]
+
+
+async def test_a_text_whose_json_is_something_else_is_refused(realtime: Realtime, answers: Answers) -> None:
+    with pytest.raises(TopicError):
+        realtime.batch(answers.wrapped)
+
+
+async def test_a_block_that_is_cancelled_at_its_end_says_what_is_lost(
+    answers: Answers, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(realtime: Realtime) -> None:
+        async with realtime.batch(answers.tokens, every=60) as tokens:
+            await tokens.send("text")
+
+    def keep(connection: socket.socket) -> None:
+        connection.recv(1)
+
+    with raw_server(keep) as silent:
+        async with Realtime(api_base_url=silent.url) as realtime:
+            task = asyncio.create_task(work(realtime))
+            await eventually(lambda: bool(silent.requests))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    assert "its block was cancelled" in caplog.text
 
 
 async def test_what_is_joined_must_fit_the_topic_too(realtime: Realtime, answers: Answers) -> None:

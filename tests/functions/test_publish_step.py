@@ -11,8 +11,9 @@ from typing import Any
 
 import inngest
 import pytest
+from pydantic import BaseModel, Field
 
-from inngest_realtime_core import Realtime
+from inngest_realtime_core import Channel, Realtime, topic
 from inngest_realtime_functions import RealtimeMiddleware
 from talk import Pipeline, Status
 
@@ -185,6 +186,30 @@ def test_it_returns_what_was_published_and_shows_it_on_the_dashboard(
         ("status", "{'message': 2.5}", None),
         ("tokens", "call 2", {"page": 1}),
     ]
+
+
+def test_what_is_published_is_what_is_returned(
+    stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline
+) -> None:
+    """Data is encoded once, also when that gives something else each time."""
+    made = itertools.count()
+
+    class Stamped(BaseModel):
+        at: int = Field(default_factory=lambda: next(made))
+
+    class Stamps(Channel, name="stamps:{key}"):
+        key: str
+        status = topic(Stamped)
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    async def work(ctx: inngest.Context) -> Any:
+        data: Any = {}
+        stamped = await rt.publish_step(ctx, "status", (pipeline.name, Stamps.status), data)
+        return stamped.at
+
+    run = stage.play(pipeline, [work])
+    (message,) = stage.messages
+    assert run.output == message.data["at"]
 
 
 def test_a_memo_that_the_topic_no_longer_takes_does_not_end_the_run(
