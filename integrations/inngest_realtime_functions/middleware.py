@@ -6,7 +6,7 @@ from typing import Any
 
 import inngest
 
-from inngest_realtime_core._api.runs import current_run_id, usable_run_id
+from inngest_realtime_core._api.runs import CurrentRun, current_run, usable_run_id
 from inngest_realtime_core._api.steps import is_mistake
 
 __all__ = ["RealtimeMiddleware"]
@@ -27,8 +27,8 @@ class RealtimeMiddleware(inngest.MiddlewareSync):
 
     def __init__(self, client: inngest.Inngest, raw_request: object) -> None:
         super().__init__(client, raw_request)
-        self._run_id: str | None = None
-        self._outer: str | None = None
+        self._run: CurrentRun | None = None
+        self._outer: CurrentRun | None = None
 
     def transform_input(
         self,
@@ -37,9 +37,9 @@ class RealtimeMiddleware(inngest.MiddlewareSync):
         steps: inngest.StepMemos,
     ) -> None:
         """Called by Inngest before the function: from here on its run is the current one."""
-        self._outer = current_run_id.get()
-        self._run_id = usable_run_id(ctx.run_id)
-        current_run_id.set(self._run_id)
+        self._outer = current_run.get()
+        self._run = CurrentRun(usable_run_id(ctx.run_id), ctx)
+        current_run.set(self._run)
 
     def transform_output(self, result: inngest.TransformOutputResult) -> None:
         """Called by Inngest with what the function or step returned or raised."""
@@ -51,5 +51,6 @@ class RealtimeMiddleware(inngest.MiddlewareSync):
     def before_response(self) -> None:
         """Called by Inngest at the end. The thread that executed the function may go on to do something else."""
         # Unless another one of this class, of the client or the function, has done so.
-        if current_run_id.get() == self._run_id:
-            current_run_id.set(self._outer)
+        current = current_run.get()
+        if current is not None and self._run is not None and current.shares_execution(self._run):
+            current_run.set(self._outer)

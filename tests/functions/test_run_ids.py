@@ -12,7 +12,7 @@ import pytest
 from inngest.experimental import mocked
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core._api.runs import current_run_id
+from inngest_realtime_core._api.runs import CurrentRun, current_run, run_id_or_current
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_functions import RealtimeMiddleware
 from talk import Pipeline, Status
@@ -136,17 +136,32 @@ def test_a_thread_that_served_a_function_belongs_to_no_run_afterwards(
 
     @client.create_function(fn_id="work", trigger=EVENT, retries=0, middleware=[RealtimeMiddleware])
     def work(ctx: inngest.ContextSync) -> None:
-        seen.append(current_run_id.get())
+        seen.append(run_id_or_current(None))
         raise ValueError
 
     def serve() -> None:
-        outer = current_run_id.set("OUTER")
+        outer = current_run.set(CurrentRun("OUTER", serve))
         mocked.trigger(work, inngest.Event(name="test/event"), mocked_client(dev))
-        seen.append(current_run_id.get())
-        current_run_id.reset(outer)
+        seen.append(run_id_or_current(None))
+        current_run.reset(outer)
 
     contextvars.Context().run(serve)
     assert seen == [None, "OUTER"]
+
+
+def test_a_run_whose_end_nobody_tells_is_over_with_its_execution() -> None:
+    """Another middleware that fails, or a function that exits, keeps Inngest from saying that the run has ended."""
+
+    class Execution: ...
+
+    def serve() -> None:
+        execution = Execution()
+        current_run.set(CurrentRun("01JDK3V4Q5W6X7Y8Z9ABCDEFGH", execution))
+        assert run_id_or_current(None) == "01JDK3V4Q5W6X7Y8Z9ABCDEFGH"
+        del execution
+        assert run_id_or_current(None) is None
+
+    contextvars.Context().run(serve)
 
 
 def test_the_run_of_the_test_helper_is_left_out(dev: DevServer, rt: Realtime, pipeline: Pipeline) -> None:
