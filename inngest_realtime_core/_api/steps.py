@@ -123,7 +123,7 @@ class StepPublishing:
         """Publish a message as a step of an Inngest function, once for each run.
 
         Subscribers of this package get it once even when the step is run again because its result did not reach
-        Inngest; others may then get it twice.
+        Inngest, for as long as the channel's history remembers it; others may then get it twice.
 
         Args:
             ctx: The function's `inngest.Context`.
