@@ -15,6 +15,7 @@ FILE_FLOOR = 80.0  # of each of its files
 ELSEWHERE = {
     "_concurrency/greenlets.py",
     "_shutdown/hypercorn.py",
+    "_shutdown/main_thread.py",
     "endpoints/asgi.py",
     "endpoints/client_file.py",
     "extras.py",
