@@ -363,3 +363,44 @@ async def test_a_missing_signing_key_is_a_500(parameters: Any, caplog: pytest.Lo
 async def test_an_answer_does_not_show_its_token(realtime: Realtime, parameters: Any) -> None:
     answer = await endpoints_for(realtime).token("pipeline", asked(parameters))
     assert json.loads(answer.body)["key"] not in repr(answer)
+
+
+async def test_an_authorize_that_hangs_is_answered_and_its_threads_are_counted(realtime: Realtime) -> None:
+    go_on = threading.Event()
+    calls: list[None] = []
+
+    def hangs(request: object, channel: Pipeline) -> bool:
+        calls.append(None)
+        return go_on.wait(20)
+
+    endpoints = endpoints_for(realtime, hangs, authorize_timeout=0.02)
+    try:
+        for _ in range(20):
+            answer = await endpoints.token("pipeline", asked(parameters_of_a_run()))
+            assert (answer.status, code_of(answer)) == (503, "authorize_timeout")
+        # Those beyond the limit were not asked in yet another thread.
+        assert len(calls) <= 16
+    finally:
+        go_on.set()
+
+
+async def test_an_async_authorize_that_hangs_is_cancelled(realtime: Realtime) -> None:
+    ended: list[str] = []
+
+    async def hangs(request: object, channel: Pipeline) -> bool:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return True
+
+    answer = await endpoints_for(realtime, hangs, authorize_timeout=0.02).token(
+        "pipeline", asked(parameters_of_a_run())
+    )
+    assert (answer.status, code_of(answer)) == (503, "authorize_timeout")
+    assert ended == ["cancelled"]
+
+
+def parameters_of_a_run() -> list[tuple[str, str]]:
+    return [("runId", uuid.uuid4().hex)]
