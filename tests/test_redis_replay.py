@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import json
 import logging
 import shutil
 import signal
 import subprocess
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -260,6 +263,26 @@ async def test_two_inngests_do_not_see_each_other(server: DevServer, shared: Red
             assert await reading.read(1) == ["other"]
             await other.publish((channel, "t"), "last")
             assert await reading.read(1) == ["last"]
+
+
+async def test_a_connection_keeps_nothing_of_who_published_first(
+    server: DevServer, shared: RedisServer, channel: str
+) -> None:
+    request: contextvars.ContextVar[Any] = contextvars.ContextVar("request")
+
+    class Request:
+        """What a web framework keeps in a context variable while it handles a request."""
+
+    async with worker(server, shared) as realtime:
+
+        async def handle() -> weakref.ref[Request]:
+            request.set(Request())
+            # Several at once open connections to Redis of their own.
+            await asyncio.gather(*(realtime.publish((channel, "t"), number) for number in range(5)))
+            return weakref.ref(request.get())
+
+        kept = await asyncio.create_task(handle())
+        await until(lambda: gc.collect() >= 0 and kept() is None)
 
 
 async def test_ids_that_were_made_up_cost_redis_nothing(server: DevServer, shared: RedisServer, channel: str) -> None:

@@ -5,15 +5,17 @@ Redirects are not followed and the client's own `auth` is not used: what is sent
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import anyio
 import httpx
 
+from .._concurrency.timers import call_after
 from ..errors import UnexpectedResponseError, UnreachableError
 
 __all__ = ["CONNECT_TIMEOUT", "TIMEOUT", "HttpRequest", "HttpResponse", "send", "send_sync"]
@@ -21,6 +23,9 @@ __all__ = ["CONNECT_TIMEOUT", "TIMEOUT", "HttpRequest", "HttpResponse", "send", 
 CONNECT_TIMEOUT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for a whole call, and for one read or write of a streamed one
 _CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# Of the steps that httpx tells: those that connect, and those that read, one of which is the whole of a body.
+_CONNECTING: Final = ("connect_tcp", "start_tls")
+_READING: Final = ("receive_response_headers", "receive_response_body")
 _MAX_BODY = (
     16 * 1024 * 1024
 )  # bytes; the largest response of the protocol, a token for very long names, has about 2 MiB
@@ -65,18 +70,19 @@ async def send(http: httpx.AsyncClient, request: HttpRequest, *, timeout: float 
         UnreachableError: No connection, no answer in time, or the connection was cut off.
         UnexpectedResponseError: The response is not HTTP, or over 16 MiB.
     """
-    with _failures(request, timeout), anyio.fail_after(timeout):
+    with _failures(request, timeout), _Deadlines(timeout).enforced() as deadlines:
         try:
-            return await _exchange(http, request)
+            return await _exchange(http, request, deadlines)
         except _CUT_OFF:
             # Mostly a connection that was kept, and that the server has ended since.
             if not request.repeatable:
                 raise
-            return await _exchange(http, request)
+            return await _exchange(http, request, deadlines)
 
 
-async def _exchange(http: httpx.AsyncClient, request: HttpRequest) -> HttpResponse:
-    response = await http.send(_build(http, request), stream=True, auth=None, follow_redirects=False)
+async def _exchange(http: httpx.AsyncClient, request: HttpRequest, deadlines: _Deadlines) -> HttpResponse:
+    built = _build(http, request, httpx.Timeout(None), deadlines)
+    response = await http.send(built, stream=True, auth=None, follow_redirects=False)
     async with aclosing(response):
         content = bytearray()
         async for part in response.aiter_bytes():
@@ -98,7 +104,8 @@ def send_sync(http: httpx.Client, request: HttpRequest, *, timeout: float | None
 
 
 def _exchange_sync(http: httpx.Client, request: HttpRequest, deadline: float | None) -> HttpResponse:
-    response = http.send(_build(http, request), stream=True, auth=None, follow_redirects=False)
+    built = _build(http, request, httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT))
+    response = http.send(built, stream=True, auth=None, follow_redirects=False)
     with closing(response):
         content = bytearray()
         for part in response.iter_bytes():
@@ -109,13 +116,82 @@ def _exchange_sync(http: httpx.Client, request: HttpRequest, deadline: float | N
     return _read(response, content)
 
 
-def _build(http: httpx.AsyncClient | httpx.Client, request: HttpRequest) -> httpx.Request:
+class _Deadlines:
+    """The time limits of one call, where an event loop runs.
+
+    httpx's own timers would keep the caller's context for as long as they were set for.
+
+    Args:
+        total: Seconds for the whole call; None bounds each read and write.
+    """
+
+    def __init__(self, total: float | None) -> None:
+        self._total = total
+        self._scope = anyio.CancelScope()
+        self._connected = False
+        self._cancel_step: Callable[[], object] = bool  # nothing to cancel yet
+
+    @contextmanager
+    def enforced(self) -> Generator[_Deadlines, None, None]:
+        """Raises `httpx.ConnectTimeout` or `TimeoutError` when the time is up."""
+        loop = asyncio.get_running_loop()
+        cancel_total = bool if self._total is None else call_after(loop, self._total, self._scope.cancel)
+        try:
+            with self._scope:
+                yield self
+        finally:
+            cancel_total()
+            self._cancel_step()
+        if self._scope.cancelled_caught:
+            raise TimeoutError if self._connected else httpx.ConnectTimeout("")
+
+    def step(self, seconds: float | None) -> None:
+        """Called when something begins that may take so long; None when it has ended."""
+        self._cancel_step()
+        if seconds is not None:
+            self._cancel_step = call_after(asyncio.get_running_loop(), seconds, self._scope.cancel)
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpx at the beginning and the end of each step, such as `connection.connect_tcp.started`."""
+        _, name, what = event.rsplit(".", 2)
+        if name in _CONNECTING:
+            self.step(CONNECT_TIMEOUT if what == "started" else None)
+        elif name == "send_request_headers":
+            self._connected = True
+        elif self._total is None and name in _READING:
+            self.step(TIMEOUT if what == "started" else None)
+
+
+class _TimedBody(AsyncIterator[bytes]):
+    """The parts of a body, each of which may take as long as it wants to be made, and `TIMEOUT` to be sent."""
+
+    def __init__(self, content: AsyncIterable[bytes], deadlines: _Deadlines) -> None:
+        self._parts = aiter(content)
+        self._deadlines = deadlines
+
+    async def __anext__(self) -> bytes:
+        self._deadlines.step(None)
+        part = await anext(self._parts)
+        self._deadlines.step(TIMEOUT)
+        return part
+
+
+def _build(
+    http: httpx.AsyncClient | httpx.Client,
+    request: HttpRequest,
+    timeout: httpx.Timeout,
+    deadlines: _Deadlines | None = None,
+) -> httpx.Request:
+    content = request.content
+    if deadlines is not None and isinstance(content, AsyncIterable):
+        content = _TimedBody(content, deadlines)
     built = http.build_request(
         request.method,
         request.url,
         headers=request.headers,
-        content=request.content,
-        timeout=httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT),
+        content=content,
+        timeout=timeout,
+        extensions={} if deadlines is None else {"trace": deadlines.trace},
     )
     built.url = _QuietURL(built.url)
     return built

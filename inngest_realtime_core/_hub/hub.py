@@ -11,6 +11,7 @@ import anyio
 
 from .._api.client import ApiClient
 from .._concurrency.tasks import calling_tasks
+from .._concurrency.timers import deadline
 from .._replay.channel_history import ChannelHistory
 from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
@@ -112,13 +113,8 @@ class Hub:
             InngestError: It can't be had, or not in time.
             ShuttingDownError: The process is shutting down.
         """
-        with anyio.CancelScope() as scope:
-            # In nobody's context: asyncio keeps a timer that was cancelled, and its context, until it would be due.
-            deadline = self.loop.call_later(_OPEN_TIMEOUT, scope.cancel, context=contextvars.Context())
-            try:
-                return await self._open(channel, topics, source)
-            finally:
-                deadline.cancel()
+        with deadline(_OPEN_TIMEOUT):
+            return await self._open(channel, topics, source)
         raise UnreachableError(
             f"Inngest did not confirm the subscription within {_OPEN_TIMEOUT:.0f} s. Try again later, and see the log "
             "for what failed.",

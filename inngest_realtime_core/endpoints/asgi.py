@@ -14,6 +14,7 @@ Deliberate differences from the streaming responses of frameworks:
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import (
     AsyncGenerator,
@@ -27,6 +28,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, cast
 
+from .._concurrency.timers import call_after
 from ..realtime import Realtime
 from ..subscriptions.face import check_open
 from ..subscriptions.fragments import Render
@@ -182,7 +184,7 @@ class _SendWatchdog:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
         self._blocked_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._cancel: Callable[[], object] = bool  # nothing to cancel yet
 
     def sending(self) -> None:
         self._blocked_since = self._loop.time()
@@ -203,11 +205,10 @@ class _SendWatchdog:
             )
             task.cancel()
         else:
-            self._timer = self._loop.call_at(due, self.watch, task)
+            self._cancel = call_after(self._loop, due - now, functools.partial(self.watch, task))
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
 
 
 async def _disconnect(receive: Receive) -> None:

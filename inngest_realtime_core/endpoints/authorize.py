@@ -10,9 +10,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-import anyio
-
 from .._concurrency.background import run_coroutine
+from .._concurrency.timers import deadline
 from .errors import EndpointError
 from .routes import is_async
 from .selection import Selection
@@ -145,7 +144,7 @@ class Authorizer:
                 return result
         else:
             result = function(*args)
-        with anyio.move_on_after(self._timeout) as scope:
+        with deadline(self._timeout) as scope:
             try:
                 return await result
             except asyncio.CancelledError as error:
@@ -192,15 +191,14 @@ class Authorizer:
         outcome: asyncio.Task[_Outcome] = asyncio.ensure_future(
             _awaited(self._host.run_in_thread(_Outcome.of, function, args))
         )
-        try:
-            done, _ = await asyncio.wait({outcome}, timeout=self._timeout)
-        except BaseException:
-            self._leave_behind(outcome)
-            raise
-        if not done:
-            self._leave_behind(outcome)
-            raise _timed_out(self._timeout)
-        return outcome.result().value()
+        with deadline(self._timeout):
+            try:
+                await asyncio.wait({outcome})
+            except BaseException:
+                self._leave_behind(outcome)
+                raise
+            return outcome.result().value()
+        raise _timed_out(self._timeout)
 
     def _leave_behind(self, outcome: asyncio.Task[_Outcome]) -> None:
         def ended(task: asyncio.Task[_Outcome]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .._concurrency.background import run_sync
+from .._concurrency.timers import deadline
 from ..errors import UnreachableError
 from ..realtime import Realtime
 from ..subscriptions.pending import sync_face
@@ -74,11 +74,10 @@ class EventStreams:
         pending = self._realtime.subscribe(
             channel=selection.channel, topics=selection.granted_order, rewind=selection.rewind
         )
-        try:
-            return await asyncio.wait_for(_awaited(pending), _OPEN_TIMEOUT)
-        except (asyncio.TimeoutError, TimeoutError):
-            url = self._realtime.settings.api_base_url
-            raise UnreachableError(f"Inngest did not answer within {_OPEN_TIMEOUT} s.", url=url) from None
+        with deadline(_OPEN_TIMEOUT):
+            return await pending
+        url = self._realtime.settings.api_base_url
+        raise UnreachableError(f"Inngest did not answer within {_OPEN_TIMEOUT} s.", url=url)
 
     def subscribe_sync(self, selection: Selection) -> SyncSubscription:
         """The sync twin of `subscribe`."""
@@ -135,8 +134,3 @@ class EventStreams:
                 yield from events
         finally:
             self._slots.release(opening.client)
-
-
-async def _awaited(pending: Any) -> Subscription:
-    subscription: Subscription = await pending
-    return subscription

@@ -209,7 +209,9 @@ class Endpoints:
             self._authorizer.check_sync(opening.selection, opening.request)
             _check_threads(request)
             self._limited_sync(opening, request)
-            return self._streams.subscribe_sync(opening.selection)
+            subscription = self._streams.subscribe_sync(opening.selection)
+            resume(subscription, opening.last_event_id)
+            return subscription
 
     # -- what a request asks for --------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ def sync_face(subscription: Subscription) -> SyncSubscription:
     return SyncSubscription(subscription._readers)  # pyright: ignore[reportPrivateUsage]
 
 
-def resume(subscription: Subscription, last_event_id: str | None) -> None:
+def resume(subscription: Subscription | SyncSubscription, last_event_id: str | None) -> None:
     """Lets messages of the subscription itself have event ids, and begin where a client left off."""
     subscription._readers.resumed = last_event_id or ""  # pyright: ignore[reportPrivateUsage]
 

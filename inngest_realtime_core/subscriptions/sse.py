@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from .._concurrency.threads import new_waiter
+from .._concurrency.timers import call_after
 from .._hub.buffer import ReaderBuffer
 from ..errors import RealtimeError
 from ..messages.message import Message
@@ -96,7 +97,7 @@ class HeartbeatTimer:
         self._buffer = buffer
         self._interval = interval
         self._last = self._loop.time()
-        self._timer = self._loop.call_later(interval, self._beat)
+        self._cancel = call_after(self._loop, interval, self._beat)
         self.due: bool = False
 
     def sent(self) -> None:
@@ -104,7 +105,7 @@ class HeartbeatTimer:
         self.due = False
 
     def stop(self) -> None:
-        self._timer.cancel()
+        self._cancel()
 
     def _beat(self) -> None:
         silent = self._loop.time() - self._last
@@ -112,7 +113,7 @@ class HeartbeatTimer:
             self.due = True
             self._buffer.wake()
             silent = 0.0
-        self._timer = self._loop.call_later(self._interval - silent, self._beat)
+        self._cancel = call_after(self._loop, self._interval - silent, self._beat)
 
 
 async def encoded_stream(buffer: ReaderBuffer, *, heartbeat: float | None) -> AsyncGenerator[bytes, None]:

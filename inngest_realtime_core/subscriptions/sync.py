@@ -70,7 +70,10 @@ class SyncSubscription(SubscriptionFace):
     def _own(self) -> ReaderBuffer:
         check_may_block()
         if self._reader is None:
-            self._reader = self._on_loop(self._readers.read_own)
+            reader = self._on_loop(self._readers.read_own)
+            if reader.catch_up is not None:
+                run_sync(reader.catch_up)
+            self._reader = reader
         return self._reader
 
     def get_json_stream(self) -> Generator[Message[Any], None, None]:

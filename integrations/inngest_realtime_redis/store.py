@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
-import anyio
-
 from inngest_realtime_core._api.claims import TokenClaims
-from inngest_realtime_core._concurrency.tasks import end_tasks
+from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks
+from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
 from inngest_realtime_core.messages.envelope import Envelope
@@ -67,16 +66,16 @@ class RedisHistory:
         self._idle = asyncio.Event()
         self._idle.set()
         self._executing: set[asyncio.Task[Any]] = set()
-        loop = asyncio.get_running_loop()
-        self._setup: asyncio.Task[bool] = loop.create_task(self._set_up(), name="inngest-realtime redis")
-        self._writer = loop.create_task(self._run(), name="inngest-realtime redis")
+        self._setup: asyncio.Task[bool] = create_shared_task(self._set_up(), name="inngest-realtime redis")
+        self._writer = create_shared_task(self._run(), name="inngest-realtime redis")
 
     # -- the beginning --------------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
         """Returns when event ids can be made that every process understands, or after 2 s."""
         if not self._setup.done():
-            await asyncio.wait([self._setup], timeout=_TIMEOUT)
+            with deadline(_TIMEOUT):
+                await asyncio.wait([self._setup])
 
     async def _set_up(self) -> bool:
         """Find out the namespace, and have a key for event ids where there is no signing key."""
@@ -178,12 +177,13 @@ class RedisHistory:
 
     async def _execute(self, command: Awaitable[Any]) -> Any:
         # In a task of its own, because redis swallows a cancellation now and then (132 of 300 tried), and with it the
-        # end of whoever waits.
-        task = asyncio.ensure_future(command)
+        # end of whoever waits. In an empty context, which a connection that it opens would keep.
+        task = create_shared_task(_awaited(command), name="inngest-realtime redis")
         self._executing.add(task)
         task.add_done_callback(self._executed)
-        with anyio.fail_after(_TIMEOUT):
+        with deadline(_TIMEOUT):
             return await asyncio.shield(task)
+        raise TimeoutError
 
     def _executed(self, task: asyncio.Future[Any]) -> None:
         self._executing.discard(task)  # pyright: ignore[reportArgumentType]
@@ -291,10 +291,14 @@ class RedisHistory:
         """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
         try:
             if not self._is_away and (self._waiting or not self._idle.is_set()):
-                with anyio.move_on_after(_TIMEOUT):
+                with deadline(_TIMEOUT):
                     await self._idle.wait()
         finally:
             self._closed = True
             await end_tasks([self._writer, self._setup])
             await end_tasks(self._executing)
             await self._redis.aclose()
+
+
+async def _awaited(command: Awaitable[Any]) -> Any:
+    return await command
