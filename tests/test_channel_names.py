@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from datetime import date
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType, Union
 from uuid import UUID
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
@@ -103,6 +104,61 @@ def test_a_name_gives_its_channel_back(channel: Channel) -> None:
 def test_what_the_template_cannot_make(cls: type[Channel], name: str) -> None:
     with pytest.raises(ChannelError, match="is not the name of a"):
         cls.from_name(name)
+
+
+# What stands in a name for values of each type, and texts that pydantic takes for such a value.
+VALUES: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.text("ab1_0-+:.", min_size=1, max_size=6)
+    | st.sampled_from(["1_1", "007", "+5", "1e3", "1704067200", "20240101", A_UUID.hex, str(A_UUID).upper(), "true"]),
+    int: st.integers(),
+    UUID: st.uuids() | st.just(A_UUID),
+    date: st.dates(),
+    Colour: st.sampled_from(Colour),
+    Level: st.sampled_from(Level),
+    Literal["a", "1"]: st.sampled_from(["a", "1"]),
+    Literal[1, 7]: st.sampled_from([1, 7]),
+}
+KINDS = (
+    [[kind] for kind in VALUES] + [list(pair) for pair in itertools.permutations(VALUES, 2)] + [[int, UUID, date, str]]
+)
+
+
+TEMPLATES = [("c:{x}", None), ("{x}-{y}", None), ("c-{x}", "")]
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=[str(index) for index in range(len(KINDS))])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_whatever_the_constructor_makes_is_taken_back(kinds: list[Any], data: st.DataObject) -> None:
+    template, separators = data.draw(st.sampled_from(TEMPLATES))
+    annotations = {name: Union[tuple(kinds)] for name in "xy" if f"{{{name}}}" in template}  # noqa: UP007
+    declared: Any = type("Declared", (Channel,), {"__annotations__": annotations}, name=template, separators=separators)  # type: ignore[call-overload]
+    values = {name: data.draw(VALUES[data.draw(st.sampled_from(kinds))]) for name in annotations}
+    try:
+        channel = declared(**values)
+    except ChannelError:
+        assume(False)
+    again = declared.from_name(channel.name)
+    assert again.name == channel.name
+    if len(kinds) == 1:
+        assert again == channel, "nothing else is written so"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int | str, "1_1"),
+        (UUID | str, A_UUID.hex),
+        (date | int, 1704067200),
+        (str | date, date(2026, 1, 2)),
+        (Any, A_UUID),
+    ],
+    ids=str,
+)
+def test_a_value_that_pydantic_would_read_as_another(annotation: Any, value: Any) -> None:
+    declared: Any = type("Declared", (Channel,), {"__annotations__": {"x": annotation, "y": int}}, name="{x}-{y}")  # type: ignore[call-overload]
+    channel = declared(x=value, y=7)
+    assert declared.from_name(channel.name).name == channel.name
 
 
 @pytest.mark.parametrize("name", ["", None, 7, b"pipeline:a"])

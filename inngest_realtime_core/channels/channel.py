@@ -153,35 +153,42 @@ class Channel:
         Each value is parsed by its annotation (`"7"` for an `int`). `ChannelError` for a name that is not a
         parameter, one that is missing, and a value that does not parse or that the constructor would refuse.
         """
-        template = template_of(cls)
         given = cast("object", values)
         if not isinstance(given, Mapping):
             raise ChannelError(f"The values are {describe(given)}: expected a dict of parameters and their texts.")
         _check_names(cls, values)
-        parsed = {name: parameter.parse(values[name]) for name, parameter in cls.parameters().items()}
-        channel = cls.__new__(cls)
-        channel.__dict__.update(parsed, _name=template.fill(parsed))
-        return channel
+        return cls._made_of({name: parameter.parse(values[name]) for name, parameter in cls.parameters().items()})
 
     @classmethod
     def from_name(cls, name: str) -> Self:
         """The channel that has this name on the wire, `Pipeline.from_name("pipeline:abc")`.
 
+        Where values of several types are written alike, such as `1` and `"1"` of an `int | str`, it has the one that
+        `from_strings` gives.
+
         Raises:
             ChannelError: No channel of this class has that name.
         """
+        template = template_of(cls)
         types = {name: bare_types(parameter.annotation) for name, parameter in cls.parameters().items()}
-        values = template_of(cls).split(check_channel_name(name), types)
-        if values is not None:
-            try:
-                channel = cls.from_strings(values)
-            except ChannelError as error:
-                raise ChannelError(f"{name!r} is not the name of a {cls.__name__}: {error}") from None
-            # A value that is written in another way, such as 007 for 7, would be another channel.
-            if channel.name == name:
-                return channel
-        template = template_of(cls).text
-        raise ChannelError(f"{name!r} is not the name of a {cls.__name__}: its channels are named {template!r}.")
+        texts = template.split(check_channel_name(name), types)
+        if texts is None:
+            raise ChannelError(
+                f"{name!r} is not the name of a {cls.__name__}: its channels are named {template.text!r}."
+            )
+        try:
+            values = {key: parameter.read(texts[key], template.writes) for key, parameter in cls.parameters().items()}
+            channel = cls._made_of(values)
+        except ChannelError as error:
+            raise ChannelError(f"{name!r} is not the name of a {cls.__name__}: {error}") from None
+        return channel
+
+    @classmethod
+    def _made_of(cls, values: Mapping[str, Any]) -> Self:
+        """The channel of values that have been checked."""
+        channel = cls.__new__(cls)
+        channel.__dict__.update(values, _name=template_of(cls).fill(values))
+        return channel
 
     def __setattr__(self, attribute: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"A channel cannot be changed; make a new {type(self).__name__} instead.")

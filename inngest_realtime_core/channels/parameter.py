@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date
 from enum import Enum
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -16,6 +18,9 @@ from typing_extensions import TypeAliasType
 from ..errors import ChannelError, ConfigurationError
 
 __all__ = ["Parameter", "bare_types", "choices_of", "evaluate_annotation"]
+
+# The types of which a text may be a value where it is not one of the first that pydantic thinks of: `date | int`.
+_READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, UUID: UUID, date: date.fromisoformat}
 
 
 class Parameter:
@@ -85,6 +90,27 @@ class Parameter:
             return self.adapter.validate_strings(text)
         except ValidationError as error:
             raise self._error(error) from None
+
+    def read(self, text: str, writes: Callable[[Any, str], bool]) -> Any:
+        """The value that stands in a name as `text`. `ChannelError` when there is none.
+
+        Args:
+            writes: Whether a name has this text for a value: 007 is none for 7, but may be one for "007".
+        """
+        failure = ChannelError(f"{self.name} is not written as {text!r}.", parameter=self.name)
+        allowed = bare_types(self.annotation)
+        kinds = [kind for kind in (_READERS if Any in allowed else allowed) if kind in _READERS]
+        for reader in (None, *map(_READERS.get, kinds)):
+            try:
+                value = self.parse(text) if reader is None else self.check(reader(text))
+            except ChannelError as error:
+                failure = error
+                continue
+            except ValueError:
+                continue
+            if writes(value, text):
+                return value
+        raise failure
 
     def _error(self, error: ValidationError) -> ChannelError:
         # Not str(error): it repeats the input, which may be long or private.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from ..errors import ChannelError, ConfigurationError
@@ -103,7 +104,10 @@ class NameTemplate:
         pattern = re.escape(self.literals[0])
         for placeholder, literal in zip(self.placeholders, self.literals[1:], strict=True):
             # Dates and UUIDs hold dashes of their own.
-            forms = dict.fromkeys(_FIXED_FORMS.get(kind, free) for kind in types[placeholder])
+            kinds = list(types[placeholder])
+            forms = dict.fromkeys(_FIXED_FORMS.get(kind, free) for kind in kinds)
+            if Any in kinds:
+                forms.update(dict.fromkeys(_FIXED_FORMS.values()))
             pattern += f"({'|'.join(sorted(forms, key=free.__eq__))})" + re.escape(literal)
         found = re.fullmatch(pattern, name, re.DOTALL)
         return None if found is None else dict(zip(self.placeholders, found.groups(), strict=True))
@@ -116,6 +120,13 @@ class NameTemplate:
             last = index == len(self.placeholders) - 1
             name += self._part(placeholder, values[placeholder], "" if last else following) + following
         return name
+
+    def writes(self, value: object, text: str) -> bool:
+        """Whether `text` is what stands for `value` in a name."""
+        try:
+            return self._part("value", value, "") == text
+        except ChannelError:
+            return False
 
     def _part(self, parameter: str, value: object, following: str) -> str:
         text = _format(parameter, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,13 +43,21 @@ class Run:
 
 
 class Executor:
-    """Runs functions that an application serves at `/api/inngest`.
+    """Runs functions that an application serves at `/api/inngest`, in the order in which the Inngest server does.
+
+    That is a queue of calls for each run. A step is done in the call that comes upon it, and another call follows.
+    Steps in parallel are planned by the call that comes upon them, done in a call of their own, and when all are done
+    one call follows; from then on each step of the run is planned before it is done. A call whose step fails is
+    repeated later, and what is ready goes first. (Inngest's `pkg/execution/executor`: HandleGeneratorResponse,
+    handleGeneratorStep, handleStepError, maybeEnqueueDiscoveryStep; the SDK says that it is of request version 2.)
 
     Args:
         url: The application's address.
         attempts: How often a function or a step is tried in all.
         events: Asked for what a `wait_for_event` gets: a function of the event's name; None is a timeout.
         lost: Ids of steps whose first result is lost on its way to Inngest, so that they are run again.
+        always_plans: Whether steps are planned for the rest of the run once some were in parallel; newer servers go
+            back to doing them at once (maybeResetForceStepPlan).
     """
 
     def __init__(
@@ -59,12 +68,14 @@ class Executor:
         attempts: int = 4,
         events: Callable[[str], Mapping[str, Any] | None] = lambda _name: None,
         lost: Sequence[str] = (),
+        always_plans: bool = True,
     ) -> None:
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._app_id = app_id
         self._attempts = attempts
         self._events = events
         self._lost = list(lost)
+        self._always_plans = always_plans
 
     def __enter__(self) -> Executor:
         return self
@@ -76,18 +87,19 @@ class Executor:
         """Execute a function to its end."""
         run = Run(run_id or new_run_id())
         event = {"name": "test/event", "data": dict(data or {}), "id": secrets.token_hex(8), "ts": 0}
-        self._continue(run, fn_id, event)
+        self._execute(run, fn_id, event)
         return run
 
-    def _continue(self, run: Run, fn_id: str, event: dict[str, Any]) -> None:
-        planned: list[str] = []
-        attempt = 0
+    def _execute(self, run: Run, fn_id: str, event: dict[str, Any]) -> None:
+        ready: deque[tuple[str | None, int]] = deque([(None, 0)])  # the step to do, or None for what comes; the attempt
+        delayed: deque[tuple[str | None, int]] = deque()
+        planned: set[str] = set()
+        pending: set[str] = set()
         parallel = False
-        while run.error is None:
-            target = planned.pop(0) if planned else None
+        while ready or delayed:
+            target, attempt = ready.popleft() if ready else delayed.popleft()
             response = self._call(run, fn_id, event, attempt, target, parallel)
-            final = response.headers.get("x-inngest-no-retry") == "true"
-            last = final or attempt + 1 >= self._attempts
+            last = response.headers.get("x-inngest-no-retry") == "true" or attempt + 1 >= self._attempts
             if response.status_code == 200:
                 run.output = response.json()
                 return
@@ -96,35 +108,30 @@ class Executor:
                 if last:
                     run.error = response.json()
                     return
-                attempt += 1
-                planned = planned if target is None else [target, *planned]
+                delayed.append((target, attempt + 1))
                 continue
-            attempt_failed = False
-            for step in response.json():
+            assert response.headers["x-inngest-req-version"] == "2"
+            steps = response.json()
+            if len(steps) > 1:
+                parallel = True
+                pending |= {step["id"] for step in steps}
+            for step in steps:
                 if step["op"] == "StepPlanned":
-                    parallel = True
                     if step["id"] not in planned:
-                        planned.append(step["id"])
+                        planned.add(step["id"])
+                        ready.append((step["id"], 0))
                 elif step["displayName"] in self._lost:
                     self._lost.remove(step["displayName"])
-                    planned = planned if target is None else [target, *planned]
+                    delayed.append((target, attempt + 1))
                 elif step["op"] == "StepError" and not last:
-                    attempt_failed = True
-                    planned = planned if target is None else [target, *planned]
+                    delayed.append((target, attempt + 1))
                 else:
                     self._keep(run, step, event)
-            attempt = attempt + 1 if attempt_failed else 0
-            if not attempt_failed and target is not None:
-                # After each step of a group the function is asked what comes next, when another one is still to be done
-                # just as well.
-                self._discover(run, fn_id, event, planned)
-
-    def _discover(self, run: Run, fn_id: str, event: dict[str, Any], planned: list[str]) -> None:
-        if planned:
-            response = self._call(run, fn_id, event, 0, None, True)
-            assert response.status_code == 206, response.text
-            known = {step["id"] for step in response.json() if step["op"] == "StepPlanned"}
-            assert set(planned) <= known, "a planned step has vanished"
+                    pending.discard(step["id"])
+                    if not pending:
+                        parallel = parallel and self._always_plans
+                        ready.append((None, 0))
+        raise AssertionError("nothing is left to call, and the function has not ended")
 
     def _call(
         self, run: Run, fn_id: str, event: dict[str, Any], attempt: int, target: str | None, parallel: bool
@@ -151,7 +158,7 @@ class Executor:
             value = self._events(step["name"])
         elif op == "InvokeFunction":
             inner = Run(new_run_id())
-            self._continue(inner, step["opts"]["function_id"].removeprefix(f"{self._app_id}-"), event)
+            self._execute(inner, step["opts"]["function_id"].removeprefix(f"{self._app_id}-"), event)
             assert inner.error is None, inner.error
             value = {"data": inner.output}
         else:

@@ -62,10 +62,23 @@ def in_parallel(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.
             (
                 lambda: ctx.step.run("collect", works),
                 lambda: ctx.step.run("analyse", fails_once),
-                lambda: rt.publish_step(ctx, "half", ch.status, Status(message="publish_step")),
+                lambda: ctx.step.run("write", works),
+                lambda: rt.publish_step(ctx, "done", ch.status, Status(message="publish_step")),
             )
         )
+
+    return work
+
+
+def two_in_parallel(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.Function[Any]:
+    fails_once = failing_once(rt, ch)
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    async def work(ctx: inngest.Context) -> None:
+        await rt.publish(ch.status, Status(message="outside of steps"))
+        await ctx.group.parallel((lambda: ctx.step.run("collect", works), lambda: ctx.step.run("analyse", fails_once)))
         await ctx.step.run("write", works)
+        await rt.publish_step(ctx, "done", ch.status, Status(message="publish_step"))
 
     return work
 
@@ -89,19 +102,48 @@ def in_sequence_sync(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inn
     return work
 
 
+def two_in_parallel_sync(client: inngest.Inngest, rt: Realtime, ch: Pipeline) -> inngest.Function[Any]:
+    attempts = itertools.count()
+
+    def fails_once() -> None:
+        rt.publish_sync(ch.status, Status(message="in the failing step"))
+        if next(attempts) == 0:
+            raise ValueError("the first attempt fails")
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    def work(ctx: inngest.ContextSync) -> None:
+        rt.publish_sync(ch.status, Status(message="outside of steps"))
+        ctx.group.parallel((lambda: ctx.step.run("collect", lambda: None), lambda: ctx.step.run("analyse", fails_once)))
+        ctx.step.run("write", lambda: None)
+        rt.publish_step_sync(ctx, "done", ch.status, Status(message="publish_step"))
+
+    return work
+
+
 @pytest.mark.parametrize(
-    ("make", "server", "outside"),
+    ("make", "server", "always_plans", "outside"),
     [
-        (in_sequence, "fastapi", 6),
-        (in_parallel, "fastapi", 10),
-        (in_sequence_sync, "fastapi", 6),
-        (in_sequence_sync, "flask", 6),
+        (in_sequence, "fastapi", True, 6),
+        (in_sequence_sync, "fastapi", True, 6),
+        (in_sequence_sync, "flask", True, 6),
+        (in_parallel, "fastapi", True, 7),
+        (two_in_parallel, "fastapi", True, 9),
+        (two_in_parallel, "fastapi", False, 7),
+        (two_in_parallel_sync, "flask", True, 9),
+        (two_in_parallel_sync, "fastapi", True, 9),
     ],
 )
 def test_how_often_each_way_to_publish_arrives(
-    make: Figures, server: str, outside: int, stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline
+    make: Figures,
+    server: str,
+    always_plans: bool,
+    outside: int,
+    stage: Stage,
+    rt: Realtime,
+    client: inngest.Inngest,
+    pipeline: Pipeline,
 ) -> None:
-    run = stage.play(pipeline, [make(client, rt, pipeline)], server=server)
+    run = stage.play(pipeline, [make(client, rt, pipeline)], server=server, always_plans=always_plans)
     assert run.error is None
     arrived = Counter(message.data["message"] for message in stage.messages)
     assert arrived == {"outside of steps": outside, "in the failing step": 2, "publish_step": 1}
