@@ -118,12 +118,16 @@ class MessageError(RealtimeError):
     Attributes:
         channel: The message's channel, or None when the frame did not say.
         topic: The message's topic, or None when the frame did not say.
+        payload_size: Bytes of the message's payload, which the error keeps by its cause.
     """
 
-    def __init__(self, message: str, *, channel: str | None = None, topic: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, channel: str | None = None, topic: str | None = None, payload_size: int = 0
+    ) -> None:
         super().__init__(message)
         self.channel = channel
         self.topic = topic
+        self.payload_size = payload_size
 
 
 class MessageValidationError(MessageError):

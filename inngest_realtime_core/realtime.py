@@ -51,6 +51,8 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         ping_timeout: Seconds after which an unanswered ping means that the connection is dead.
         buffer_size: Messages held for each reader; a slower reader loses the oldest and is told with a gap.
         buffer_bytes: Bytes of payload held for each reader, likewise.
+        total_buffer_bytes: Bytes held for all readers of this process together; beyond it those who hold most lose
+            their oldest messages, likewise.
         linger: Seconds that a channel is kept after its last reader left, so that a page reload loses nothing.
         multiplex: Whether many channels ride on one WebSocket.
         proxy: The proxy for HTTP and WebSocket, `http://host:port`; None follows the environment (`HTTP_PROXY`,
@@ -75,6 +77,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         ping_timeout: float = 10.0,
         buffer_size: int = 1024,
         buffer_bytes: int = 8 * 2**20,
+        total_buffer_bytes: int = 256 * 2**20,
         linger: float = 30.0,
         multiplex: bool = True,
         proxy: str | None = None,
@@ -98,6 +101,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         options = HubOptions(
             buffer_size=check_count("buffer_size", buffer_size, of="messages"),
             buffer_bytes=check_count("buffer_bytes", buffer_bytes, of="bytes"),
+            total_buffer_bytes=check_count("total_buffer_bytes", total_buffer_bytes, of="bytes"),
             linger=check_seconds("linger", linger),
             multiplex=check_flag("multiplex", multiplex),
             proxy=self._proxy,

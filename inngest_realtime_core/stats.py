@@ -41,7 +41,9 @@ class Stats:
         token_errors: How many of them failed.
         subscribe_errors: Subscriptions that could not be opened.
         endpoint_errors: Requests that got neither token nor stream, by the `code` of the response.
-        buffer_bytes: Bytes of large messages that wait in readers' buffers.
+        buffer_bytes: Bytes that wait in this process: messages for readers, chunks of data streams that are open, and
+            errors for `on_error`. Of messages below two kilobytes it is an estimate.
+        total_buffer_bytes: How many of them may; then the readers that hold most lose their oldest, with a gap.
         connected_for: Seconds since a connection to Inngest was last made; None before the first.
         last_error: The last failure that Inngest, the network or the configuration caused, as a sentence, or None.
         last_error_age: Seconds since then.
@@ -68,6 +70,7 @@ class Stats:
     subscribe_errors: int = 0
     endpoint_errors: Mapping[str, int] = field(default_factory=dict[str, int])
     buffer_bytes: int = 0
+    total_buffer_bytes: int | None = None
     connected_for: float | None = None
     last_error: str | None = None
     last_error_age: float | None = None
@@ -83,6 +86,7 @@ class Stats:
         channels: int,
         streams: int,
         buffer_bytes: int,
+        total_buffer_bytes: int,
     ) -> Stats:
         """The sum of `counters`, beside what is open now."""
         all_counters = list(counters)
@@ -112,6 +116,7 @@ class Stats:
             subscribe_errors=failures["subscribe"],
             endpoint_errors=dict(codes),
             buffer_bytes=buffer_bytes,
+            total_buffer_bytes=total_buffer_bytes,
             connected_for=_age(each.connected_at for each in all_counters),
             last_error=failed.last_error if failed is not None else None,
             last_error_age=_age(each.failed_at for each in all_counters),

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from itertools import islice
 from typing import Any, cast
 
 from .._concurrency.threads import new_waiter
@@ -17,6 +18,7 @@ from ..errors import ConcurrentReadError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message
 from ..stats import Counters
+from .budget import NO_BUDGET, ByteBudget
 from .queue import MAX_BYTES, MessageQueue, Waiter
 
 __all__ = ["ReaderBuffer", "Turn"]
@@ -62,10 +64,13 @@ class ReaderBuffer(MessageQueue):
         on_detach: Callable[[ReaderBuffer], None] | None = None,
         throttle: Throttle | None = None,
         counters: Counters | None = None,
+        budget: ByteBudget = NO_BUDGET,
         data_streams: weakref.WeakSet[DataStream] | None = None,
         encoded: bool = False,
     ) -> None:
-        super().__init__(channel, limit, max_bytes=max_bytes, gaps=gaps, throttle=throttle, counters=counters)
+        super().__init__(
+            channel, limit, max_bytes=max_bytes, gaps=gaps, throttle=throttle, counters=counters, budget=budget
+        )
         self._detached = False
         self._on_detach = on_detach
         self.data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet() if data_streams is None else data_streams
@@ -130,6 +135,27 @@ class ReaderBuffer(MessageQueue):
         )
 
     # -- reading -----------------------------------------------------------------------------------------------------
+
+    def take_some(self, most: int) -> list[Message[Any]]:
+        """Returns the next messages, none when there are none at the moment: one call for what would be many.
+
+        Raises:
+            RealtimeError: Nothing more will come, because of this.
+        """
+        first = self.take()
+        if first is None:
+            return []
+        taken = [first]
+        items = self._items
+        while items and len(taken) < most and self._dropped == self._reported:
+            taken.append(items.popleft())
+        if self._special_pushed == self._special_taken:
+            self.delivered += len(taken) - 1
+            self._counters.delivered += len(taken) - 1
+        else:
+            for message in islice(taken, 1, None):
+                self._counted(message)
+        return taken
 
     async def next(self, timeout: float | None = None) -> Message[Any] | None:
         """Returns the next message, None when nothing more will come. A timeout or a cancellation loses nothing.

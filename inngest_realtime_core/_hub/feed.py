@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Set
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Any, Final
 
 from .._replay.channel_history import ChannelHistory
@@ -13,6 +13,7 @@ from .._replay.resume import Rewind
 from ..errors import RealtimeError
 from ..messages.envelope import Envelope
 from ..stats import Counters
+from .budget import Holder
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
 from .open_streams import OpenStreams
@@ -41,7 +42,7 @@ class Feed(Recall):
         run: Starts a task that is awaited at the end.
         on_idle: Called when the last reader has left.
         on_failed: Called when nothing more will come.
-        max_stream_length: Characters that its open data streams hold at most.
+        streams: Collects the data streams that are open.
     """
 
     __slots__ = (
@@ -71,10 +72,10 @@ class Feed(Recall):
         run: Callable[[Coroutine[Any, Any, None]], object],
         on_idle: Callable[[Feed], None],
         on_failed: Callable[[Feed], None],
-        max_stream_length: int,
+        streams: OpenStreams,
     ) -> None:
         topics: dict[str, None] = {}
-        super().__init__(channel, ReaderGroups(channel, topics), OpenStreams(max_stream_length), history, beside)
+        super().__init__(channel, ReaderGroups(channel, topics), streams, history, beside)
         self.upstream: Upstream = upstream
         self.topics: dict[str, None] = topics
         self.was_read: bool = False
@@ -143,10 +144,15 @@ class Feed(Recall):
         """Event streams for web clients that are open."""
         return self._groups.streams
 
-    @property
-    def buffer_bytes(self) -> int:
-        """Bytes of large messages that wait for readers."""
-        return sum(buffer.bytes_waiting for buffer in self._groups)
+    def recount(self) -> None:
+        """Called when all that waits in the process has been looked at."""
+        for buffer in self._groups:
+            buffer.recount()
+
+    def holders(self) -> Iterator[Holder]:
+        """What holds bytes for readers."""
+        yield self._streams
+        yield from self._groups
 
     @property
     def idle(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
@@ -18,7 +19,9 @@ from .._replay.log import History, Replay
 from .._upstream.throttle import Throttle
 from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
+from .budget import ByteBudget, Holder, shed
 from .feed import Feed
+from .open_streams import OpenStreams
 from .options import HubOptions, Source
 from .placement import Placement
 from .stream_watch import StreamWatch
@@ -40,6 +43,8 @@ class Hub:
         api: Makes calls to Inngest.
         stream_watch: Told when a stream for a web client begins.
         subscriptions: How many are open.
+        budget: The bytes that may wait in the process.
+        errors: What holds errors for an `on_error` that has not returned yet.
         shutting_down: No new subscription is opened any more.
     """
 
@@ -51,6 +56,7 @@ class Hub:
         *,
         history: History,
         ids: EventIds,
+        budget: ByteBudget,
         on_stream: Callable[[], None],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -59,6 +65,8 @@ class Hub:
         self.shutting_down: bool = False
         self.owner: object = None  # kept for as long as the hub is: what it does at its end would close the hub
         self.subscriptions = 0
+        self.budget: ByteBudget = budget
+        self.errors: set[Holder] = set()
         self.stream_watch: StreamWatch = StreamWatch(
             self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
         )
@@ -88,9 +96,36 @@ class Hub:
     def streams(self) -> int:
         return sum(feed.streams for feed in list(self._feeds.values()))
 
+    def _holders(self) -> list[Holder]:
+        return [*self.errors, *(holder for feed in list(self._feeds.values()) for holder in feed.holders())]
+
     @property
-    def buffer_bytes(self) -> int:
-        return sum(feed.buffer_bytes for feed in list(self._feeds.values()))
+    def held_bytes(self) -> int:
+        """Bytes that wait for readers. Callable from any thread."""
+        return sum(holder.held_bytes for holder in self._holders())
+
+    def recount(self) -> int:
+        """Returns the bytes that wait, from which on is counted."""
+        for feed in list(self._feeds.values()):
+            feed.recount()
+        return self.held_bytes
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its event loop is the running one."""
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def shed(self, size: int) -> int:
+        """Drops what waits for the slowest readers, so many bytes of it. Returns how many were dropped."""
+        return shed(self._holders(), size)
+
+    def shed_later(self, size: int) -> None:
+        """The same from another thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self.shed, size)
 
     @property
     def throttle(self) -> Throttle:
@@ -169,7 +204,7 @@ class Hub:
             run=self._run_bridging,
             on_idle=self._linger,
             on_failed=self._forget,
-            max_stream_length=4 * self.options.buffer_bytes,
+            streams=OpenStreams(4 * self.options.buffer_bytes, self.budget),
         )
         self._feeds[(channel, source)] = feed
         self._sources[feed] = source

@@ -7,6 +7,7 @@ import msgspec
 from .._upstream.protocol import MAX_OPEN_STREAMS
 from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
+from .budget import NO_BUDGET, ByteBudget
 
 __all__ = ["OpenStreams"]
 
@@ -15,15 +16,17 @@ class OpenStreams:
     """Collects the chunks of each data stream.
 
     Args:
-        max_length: Characters that all of them hold at most; with more, the oldest is cut off.
+        max_bytes: Bytes of memory that all of them hold at most; with more, the oldest is cut off.
+        budget: The bytes that may wait in the process.
     """
 
-    __slots__ = ("_by_id", "_length", "_max_length")
+    __slots__ = ("_budget", "_by_id", "_max_bytes", "held_bytes")
 
-    def __init__(self, max_length: int) -> None:
+    def __init__(self, max_bytes: int, budget: ByteBudget = NO_BUDGET) -> None:
         self._by_id: dict[str, DataStream] = {}
-        self._length = 0
-        self._max_length = max_length
+        self._max_bytes = max_bytes
+        self._budget = budget
+        self.held_bytes: int = 0
 
     def get(self, stream_id: str | None) -> DataStream | None:
         return None if stream_id is None else self._by_id.get(stream_id)
@@ -43,11 +46,20 @@ class OpenStreams:
                 ended.end()
         elif (known := self._by_id.get(stream_id)) is not None:
             chunk = msgspec.json.decode(envelope.data, type=str)
+            before = known.size
             known.feed(chunk)
-            self._length += len(chunk)
-            while self._length > self._max_length and self._by_id:
-                self.interrupt(next(iter(self._by_id)), "more is open on this channel than what is kept")
+            added = known.size - before
+            self.held_bytes += added
+            if self.held_bytes > self._max_bytes:
+                self.drop(self.held_bytes - self._max_bytes)
+            self._budget.spend(added)
         return None
+
+    def drop(self, size: int) -> None:
+        """Cuts off the oldest until so many bytes are free, or none is left."""
+        kept = self.held_bytes - size
+        while self._by_id and self.held_bytes > kept:
+            self.interrupt(next(iter(self._by_id)), "more is open than what is kept")
 
     def interrupt(self, stream_id: str, why: str) -> None:
         stream = self._drop(stream_id)
@@ -61,5 +73,5 @@ class OpenStreams:
     def _drop(self, stream_id: str) -> DataStream | None:
         stream = self._by_id.pop(stream_id, None)
         if stream is not None:
-            self._length = max(0, self._length - stream.length)
+            self.held_bytes -= stream.size
         return stream

@@ -18,6 +18,7 @@ class HubOptions(msgspec.Struct, frozen=True):
     Attributes:
         buffer_size: Messages held for each reader at most.
         buffer_bytes: Bytes of payload held for each reader at most.
+        total_buffer_bytes: Bytes that wait for all readers together at most.
         linger: Seconds that a channel is kept after its last reader left.
         multiplex: Whether many channels ride on one socket.
         proxy: The proxy for HTTP and WebSocket; None follows the environment.
@@ -26,6 +27,7 @@ class HubOptions(msgspec.Struct, frozen=True):
 
     buffer_size: int = 1024
     buffer_bytes: int = 8 * 2**20
+    total_buffer_bytes: int = 256 * 2**20
     linger: float = 30.0
     multiplex: bool = True
     proxy: str | None = None

@@ -18,6 +18,7 @@ from .._replay.log import History, Replay
 from .._replay.record import MemoryHistory, Record
 from ..settings import Settings
 from ..stats import Counters
+from .budget import ByteBudget
 from .hub import Hub
 from .options import HubOptions
 
@@ -96,9 +97,10 @@ class Process:
     released in the child. Each event loop sets its own key only; whoever looks at all of them copies the references.
     """
 
-    __slots__ = ("counters", "event_ids", "record", "resources_of")
+    __slots__ = ("budget", "counters", "event_ids", "record", "resources_of")
 
-    def __init__(self, settings: Settings, limits: Replay) -> None:
+    def __init__(self, settings: Settings, limits: Replay, max_bytes: int) -> None:
+        self.budget = ByteBudget(max_bytes, self.hubs)
         self.counters = Counters()
         self.record = Record(limits)
         self.event_ids = EventIds.of(settings.signing_key, settings.signing_key_fallback)
@@ -148,7 +150,9 @@ class ProcessRegistry:
         if process is None:
             replay = self._options.replay
             limits = replay if isinstance(replay, Replay) else replay.local
-            process = self._processes.setdefault(os.getpid(), Process(self._settings, limits))
+            process = self._processes.setdefault(
+                os.getpid(), Process(self._settings, limits, self._options.total_buffer_bytes)
+            )
         return process
 
     def resources(self) -> LoopResources:
@@ -189,6 +193,7 @@ class ProcessRegistry:
                 process.counters,
                 history=resources.history,
                 ids=process.event_ids,
+                budget=process.budget,
                 on_stream=self._on_stream,
             )
             hub.owner = resources

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from copy import copy
-from itertools import islice
 from typing import Any, Final, Protocol
 
 from .._upstream.throttle import Throttle
 from ..errors import RealtimeError
-from ..messages.message import Message
+from ..messages.message import Message, payload_size
 from ..stats import Counters
+from .budget import NO_BUDGET, ByteBudget
 
-__all__ = ["MAX_BYTES", "MessageQueue", "Waiter", "large"]
+__all__ = ["MAX_BYTES", "MessageQueue", "Waiter"]
 
 MAX_BYTES: Final = 8 * 2**20
 """Bytes of payload that one reader's buffer holds, unless said otherwise."""
@@ -26,14 +26,6 @@ class Waiter(Protocol):
     def set_result(self, result: None, /) -> None: ...
 
 
-def large(max_messages: int, max_bytes: int) -> int:
-    """Returns from how many bytes on a message is counted in bytes.
-
-    So many smaller ones as fit by number take a quarter of the bytes, which leaves the rest to those that are counted.
-    """
-    return max_bytes // (4 * max_messages)
-
-
 class MessageQueue:
     """The messages that wait for one reader. When it is full the oldest goes, and a gap tells of it in its place.
 
@@ -44,6 +36,7 @@ class MessageQueue:
         gaps: Whether the reader wants to be told of gaps.
         throttle: Asked for patience when the queue fills up.
         counters: Where what is read and what is lost is counted, shared with other readers.
+        budget: The bytes that may wait in the process.
 
     Attributes:
         gaps: Whether the reader wants to be told of gaps.
@@ -53,10 +46,12 @@ class MessageQueue:
     """
 
     __slots__ = (
+        "_budget",
         "_bytes_gone",
         "_bytes_pushed",
         "_bytes_taken",
         "_channel",
+        "_charged",
         "_counters",
         "_crowded",
         "_dropped",
@@ -65,12 +60,14 @@ class MessageQueue:
         "_items",
         "_large",
         "_limit",
+        "_mark",
         "_max_bytes",
         "_patience_from",
         "_reported",
         "_sizes",
         "_special_pushed",
         "_special_taken",
+        "_step",
         "_throttle",
         "_waited_for",
         "_waiter",
@@ -89,17 +86,22 @@ class MessageQueue:
         gaps: bool = True,
         throttle: Throttle | None = None,
         counters: Counters | None = None,
+        budget: ByteBudget = NO_BUDGET,
     ) -> None:
         self._channel = channel
+        self._budget = budget
         self._counters = counters or Counters()
         self._limit = limit
         self._crowded = limit - limit // 4
-        self._large = large(limit, max_bytes)
+        self._step = limit // 8 + 1
+        # From here on a message is counted in bytes: smaller ones take a quarter, which leaves the rest to these.
+        self._large = max_bytes // (4 * limit)
         self._max_bytes = max_bytes - max_bytes // 4
         self._throttle = throttle
         self._waited_for = False
         self._patience_from = 0  # messages that it has to have read before it is waited for
         self._items: deque[Message[Any]] = deque()
+        self.recount()
         self._waiter: Waiter | None = None
         self._ended = False
         self._error: RealtimeError | None = None
@@ -121,29 +123,18 @@ class MessageQueue:
     # -- the hub's side ----------------------------------------------------------------------------------------------
 
     def push(self, message: Message[Any]) -> None:
-        """Takes a message; when the queue is full, the oldest goes for it."""
-        items = self._items
-        items.append(message)
-        if len(items) > self._crowded:
-            self._crowd()
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        """Takes a message of no size worth counting."""
+        self.push_sized(message, 0)
 
     def push_sized(self, message: Message[Any], size: int) -> None:
-        """Takes a message of `size` bytes, which are counted where it is large."""
+        """Takes a message of `size` bytes, which are counted where it is large; when it is full the oldest goes."""
         if size > self._large:
             self._count_large(message, size)
             while self.bytes_waiting > self._max_bytes and self._items:
                 self._overflow()
-            self.push(message)
-            return
-        # As `push()`, without the call.
         items = self._items
         items.append(message)
-        if len(items) > self._crowded:
+        if len(items) > self._mark:
             self._crowd()
         waiter = self._waiter
         if waiter is not None:
@@ -155,19 +146,46 @@ class MessageQueue:
         self._sizes[id(message)] = size
         self._bytes_pushed += size
         self._special_pushed += 1
+        self._budget.spend(size)
 
     @property
     def bytes_waiting(self) -> int:
         """Bytes of the large messages that wait."""
         return self._bytes_pushed - self._bytes_gone - self._bytes_taken
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all messages that wait, those of small ones judged by the oldest and the newest."""
+        return self.bytes_waiting + max(len(self._items) - len(self._sizes), 0) * self._small_size()
+
+    def _small_size(self) -> int:
+        items = self._items
+        try:
+            return (min(payload_size(items[0]), self._large) + min(payload_size(items[-1]), self._large)) // 2
+        except IndexError:
+            return 0
+
+    def recount(self) -> None:
+        """Called when all that waits has been looked at: what comes from now on is counted."""
+        self._charged: int = len(self._items) + self._step
+        self._mark: int = min(self._charged, self._crowded)  # from here on a push is looked at
+
+    def drop(self, size: int) -> None:
+        """Drops the oldest messages until so many bytes are free, or nothing is left."""
+        kept = self.held_bytes - size
+        while self._items and self.held_bytes > kept:
+            self._overflow()
+        self.wake()
+
     def _crowd(self) -> None:
-        if (
-            not self.idle
-            and self._throttle is not None
-            and not self._waited_for
-            and self.delivered >= self._patience_from
-        ):
+        count = len(self._items)
+        if count > self._charged:
+            # Small messages are not counted one by one, but when more wait than ever since all was looked at.
+            self._charged += self._step
+            self._mark = min(self._charged, self._crowded)
+            self._budget.spend(self._step * self._small_size())
+        patient = not (self.idle or self._waited_for) and self.delivered >= self._patience_from
+        if patient and count > self._crowded and self._throttle is not None:
             self._waited_for = True
             self._throttle.behind.append(self)
         if len(self._items) > self._limit:
@@ -220,6 +238,7 @@ class MessageQueue:
         self._crowded += len(earlier)
         self._special_pushed += sum(message.kind == "gap" for message in earlier)
         self._items.extend(earlier)
+        self.recount()
         self.wake()
 
     def push_gap(self, message: Message[Any]) -> None:
@@ -295,27 +314,6 @@ class MessageQueue:
             # It is shared by all readers, and a traceback belongs to one.
             raise copy(self._error)
         return None
-
-    def take_some(self, most: int) -> list[Message[Any]]:
-        """Returns the next messages, none when there are none at the moment: one call for what would be many.
-
-        Raises:
-            RealtimeError: Nothing more will come, because of this.
-        """
-        first = self.take()
-        if first is None:
-            return []
-        taken = [first]
-        items = self._items
-        while items and len(taken) < most and self._dropped == self._reported:
-            taken.append(items.popleft())
-        if self._special_pushed == self._special_taken:
-            self.delivered += len(taken) - 1
-            self._counters.delivered += len(taken) - 1
-        else:
-            for message in islice(taken, 1, None):
-                self._counted(message)
-        return taken
 
     def _counted(self, message: Message[Any]) -> Message[Any]:
         """Counts a message that is read, which may be a gap or a large one."""

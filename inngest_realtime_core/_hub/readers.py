@@ -144,6 +144,7 @@ class Readers:
             on_detach=self._detached,
             throttle=self.hub.throttle,
             counters=self.hub.counters,
+            budget=self.hub.budget,
             data_streams=self._data_streams,
             encoded=encoded,
         )

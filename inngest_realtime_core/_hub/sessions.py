@@ -71,7 +71,8 @@ class Sessions:
             subscriptions=sum(hub.subscriptions for hub in hubs),
             channels=sum(hub.channels for hub in hubs),
             streams=sum(hub.streams for hub in hubs),
-            buffer_bytes=sum(hub.buffer_bytes for hub in hubs),
+            buffer_bytes=sum(hub.held_bytes for hub in hubs),
+            total_buffer_bytes=self._options.total_buffer_bytes,
         )
 
     async def close(self) -> None:

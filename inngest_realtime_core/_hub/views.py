@@ -13,7 +13,7 @@ from ..channels.channel import Channel, Topic
 from ..channels.topic import TYPED_KINDS
 from ..errors import MessageError, MessageValidationError
 from ..messages.envelope import Envelope
-from ..messages.message import Message
+from ..messages.message import Message, payload_size
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -23,6 +23,7 @@ __all__ = ["SubscriptionSpec", "decode", "encoding_error"]
 
 logger = logging.getLogger("inngest_realtime.feed")
 
+_MAX_DETAILS: Final = 20  # errors of one message that are written to the log
 _RUN: Final = "$run"  # the topic of messages of kind `run`, which may come without one
 
 
@@ -106,6 +107,7 @@ def encoding_error(message: Message[Any]) -> MessageError | None:
             f"{message.topic!r} made of it has no JSON form ({type(cause).__name__}). Mend the type's serializer.",
             channel=message.channel,
             topic=message.topic,
+            payload_size=payload_size(message),
         )
         error.__cause__ = cause
         logger.error("%s", error, exc_info=cause, extra={"event": "message.invalid"})
@@ -119,6 +121,7 @@ def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
         f"raised {type(cause).__name__}. A validator should raise ValueError for what does not fit.",
         channel=envelope.channel,
         topic=envelope.topic,
+        payload_size=len(envelope.data),
     )
     error.__cause__ = cause
     logger.error("%s", error, exc_info=cause, extra={"event": "message.invalid"})
@@ -132,13 +135,15 @@ def _invalid(envelope: Envelope, cause: ValidationError) -> MessageValidationErr
         "validate=False.",
         channel=envelope.channel,
         topic=envelope.topic,
+        payload_size=len(envelope.data),
     )
     error.__cause__ = cause
-    # The input stays out of the log: it may be large, and it is the application's.
+    # The input stays out of the log: it may be large, and it is the application's. So do details that are too many.
+    few = cause.error_count() <= _MAX_DETAILS
     logger.error(
         "%s %s",
         error,
-        cause.errors(include_input=False, include_url=False, include_context=False),
+        cause.errors(include_input=False, include_url=False, include_context=False) if few else "",
         extra={"event": "message.invalid"},
     )
     return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -12,23 +13,23 @@ from typing import Final
 
 from ..errors import DataStreamInterruptedError
 
-__all__ = ["MAX_CHUNKS", "MAX_LENGTH", "DataStream"]
+__all__ = ["MAX_BYTES", "MAX_CHUNKS", "DataStream"]
 
 MAX_CHUNKS: Final = 10_000
 """Chunks that one data stream holds at most; ten times as many as Inngest lets a publisher send."""
 
-MAX_LENGTH: Final = 4 * 2**20
-"""Characters that one data stream holds at most; four times as many as Inngest lets a publisher send."""
+MAX_BYTES: Final = 4 * 2**20
+"""Bytes of memory that one data stream holds at most; four times as many as Inngest lets a publisher send."""
 
 
 class _Chunks:
     """What has come of a data stream, shared by those who look at it through different subscriptions."""
 
-    __slots__ = ("ended", "interrupted", "length", "texts", "wakers")
+    __slots__ = ("ended", "interrupted", "size", "texts", "wakers")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.length = 0
+        self.size = 0
         self.ended = False
         self.interrupted: str | None = None
         # Each wakes a reader, on whatever thread it is. There is no lock: adding and removing are atomic, and a reader
@@ -46,7 +47,7 @@ class DataStream:
 
     Iterate it with `async for` on an event loop, or iterate `sync()` in a thread. Every reader sees every chunk,
     whenever it begins, so all are kept. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so one holds
-    at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks and 4 Mi characters are kept.
+    at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks and 4 MiB are kept.
 
     It ends with the subscription that it came through, and does not keep that open.
 
@@ -74,9 +75,9 @@ class DataStream:
         return self._chunks.ended or self._interrupted is not None
 
     @property
-    def length(self) -> int:
-        """How many characters have come."""
-        return self._chunks.length
+    def size(self) -> int:
+        """Bytes of memory that its chunks take."""
+        return self._chunks.size
 
     @property
     def _reason(self) -> str | None:
@@ -87,11 +88,13 @@ class DataStream:
     def feed(self, chunk: str) -> None:
         """Adds a chunk and wakes the readers. For the connection that owns the stream."""
         chunks = self._chunks
-        if len(chunks.texts) >= MAX_CHUNKS or chunks.length + len(chunk) > MAX_LENGTH:
+        # A chunk with one character beyond the basic plane takes four bytes for each.
+        size = sys.getsizeof(chunk)
+        if len(chunks.texts) >= MAX_CHUNKS or chunks.size + size > MAX_BYTES:
             self.end("it is longer than what is kept of one")
         elif not chunks.ended:
             chunks.texts.append(chunk)
-            chunks.length += len(chunk)
+            chunks.size += size
             chunks.wake()
 
     def end(self, interrupted: str | None = None) -> None:

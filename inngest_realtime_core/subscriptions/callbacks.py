@@ -15,7 +15,7 @@ from .._concurrency.background import is_background
 from .._concurrency.tasks import enter_callback, join_callback
 from .._hub.readers import Readers
 from .._upstream.subscriber import State
-from ..errors import RealtimeError
+from ..errors import MessageError, RealtimeError
 from ..messages.message import Message
 
 __all__ = ["OnError", "OnMessage", "OnState", "attach_callbacks", "tell_state"]
@@ -177,29 +177,47 @@ class ErrorReporter:
         self._on_error = on_error
         self._context = context
         self._pending: deque[RealtimeError] = deque()
+        self._max_bytes = readers.hub.options.buffer_bytes
+        self.held_bytes: int = 0
         self._telling = False
 
     def report(self, error: RealtimeError) -> None:
         """Tells without waiting, one after the other; what an async `on_error` does belongs to the hub."""
-        if len(self._pending) >= _MAX_PENDING_ERRORS:
-            logger.error("on_error is too slow to be told of this: %s", error, extra={"event": "callback.slow"})
+        size = _size(error)
+        if len(self._pending) >= _MAX_PENDING_ERRORS or (self._pending and self.held_bytes + size > self._max_bytes):
+            _log_untold(error)
             return
         self._pending.append(error)
+        self.held_bytes += size
+        self._hub.budget.spend(size)
         if not self._telling:
             self._telling = True
+            self._hub.errors.add(self)
             self._context.copy().run(self._hub.run, self._tell_all(), name="inngest-realtime on_error")
+
+    def drop(self, size: int) -> None:
+        """Drops the oldest errors until so many bytes are free, or nothing is left; the log has them."""
+        kept = self.held_bytes - size
+        while self._pending and self.held_bytes > kept:
+            _log_untold(self._next())
+
+    def _next(self) -> RealtimeError:
+        error = self._pending.popleft()
+        self.held_bytes -= _size(error)
+        return error
 
     async def _tell_all(self) -> None:
         enter_callback()
         try:
             while self._pending:
                 # In a task of its own: what it awaits may be cancelled, and the next error is told all the same.
-                telling = self._hub.run(self.tell(self._pending.popleft()), name="inngest-realtime on_error call")
+                telling = self._hub.run(self.tell(self._next()), name="inngest-realtime on_error call")
                 await asyncio.wait([telling])
                 if telling.cancelled():
                     logger.error("on_error itself was cancelled.", extra={"event": "callback.cancelled"})
         finally:
             self._telling = False
+            self._hub.errors.discard(self)
 
     async def tell(self, error: Exception) -> None:
         if self._on_error is None:
@@ -219,6 +237,15 @@ class ErrorReporter:
         except BaseException as failure:
             _pass_on(failure)
             logger.exception("on_error itself failed.", extra={"event": "callback.failed"})
+
+
+def _size(error: RealtimeError) -> int:
+    """Bytes that an error keeps while it waits."""
+    return error.payload_size if isinstance(error, MessageError) else 0
+
+
+def _log_untold(error: RealtimeError) -> None:
+    logger.error("on_error is too slow to be told of this: %s", error, extra={"event": "callback.slow"})
 
 
 def _pass_on(error: BaseException) -> None:

@@ -43,7 +43,7 @@ _STATES: list[tuple[str, str, str, Callable[[Stats], float]]] = [
         "Streams of the endpoints, which have a limit",
         lambda stats: stats.endpoint_streams,
     ),
-    ("buffer.size", "By", "Bytes of large messages that wait in readers' buffers", lambda stats: stats.buffer_bytes),
+    ("buffer.size", "By", "Bytes that wait for readers in this process", lambda stats: stats.buffer_bytes),
 ]
 _GAUGES: list[tuple[str, str, str, Callable[[Stats], float | None]]] = [
     ("endpoint.streams.limit", "{stream}", "How many of them may be open", lambda stats: stats.max_streams),
