@@ -14,14 +14,18 @@ import gc
 import os
 import random
 import sys
+import threading
 import time
 import tracemalloc
+from collections import deque
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
 import pytest
 
+from inngest_realtime_core import Channel, DataStream, Grant, allow_anyone, topic
+from inngest_realtime_core.endpoints import EndpointRequest, Endpoints, asgi
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.realtime import Realtime
 
@@ -36,6 +40,11 @@ WORKERS = 24
 CHANNELS = 40
 
 
+class Run(Channel, name="run:{run_id}"):
+    run_id: str
+    a = topic(Any)
+
+
 class Churn:
     """Subscribers that come and go in every way there is."""
 
@@ -46,6 +55,9 @@ class Churn:
         self.lives = 0
         self.errors = 0
         self.deeds = 0
+        self.endpoints = Endpoints(realtime, [Grant(Run, authorize=allow_anyone, heartbeat=0.05)])
+        # Data streams that somebody keeps beyond their subscription, for a while.
+        self.kept: deque[DataStream] = deque(maxlen=50)
 
     async def subscriber(self) -> None:
         while not self.stopping:
@@ -53,7 +65,10 @@ class Churn:
             channel = f"soak:{random.randrange(CHANNELS)}:{self.lives // 500}"
             try:
                 await random.choice(
-                    [self.block, self.iterate, self.drop, self.events, self.encoded, self.cancelled, self.callback]
+                    [
+                        *(self.block, self.iterate, self.left, self.drop, self.events, self.encoded),
+                        *(self.cancelled, self.callback, self.response, self.thread),
+                    ]
                 )(channel)
             except RealtimeError:
                 self.errors += 1
@@ -75,6 +90,49 @@ class Churn:
             if not left:
                 break
         await subscription.close()
+
+    async def left(self, channel: str) -> None:
+        """A loop that is left, taken up again with a time limit, and a stream and a data stream that outlive both."""
+        subscription = await self.realtime.subscribe(channel=channel, topics=["a", "b"])
+        stream = subscription.get_json_stream()
+        self.cluster.publish(channel, "a")
+        async for message in subscription:
+            if message.stream is not None and random.random() < 0.5:
+                self.kept.append(message.stream)
+            break
+        with contextlib.suppress(TimeoutError):
+            await subscription.receive(timeout=0.02)
+        del subscription
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(stream), 0.05)
+
+    async def response(self, channel: str) -> None:
+        """An endpoint's event stream whose client leaves after a while."""
+        run_id = channel.partition(":")[2].replace(":", "-")
+        answer = await self.endpoints.stream("run", EndpointRequest("GET", f"runId={run_id}", {}, None))
+        first = asyncio.Event()
+
+        async def send(message: Any) -> None:
+            first.set()
+            self.cluster.publish(f"run:{run_id}", "a")
+
+        async def receive() -> Any:
+            await first.wait()
+            await asyncio.sleep(random.uniform(0, 0.05))
+            return {"type": "http.disconnect"}
+
+        await asgi.respond(answer, receive, send)
+
+    async def thread(self, channel: str) -> None:
+        await asyncio.to_thread(self._thread, channel)
+
+    def _thread(self, channel: str) -> None:
+        subscription = self.realtime.subscribe_sync(channel=channel, topics=["a"])
+        self.cluster.publish(channel, "a")
+        with contextlib.suppress(TimeoutError):
+            subscription.receive(timeout=0.05)
+        if random.random() < 0.5:
+            subscription.close()
 
     async def drop(self, channel: str) -> None:
         await self.realtime.subscribe(channel=channel, topics=[random.choice("ab")])
@@ -195,6 +253,7 @@ def _measure() -> dict[str, float]:
         "traced_mib": tracemalloc.get_traced_memory()[0] / 2**20 if tracemalloc.is_tracing() else 0.0,
         "descriptors": process.num_fds(),
         "tasks": len(asyncio.all_tasks()),
+        "threads": threading.active_count(),
     }
 
 
@@ -214,7 +273,7 @@ async def test_churn(note: Callable[..., None]) -> None:
         samples: list[dict[str, float]] = []
         began = time.monotonic()
         while (age := time.monotonic() - began) < SECONDS:
-            await asyncio.sleep(min(SECONDS / 12, SECONDS - age + 0.01))
+            await asyncio.sleep(min(SECONDS / 24, SECONDS - age + 0.01))
             samples.append(_measure())
             print(
                 {name: round(value, 2) for name, value in samples[-1].items()},
@@ -261,3 +320,4 @@ async def test_churn(note: Callable[..., None]) -> None:
         assert growth["objects"] < 8_000
         assert growth["descriptors"] < 40
         assert growth["tasks"] < 80
+        assert growth["threads"] < 5
