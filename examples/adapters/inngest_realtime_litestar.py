@@ -47,9 +47,11 @@ def realtime_router(realtime: Realtime, grants: Sequence[Grant], path: str, **op
     return Router(path, route_handlers=[token, stream, client], include_in_schema=False)
 
 
-def event_stream(content: Subscription | AsyncGenerator[bytes, None], *, heartbeat: float = 10.0) -> ASGIApp:
+def event_stream(
+    content: Subscription | AsyncGenerator[bytes, None], *, heartbeat: float = 10.0, render: core.Render | None = None
+) -> ASGIApp:
     """What a route handler returns to stream a subscription, or an encoded stream of one."""
-    body = asgi.event_stream_for(content, heartbeat=heartbeat)
+    body = asgi.event_stream_for(content, heartbeat=heartbeat, render=render)
 
     async def reply(scope: Scope, receive: Receive, send: Send) -> None:
         await asgi.respond(StreamAnswer(body(scope)), receive, send)

@@ -7,6 +7,8 @@ An application mounts the adapter's endpoints with `grants(...)` and `options()`
 |---|---|
 | `/own/{run_id}/token` | the token that `subscription_token(realtime, PIPELINE)` hands over |
 | `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, PIPELINE)` hands over |
+| `/own/{run_id}/iterated` | the events of the messages of what `subscription_stream(realtime, PIPELINE)` hands over |
+| `/own/{run_id}/rendered` | the same as `stream`, as HTML: the response is given `render=fragment` |
 | `/own/{run_id}/response` | the event stream of a subscription that it opens itself, a second after it did so |
 | `/own/{run_id}/error` | nothing: a `ChannelError` is raised, by a value that holds a separator |
 """
@@ -19,11 +21,12 @@ import html
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
+from inngest_realtime_core import Subscription, SyncSubscription
 from inngest_realtime_core.channels import topic
 from inngest_realtime_core.channels.channel import Channel
 from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
@@ -88,6 +91,21 @@ def fragment(message: Any) -> str | None:
     if message.topic == "status":
         return None
     return f"<li>\n{html.escape(str(message.data))}\r\n</li>"
+
+
+async def iterated(stream: Subscription) -> AsyncIterator[bytes]:
+    """What an application writes that makes its events itself."""
+    try:
+        async for message in stream:
+            yield message.to_event()
+    finally:
+        stream.close()
+
+
+def iterated_sync(stream: SyncSubscription) -> Iterator[bytes]:
+    with stream:
+        for message in stream:
+            yield message.to_event()
 
 
 def slow(request: Any, channel: Room) -> bool:

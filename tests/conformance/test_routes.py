@@ -73,6 +73,43 @@ async def test_a_stream_is_handed_over_and_resumes(client: Client, inngest: DevS
         assert (await stream.next_event()).event == "gap"
 
 
+async def test_messages_that_are_iterated_have_ids_and_resume(client: Client, inngest: DevServer, run_id: str) -> None:
+    channel = f"pipeline:{run_id}"
+
+    async def read(count: int, last: str | None = None, **parameters: Any) -> list[tuple[Any, str | None]]:
+        async with own(client, f"{run_id}/iterated", last, **parameters) as stream:
+            events = [await stream.next_event() for _ in range(count)]
+            return [(event.json["data"], event.id) for event in events]
+
+    before = (await client.stats())["subscriptions"]
+    # Under WSGI a body's headers leave with its first bytes: what came before them belongs to the client all the same.
+    reading = asyncio.create_task(read(2))
+    await client.until_stats(lambda stats: stats["subscriptions"] > before)
+    for number in range(2):
+        await inngest.publish(channel, "tokens", number)
+    (zero, first), (one, last) = await reading
+    assert (zero, one) == (0, 1)
+    await inngest.publish(channel, "tokens", 2)  # while the client is away
+    assert [data for data, _ in await read(2, first)] == [1, 2]
+    assert [data for data, _ in await read(2, lastEventId=first)] == [1, 2]
+    ((two, _),) = await read(1, last)
+    assert two == 2
+
+
+async def test_a_response_renders(client: Client, inngest: DevServer, run_id: str) -> None:
+    channel = f"pipeline:{run_id}"
+    async with own(client, f"{run_id}/rendered") as stream:
+        assert (await stream.next_block()).json["kind"] == "ready"
+        await inngest.publish(channel, "status", {"message": "no fragment"})
+        await inngest.publish(channel, "tokens", "<b>")
+        event = await stream.next_event()
+        assert (event.event, event.data) == ("tokens", "<li>\n&lt;b&gt;\n</li>")
+    await inngest.publish(channel, "tokens", "while away")
+    async with own(client, f"{run_id}/rendered", event.id) as stream:
+        again = await stream.next_event()
+        assert (again.event, again.data) == ("tokens", "<li>\nwhile away\n</li>")
+
+
 async def test_a_response_of_ones_own_resumes(client: Client, inngest: DevServer, run_id: str) -> None:
     channel = f"pipeline:{run_id}"
     async with own(client, f"{run_id}/response") as stream:

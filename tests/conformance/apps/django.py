@@ -10,11 +10,11 @@ import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
 
 from conformance import site
-from inngest_realtime_core import ClientSubscriptionToken, Realtime
+from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription, SyncSubscription
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -78,6 +78,17 @@ def own_stream(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBa
     return RealtimeStreamingResponse(request, stream)
 
 
+@subscription_stream(realtime, site.PIPELINE)
+def own_iterated(request: HttpRequest, run_id: str, stream: Subscription | SyncSubscription) -> HttpResponseBase:
+    events = site.iterated(stream) if isinstance(stream, Subscription) else site.iterated_sync(stream)
+    return StreamingHttpResponse(events, content_type="text/event-stream")
+
+
+@subscription_stream(realtime, site.PIPELINE)
+def own_rendered(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
+    return RealtimeStreamingResponse(request, stream, render=site.fragment)
+
+
 def own_response(request: HttpRequest, run_id: str) -> HttpResponseBase:
     pending = realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
     response = RealtimeStreamingResponse(request, pending)
@@ -93,6 +104,8 @@ def own_error(request: HttpRequest, run_id: str) -> HttpResponse:
 urlpatterns = [
     path("own/<str:run_id>/token", own_token),
     path("own/<str:run_id>/stream", own_stream),
+    path("own/<str:run_id>/iterated", own_iterated),
+    path("own/<str:run_id>/rendered", own_rendered),
     path("own/<str:run_id>/response", own_response),
     path("own/<str:run_id>/error", own_error),
     path(f"{site.PREFIX.strip('/')}/", include("inngest_realtime_django.urls")),

@@ -6,6 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
 
 from conformance import site
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
@@ -40,6 +41,20 @@ async def own_stream(
     stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
 ) -> RealtimeStreamingResponse:
     return RealtimeStreamingResponse(stream)
+
+
+@app.get("/own/{run_id}/iterated")
+async def own_iterated(
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+) -> StreamingResponse:
+    return StreamingResponse(site.iterated(stream), media_type="text/event-stream")
+
+
+@app.get("/own/{run_id}/rendered")
+def own_rendered(
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+) -> RealtimeStreamingResponse:
+    return RealtimeStreamingResponse(stream, render=site.fragment)
 
 
 @app.get("/own/{run_id}/response")

@@ -44,6 +44,18 @@ def own_stream(run_id: str, stream: SyncSubscription) -> Response:
     return sse_response(stream)
 
 
+@app.get("/own/<run_id>/iterated")
+@subscription_stream(realtime, site.PIPELINE)
+def own_iterated(run_id: str, stream: SyncSubscription) -> Response:
+    return Response(site.iterated_sync(stream), mimetype="text/event-stream")
+
+
+@app.get("/own/<run_id>/rendered")
+@subscription_stream(realtime, site.PIPELINE)
+def own_rendered(run_id: str, stream: SyncSubscription) -> Response:
+    return sse_response(stream, render=site.fragment)
+
+
 @app.get("/own/<run_id>/response")
 def own_response(run_id: str) -> Response:
     subscription = realtime.subscribe_sync(channel=site.Pipeline(run_id=run_id), topics=["tokens"])

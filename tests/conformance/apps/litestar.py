@@ -15,6 +15,7 @@ from inngest_realtime_litestar import (
 from litestar import Litestar, Response, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.response import Stream
 from litestar.types import ASGIApp
 
 from conformance import site
@@ -46,6 +47,16 @@ async def own_stream(stream: Subscription) -> ASGIApp:
     return event_stream(stream)
 
 
+@get("/own/{run_id:str}/iterated", dependencies={"stream": Provide(provide_stream)})
+async def own_iterated(stream: Subscription) -> Stream:
+    return Stream(site.iterated(stream), media_type="text/event-stream")
+
+
+@get("/own/{run_id:str}/rendered", dependencies={"stream": Provide(provide_stream)})
+async def own_rendered(stream: Subscription) -> ASGIApp:
+    return event_stream(stream, render=site.fragment)
+
+
 @get("/own/{run_id:str}/response")
 async def own_response(run_id: str) -> ASGIApp:
     subscription = await realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
@@ -63,6 +74,8 @@ app = Litestar(
         stats,
         own_token,
         own_stream,
+        own_iterated,
+        own_rendered,
         own_response,
         own_error,
         realtime_router(realtime, site.grants(http_error), site.PREFIX, **site.options()),

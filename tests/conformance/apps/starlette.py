@@ -7,7 +7,7 @@ import asyncio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from conformance import site
@@ -37,6 +37,16 @@ async def own_stream(request: Request, stream: Subscription) -> Response:
     return RealtimeStreamingResponse(stream)
 
 
+@subscription_stream(realtime, site.PIPELINE)
+async def own_iterated(request: Request, stream: Subscription) -> Response:
+    return StreamingResponse(site.iterated(stream), media_type="text/event-stream")
+
+
+@subscription_stream(realtime, site.PIPELINE)
+def own_rendered(request: Request, stream: Subscription) -> Response:
+    return RealtimeStreamingResponse(stream, render=site.fragment)
+
+
 async def own_response(request: Request) -> Response:
     channel = site.Pipeline(run_id=request.path_params["run_id"])
     subscription = await realtime.subscribe(channel=channel, topics=["tokens"])
@@ -55,6 +65,8 @@ app = Starlette(
         Route("/stats", stats),
         Route("/own/{run_id}/token", own_token),
         Route("/own/{run_id}/stream", own_stream),
+        Route("/own/{run_id}/iterated", own_iterated),
+        Route("/own/{run_id}/rendered", own_rendered),
         Route("/own/{run_id}/response", own_response),
         Route("/own/{run_id}/error", own_error),
         Mount(site.PREFIX, routes=routes),
