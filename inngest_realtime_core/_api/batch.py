@@ -10,18 +10,21 @@ import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic
 
 from pydantic import TypeAdapter
-from typing_extensions import Self
+from typing_extensions import Self, TypeVar
 
 from .._concurrency.background import run_sync
 from .._concurrency.threads import running_event_loop
 from .._concurrency.timers import call_after
-from ..channels.channel import Channel, Topic, TopicRef
-from ..channels.target import Target, resolve_target
+from ..arguments import check_count, check_seconds
+from ..channels.channel import Channel
+from ..channels.target import TypedTarget, resolve_target
 from ..errors import ConfigurationError, RealtimeError, TopicError
+from .message_ids import new_id
 from .payload import MAX_PAYLOAD, encode_payload
+from .publishing import publish_query
 from .runs import run_id_or_current
 from .steps import Publisher
 
@@ -29,7 +32,7 @@ __all__ = ["Batch", "BatchPublishing", "SyncBatch"]
 
 logger = logging.getLogger("inngest_realtime.batch")
 
-B = TypeVar("B", bound="str | list[Any]")
+B = TypeVar("B", bound="str | list[Any]", default=Any)
 
 # The quotes of a text, or the brackets of a list, around what is joined, and what is put between two parts.
 _JOINS = {"str": (b'"', b"", b'"'), "list": (b"[", b",", b"]")}
@@ -59,10 +62,9 @@ class Batch(Generic[B]):
                 "Declare it so (tokens = topic(str)), or use publish().",
                 topic=name,
             )
-        if not every >= 0:
-            raise ConfigurationError(f"every={every!r}: expected seconds, 0 or more.")
-        if not 1 <= max_bytes <= MAX_PAYLOAD:
-            raise ConfigurationError(f"max_bytes={max_bytes!r}: expected 1 to {MAX_PAYLOAD:,}.")
+        check_seconds("every", every)
+        if check_count("max_bytes", max_bytes) > MAX_PAYLOAD:
+            raise ConfigurationError(f"max_bytes is {max_bytes:,}: Inngest takes messages of {MAX_PAYLOAD:,} bytes.")
         self.messages: int = 0
         self._publish = publish
         self._interrupted = False
@@ -227,37 +229,17 @@ class SyncBatch(Generic[B]):
 
 
 class BatchPublishing:
-    """The methods of `Realtime` that publish many parts in few messages."""
+    """The methods of `Realtime` that publish in batches."""
 
-    @overload
     def batch(
         self: Publisher,
-        topic: TopicRef[B] | tuple[Channel | str, Topic[B] | TopicRef[B]],
+        topic: TypedTarget[B] | tuple[Channel | str, str],
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-    ) -> Batch[B]: ...
-    @overload
-    def batch(
-        self: Publisher,
-        topic: tuple[Channel | str, str],
-        *,
-        every: float = 0.05,
-        max_bytes: int = 65_536,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Batch[Any]: ...
-    def batch(
-        self: Publisher,
-        topic: Target,
-        *,
-        every: float = 0.05,
-        max_bytes: int = 65_536,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Batch[Any]:
+    ) -> Batch[B]:
         """Publish many small parts of a text, or of a list, in few messages: enter it with `async with`.
 
         Texts are joined in order, lists are extended. A message is sent `every` seconds after its first part came, or
@@ -275,60 +257,32 @@ class BatchPublishing:
             TopicError: The topic's type is neither `str` nor a list.
             ConfigurationError: `every` or `max_bytes` is out of range.
             ChannelError: The channel is not acceptable.
+            PublishError: `run_id` or `metadata` is not acceptable.
         """
-        return _make_batch(self, topic, every, max_bytes, run_id, metadata)
+        target = resolve_target(topic)
+        run_id = run_id_or_current(run_id)
+        publish_query(target.channel, target.topic, run_id=run_id, metadata=metadata, id=new_id())
 
-    @overload
+        def publish(data: Any) -> Coroutine[Any, Any, None]:
+            # A text has to fit the topic's type as a whole. The elements of a list have been encoded as that type
+            # says, and what is encoded is not encoded once more.
+            where = topic if isinstance(data, str) else (target.channel, target.topic)
+            return self.publish(where, data, run_id=run_id, metadata=metadata)
+
+        return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
+
     def batch_sync(
         self: Publisher,
-        topic: TopicRef[B] | tuple[Channel | str, Topic[B] | TopicRef[B]],
+        topic: TypedTarget[B] | tuple[Channel | str, str],
         *,
         every: float = 0.05,
         max_bytes: int = 65_536,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-    ) -> SyncBatch[B]: ...
-    @overload
-    def batch_sync(
-        self: Publisher,
-        topic: tuple[Channel | str, str],
-        *,
-        every: float = 0.05,
-        max_bytes: int = 65_536,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> SyncBatch[Any]: ...
-    def batch_sync(
-        self: Publisher,
-        topic: Target,
-        *,
-        every: float = 0.05,
-        max_bytes: int = 65_536,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> SyncBatch[Any]:
+    ) -> SyncBatch[B]:
         """`batch` for threads: enter it with `with`."""
-        return SyncBatch(_make_batch(self, topic, every, max_bytes, run_id, metadata))
-
-
-def _make_batch(
-    publisher: Publisher,
-    topic: Target,
-    every: float,
-    max_bytes: int,
-    run_id: str | None,
-    metadata: Mapping[str, Any] | None,
-) -> Batch[Any]:
-    target = resolve_target(topic)
-    run_id = run_id_or_current(run_id)
-
-    def publish(data: Any) -> Coroutine[Any, Any, None]:
-        # A text has to fit the topic's type as a whole. The elements of a list have been encoded as that type says, and
-        # what is encoded is not encoded once more.
-        where = topic if isinstance(data, str) else (target.channel, target.topic)
-        return publisher.publish(where, data, run_id=run_id, metadata=metadata)
-
-    return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
+        options = {"every": every, "max_bytes": max_bytes, "run_id": run_id, "metadata": metadata}
+        return SyncBatch(self.batch(topic, **options))
 
 
 def _kind(adapter: TypeAdapter[Any] | None) -> str | None:

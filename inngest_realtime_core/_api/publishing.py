@@ -36,6 +36,7 @@ __all__ = [
     "Recorder",
     "build_publish_request",
     "publish",
+    "publish_query",
     "publish_stream",
     "publish_stream_sync",
     "publish_sync",
@@ -76,6 +77,15 @@ def build_publish_request(
         PublishError: `id` is empty or too long, `run_id` is not a ULID, `metadata` is not a JSON object, or the
             names and metadata are too long.
     """
+    query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id)
+    url = _check_length(f"{settings.url('publish')}?{query}")
+    return HttpRequest("POST", url, base_headers(settings, content_type), content)
+
+
+def publish_query(
+    channel: str, topic: str, *, run_id: str | None, metadata: Mapping[str, Any] | None, id: str | None
+) -> str:
+    """The query of a request that publishes. Errors as for `build_publish_request`."""
     query = {"channel": check_channel_name(channel), "topic": check_topic_name(topic)}
     if run_id is not None:
         if usable_run_id(run_id) is None:
@@ -83,13 +93,16 @@ def build_publish_request(
         query["run_id"] = run_id
     if metadata is not None or id is not None:
         query["metadata"] = encode_metadata(metadata, id=None if id is None else check_id(id))
-    url = f"{settings.url('publish')}?{urlencode(query, quote_via=quote)}"
+    return _check_length(urlencode(query, quote_via=quote))
+
+
+def _check_length(url: str) -> str:
     if len(url) > _MAX_URL:
         raise PublishError(
             f"The names and the metadata make a URL of {len(url):,} characters; {_MAX_URL:,} can be sent. "
             "Put what is long into the data."
         )
-    return HttpRequest("POST", url, base_headers(settings, content_type), content)
+    return url
 
 
 async def publish(

@@ -11,18 +11,20 @@ import inspect
 import json
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..channels.channel import Channel, Topic, TopicRef
-from ..channels.target import DataOf, Target, resolve_target
+from ..arguments import describe
+from ..channels.channel import Channel
+from ..channels.target import DataOf, Target, TypedTarget, resolve_target
 from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
 from .message_ids import MAX_ID
 from .payload import encode_payload
+from .publishing import publish_query
 from .runs import usable_run_id
 
 __all__ = ["Publisher", "StepPublishing", "is_mistake", "no_retry"]
@@ -67,25 +69,12 @@ class SyncContext(Protocol):
 class Publisher(Protocol):
     """What is used of a `Realtime`."""
 
-    async def publish(
-        self,
-        topic: Any,
-        data: Any,
-        *,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> None: ...
-
-    def publish_sync(
-        self,
-        topic: Any,
-        data: Any,
-        *,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> None: ...
+    @property
+    def publish(self) -> Callable[..., Coroutine[Any, Any, None]]: ...
+    @property
+    def publish_sync(self) -> Callable[..., None]: ...
+    @property
+    def batch(self) -> Callable[..., Any]: ...
 
 
 class StepPublishing:
@@ -96,7 +85,7 @@ class StepPublishing:
         self: Publisher,
         ctx: AsyncContext,
         id: str,
-        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        topic: TypedTarget[T],
         data: DataOf[T],
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -133,20 +122,21 @@ class StepPublishing:
             metadata: A JSON object that goes along.
 
         Returns:
-            The data that was published: what an earlier attempt gave, if it was published then.
+            The data that was published, as a subscriber of the topic gets it: the same in each attempt, whatever
+            `data` is then. Where the topic's type does not read the JSON that it makes, `data`; or the JSON, if `data`
+            is not what was published.
 
         Raises:
-            NonRetriableError: `inngest`'s own, which ends the run: the data, the topic, the channel or the
-                configuration is not acceptable (the cause says which), and no further attempt would change that.
+            NonRetriableError: `inngest`'s own, which ends the run: an argument or the configuration is not acceptable
+                (the cause says which), and no further attempt would change that.
             StepError: `inngest`'s own: all attempts to reach Inngest Realtime have failed.
         """
-        with no_retry():
-            step = _Step(ctx, id, topic, data, asynchronous=True)
+        step = _Step(ctx, id, topic, data, metadata, asynchronous=True)
 
         async def send() -> Any:
             with no_retry():
                 output = step.output()
-                await self.publish(step.target, output, run_id=step.run_id, metadata=metadata, id=step.message_id)
+                await self.publish(step.target, output, **step.options)
                 return output
 
         return step.result(await ctx.step.run(id, send))
@@ -156,7 +146,7 @@ class StepPublishing:
         self: Publisher,
         ctx: SyncContext,
         id: str,
-        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        topic: TypedTarget[T],
         data: DataOf[T],
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -181,13 +171,12 @@ class StepPublishing:
         metadata: Mapping[str, Any] | None = None,
     ) -> Any:
         """`publish_step` for functions that are not async. `ctx` is an `inngest.ContextSync`."""
-        with no_retry():
-            step = _Step(ctx, id, topic, data, asynchronous=False)
+        step = _Step(ctx, id, topic, data, metadata, asynchronous=False)
 
         def send() -> Any:
             with no_retry():
                 output = step.output()
-                self.publish_sync(step.target, output, run_id=step.run_id, metadata=metadata, id=step.message_id)
+                self.publish_sync(step.target, output, **step.options)
                 return output
 
         return step.result(ctx.step.run(id, send))
@@ -205,53 +194,90 @@ def no_retry() -> Generator[None]:
         raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
 
 
-class _Step(Generic[T]):
+class _Step:
     """One call of `publish_step`.
 
     Attributes:
         target: Where its output is published as it is: validated and encoded once, it is what the step returns.
-        run_id: The run's id, or None when it is none that Inngest would take.
-        message_id: Equal for each attempt of this step of this run; None without a run id.
+        options: What is published with it: the run's id, unless it is none that Inngest would take; the metadata; and
+            the message's id, which is equal for each attempt of this step of this run, or None without a run.
     """
 
     def __init__(
-        self, ctx: AsyncContext | SyncContext, step_id: str, topic: Target, data: T, *, asynchronous: bool
+        self,
+        ctx: AsyncContext | SyncContext,
+        step_id: object,
+        topic: Target,
+        data: object,
+        metadata: Mapping[str, Any] | None,
+        *,
+        asynchronous: bool,
     ) -> None:
-        step = getattr(ctx, "step", None)
-        run = getattr(step, "run", None)
-        if run is None or inspect.iscoroutinefunction(run) is not asynchronous:
-            raise ConfigurationError(
-                f"ctx is {type(ctx).__name__}. Async functions use `await publish_step(ctx, ...)` with their "
-                "inngest.Context, other functions publish_step_sync(ctx, ...) with their inngest.ContextSync."
-            )
-        resolved = resolve_target(topic)
-        self._adapter: TypeAdapter[T] | None = resolved.adapter
-        self.target = (resolved.channel, resolved.topic)
         self._data = data
-        self.run_id = usable_run_id(ctx.run_id)
-        # Each execution has a step object of its own.
-        calls: Counter[str] = vars(step).setdefault("_inngest_realtime_calls", Counter())
-        ordinal = calls[step_id]
-        calls[step_id] += 1
-        self.message_id = None if self.run_id is None else _message_id(self.run_id, ordinal, step_id)
+        with no_retry():
+            step = _step_tools(ctx, asynchronous=asynchronous)
+            step_id = _checked_step_id(step_id)
+            resolved = resolve_target(topic)
+            self._adapter = resolved.adapter
+            self.target = (resolved.channel, resolved.topic)
+            run_id = usable_run_id(ctx.run_id)
+            # Each execution has a step object of its own.
+            calls: Counter[str] = vars(step).setdefault("_inngest_realtime_calls", Counter())
+            message_id = None if run_id is None else _message_id(run_id, calls[step_id], step_id)
+            calls[step_id] += 1
+            self.options = {"run_id": run_id, "metadata": metadata, "id": message_id}
+            publish_query(*self.target, run_id=run_id, metadata=metadata, id=message_id)
 
     def output(self) -> Any:
         """What the step returns to Inngest: the JSON form of the data."""
         return json.loads(encode_payload(self._data, self._adapter))
 
-    def result(self, output: Any) -> T:
+    def result(self, output: object) -> Any:
         """What the caller gets for the step's output."""
         if self._adapter is None:
-            return cast("T", output)
+            return output
         try:
             return self._adapter.validate_json(json.dumps(output))
         except ValidationError:
-            # The topic's type has changed since it was published, or has a JSON form that it does not read.
-            return self._data
+            pass
+        with no_retry():
+            own = self.output()
+            if own != output and not self._is_read_back(self._adapter, own):
+                return output
+            # The type reads nothing of what it writes, or has changed since that was published.
+            return self._adapter.validate_python(self._data)
+
+    @staticmethod
+    def _is_read_back(adapter: TypeAdapter[Any], output: object) -> bool:
+        try:
+            adapter.validate_json(json.dumps(output))
+        except ValidationError:
+            return False
+        return True
+
+
+def _step_tools(ctx: object, *, asynchronous: bool) -> object:
+    step = getattr(ctx, "step", None)
+    run = getattr(step, "run", None)
+    if run is None or inspect.iscoroutinefunction(run) is not asynchronous:
+        raise ConfigurationError(
+            f"ctx is {type(ctx).__name__}. Async functions use `await publish_step(ctx, ...)` with their "
+            "inngest.Context, other functions publish_step_sync(ctx, ...) with their inngest.ContextSync."
+        )
+    return cast("object", step)
+
+
+def _checked_step_id(id: object) -> str:
+    if not isinstance(id, str) or not id:
+        raise PublishError(f"id is {describe(id)}: expected the step's id, a str of at least one character.")
+    try:
+        id.encode()
+    except UnicodeEncodeError:
+        raise PublishError("The step's id contains a lone surrogate, which UTF-8 cannot carry.") from None
+    return id
 
 
 def _message_id(run_id: str, ordinal: int, step_id: str) -> str:
-    id = f"{run_id}.{ordinal}.{step_id}"
-    if len(id) > MAX_ID:
-        id = f"{run_id}.{ordinal}.{blake2b(step_id.encode('utf-8', 'replace'), digest_size=16).hexdigest()}"
-    return id
+    if len(id := f"{run_id}.{ordinal}.{step_id}") <= MAX_ID:
+        return id
+    return f"{run_id}.{ordinal}.{blake2b(step_id.encode(), digest_size=16).hexdigest()}"

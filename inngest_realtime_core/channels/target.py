@@ -14,13 +14,16 @@ from ..errors import PublishError, TopicError
 from .channel import Channel, Topic, TopicRef
 from .resolve import resolve_channel, resolve_declared
 
-__all__ = ["DataOf", "PublishTarget", "Target", "resolve_target"]
+__all__ = ["DataOf", "PublishTarget", "Target", "TypedTarget", "resolve_target"]
 
 T = TypeVar("T")
 
 DataOf = Union[T, Callable[[T], Never]]  # noqa: UP007 - no alias of mypy may begin with a variable
 """Data of the type T. No function can be meant: this form makes mypy look at a dict or list display with the topic's
 type in mind, as pyright does anyway, so that `{"a": 1}` passes for a TypedDict and `[1, 2]` for a list[float]."""
+
+TypedTarget = Union[TopicRef[T], tuple[Channel | str, Topic[T] | TopicRef[T]]]  # noqa: UP007
+"""A `Target` that says of which type the data is."""
 
 Target = TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]]
 """A topic of a channel (`channel.status`), or a pair of a channel and a topic."""

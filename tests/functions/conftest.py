@@ -68,12 +68,13 @@ class Stage:
         server: str = "fastapi",
         data: dict[str, Any] | None = None,
         run_id: str | None = None,
+        topics: list[str] | None = None,
         **options: Any,
     ) -> Run:
         """Execute the first of `functions`."""
         url = self._stack.enter_context(SERVERS[server](self._client, functions))
         before = self._dev.stats().publishes
-        topics = list(channel.topics())
+        topics = list(topics or channel.topics())
         with (
             self._rt.subscribe_sync(channel=channel.name, topics=topics) as stream,
             Executor(url, **options) as executor,

@@ -180,12 +180,32 @@ def test_other_topics_are_refused_when_it_is_made(name: str, answers: Answers) -
 
 
 @pytest.mark.parametrize(
-    "options", [{"every": -1}, {"every": float("nan")}, {"max_bytes": 0}, {"max_bytes": 524_289}], ids=str
+    "options",
+    [
+        *({"every": value} for value in (-1, "1", None, True, float("nan"), float("inf"))),
+        *({"max_bytes": value} for value in (0, 524_289, "1", None, True, 1.5)),
+        *({"run_id": value} for value in ("", "x", 5, b"01JDK3V4Q5W6X7Y8Z9ABCDEFGH")),
+        *(
+            {"metadata": value}
+            for value in ("x", ["x"], {1: 2}, {"a": b"x"}, {"a": float("nan")}, {"inngest-realtime": 1})
+        ),
+        {"metadata": {"a": "x" * 70_000}},
+    ],
+    ids=lambda options: str(options)[:40],
 )
-def test_options_out_of_range(options: dict[str, Any], answers: Answers) -> None:
+def test_options_that_are_not_acceptable_are_refused_when_it_is_made(options: dict[str, Any], answers: Answers) -> None:
     realtime = Realtime(api_base_url="http://127.0.0.1:9")
-    with pytest.raises(ConfigurationError, match=next(iter(options))):
-        realtime.batch(answers.tokens, **options)
+    (name,) = options
+    expected = ConfigurationError if name in ("every", "max_bytes") else PublishError
+    for make in (realtime.batch, realtime.batch_sync):
+        with pytest.raises(expected, match=name):
+            make(answers.tokens, **options)
+
+
+def test_the_most_that_options_may_be(answers: Answers) -> None:
+    realtime = Realtime(api_base_url="http://127.0.0.1:9")
+    realtime.batch(answers.tokens, every=0, max_bytes=524_288, metadata={})
+    realtime.batch(answers.tokens, every=1, max_bytes=1, run_id="01JDK3V4Q5W6X7Y8Z9ABCDEFGH")
 
 
 async def test_a_part_that_does_not_fit_is_refused_at_once_and_the_others_go_on(

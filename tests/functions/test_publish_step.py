@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -11,9 +12,10 @@ from typing import Any
 
 import inngest
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_serializer
 
 from inngest_realtime_core import Channel, Realtime, topic
+from inngest_realtime_core._api.payload import encode_payload
 from inngest_realtime_functions import RealtimeMiddleware
 from talk import Pipeline, Status
 
@@ -267,6 +269,133 @@ def test_a_memo_that_the_topic_no_longer_takes_does_not_end_the_run(
 
     released: list[bool] = []
     assert stage.play(pipeline, [work]).output == "Done"
+
+
+class Aliased(BaseModel):
+    message: str = Field(serialization_alias="text")
+
+
+class Excluding(BaseModel):
+    message: str
+    secret: str = Field(exclude=True)
+
+
+class Forgetting(BaseModel):
+    message: str
+    secret: str = Field(default="none", exclude=True)
+
+
+class Serialized(BaseModel):
+    message: str
+
+    @field_serializer("message")
+    def in_parts(self, message: str) -> list[str]:
+        return message.split()
+
+
+class Doubling(BaseModel):
+    message: str
+
+    @field_serializer("message")
+    def twice(self, message: str) -> str:
+        return message * 2
+
+
+class Models(Channel, name="{prefix}:{key}"):
+    prefix: str
+    key: str
+    aliased = topic(Aliased)
+    excluding = topic(Excluding)
+    forgetting = topic(Forgetting)
+    serialized = topic(Serialized)
+    doubling = topic(Doubling)
+    given = topic(dict[str, Forgetting])
+
+
+def model(name: str, message: str) -> Any:
+    """Data for a topic of `Models`, and what is to be returned for it."""
+    return {
+        "aliased": (Aliased(message=message), Aliased(message=message)),
+        "excluding": (Excluding(message=message, secret="s"), Excluding(message=message, secret="s")),
+        "forgetting": (Forgetting(message=message, secret="s"), Forgetting(message=message)),
+        "serialized": ({"message": message}, Serialized(message=message)),
+        "doubling": (Doubling(message=message), Doubling(message=message * 2)),
+        "given": ({"a": {"message": message}}, {"a": Forgetting(message=message)}),
+    }[name]
+
+
+@pytest.mark.parametrize("server", ["fastapi", "flask"])
+@pytest.mark.parametrize("name", list(Models.topics()))
+def test_each_attempt_returns_the_same(
+    name: str, server: str, stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline
+) -> None:
+    returned: list[Any] = []
+    data, expected = model(name, "Done")
+    target: Any = (pipeline.name, getattr(Models, name))
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    def work(ctx: inngest.ContextSync) -> None:
+        returned.append(rt.publish_step_sync(ctx, "done", target, data))
+        ctx.step.run("work", lambda: None)
+        if ctx.attempt == 0:
+            raise ValueError("the function is run again")
+
+    stage.play(pipeline, [work], server=server, topics=[name])
+    assert returned == [expected] * 3
+    assert [message.data for message in stage.messages] == [
+        json.loads(encode_payload(data, getattr(Models, name).adapter))
+    ]
+
+
+@pytest.mark.parametrize("name", list(Models.topics()))
+def test_each_attempt_returns_what_was_published_also_when_its_data_is_other(
+    name: str, stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline
+) -> None:
+    calls = itertools.count()
+    returned: list[Any] = []
+    target: Any = (pipeline.name, getattr(Models, name))
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    async def work(ctx: inngest.Context) -> None:
+        data, _ = model(name, f"call {next(calls)}")
+        returned.append(await rt.publish_step(ctx, "done", target, data))
+        await ctx.step.run("work", works)
+
+    stage.play(pipeline, [work], topics=[name])
+    published = stage.messages[0].data
+    _, first = model(name, "call 0")
+    assert returned == [published if name in ("aliased", "excluding", "serialized") else first] * 2
+
+
+WRONG_ARGUMENTS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    **{f"id {value!r}": (value, {}, "id is ") for value in (None, 5, b"done", "", ["done"], {})},
+    "id of a surrogate": ("\ud800", {}, "lone surrogate"),
+    "metadata": ("done", {"metadata": "x"}, "metadata must be a mapping"),
+    "long metadata": ("done", {"metadata": {"a": "x" * 70_000}}, "65,536 can be sent"),
+}
+
+
+@pytest.mark.parametrize("server", ["fastapi", "flask"])
+@pytest.mark.parametrize("wrong", WRONG_ARGUMENTS)
+def test_arguments_of_the_wrong_kind_end_the_run_at_once(
+    wrong: str, server: str, stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline
+) -> None:
+    step_id, options, says = WRONG_ARGUMENTS[wrong]
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    async def work(ctx: inngest.Context) -> None:
+        await rt.publish_step(ctx, step_id, pipeline.status, Status(message="Done"), **options)
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    def work_sync(ctx: inngest.ContextSync) -> None:
+        rt.publish_step_sync(ctx, step_id, pipeline.status, Status(message="Done"), **options)
+
+    client.middleware.remove(RealtimeMiddleware)
+    run = stage.play(pipeline, [work if server == "fastapi" else work_sync], server=server)
+    assert run.error is not None
+    assert run.error["name"] == "NonRetriableError"
+    assert says in run.error["message"]
+    assert (run.requests, stage.published) == (1, 0)
 
 
 MISTAKES: dict[str, tuple[Callable[[Pipeline], Any], Any]] = {

@@ -48,6 +48,8 @@ async def work(ctx: inngest.Context) -> None:
     async with realtime.batch(ch.rows) as rows:
         assert_type(rows, Batch[list[int]])
         await rows.send([1, 2])
+    assert_type(realtime.batch(("channel", "topic")), Batch[Any])
+    assert_type(realtime.batch((ch, Pipeline.tokens)), Batch[str])
     realtime.batch(ch.status)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -57,4 +59,5 @@ def work_sync(ctx: inngest.ContextSync) -> None:
     assert_type(realtime.publish_step_sync(ctx, "done", ch.status, Status(message="Done")), Status)
     with realtime.batch_sync(ch.tokens) as tokens:
         assert_type(tokens, SyncBatch[str])
+        assert_type(realtime.batch_sync(("channel", "topic")), SyncBatch[Any])
         tokens.send("text")
