@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .errors import ConfigurationError, InngestError
 
-__all__ = ["Counters", "Health", "Stats"]
+__all__ = ["Counters", "Health", "ReplayHealth", "Stats"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Stats:
         gaps_by_reason: The same as `gaps`, by `GapReason`.
         endpoint_streams: Streams of the endpoints that are open, those included that are about to be.
         max_streams: How many of them may be; None for no limit.
-        resumes: Streams that began with the id of the last event that their client has had; those that were told that
-            it is no longer known count as gaps with the reason `expired`.
+        resumes: Streams that began with the id of the last event that their client has had.
+        resumes_gapped: How many of them were told of a gap: something that they missed, or all of it, is not known.
         publishes: Messages and data streams that were to be published, failures included.
         publish_errors: How many of them failed.
         token_requests: Tokens for web clients that were asked of this object, failures included; equal ones within two
@@ -44,8 +45,13 @@ class Stats:
         buffer_bytes: Bytes that wait in this process: messages for readers, chunks of data streams that are open, and
             errors for `on_error`. Of messages below two kilobytes it is an estimate.
         total_buffer_bytes: How many of them may; then the readers that hold most lose their oldest, with a gap.
+        window_bytes: Bytes of payload that this process keeps for those who come back or come late.
+        replay_ok: Whether a `RedisReplay` does what it is asked; None where there is none, or it was not asked yet.
+        replay_age: Seconds since that is so.
+        replay_error: What kept it from that last, as a sentence, or None.
         connected_for: Seconds since a connection to Inngest was last made; None before the first.
         last_error: The last failure that Inngest, the network or the configuration caused, as a sentence, or None.
+        last_error_type: The name of its class, such as `UnreachableError`.
         last_error_age: Seconds since then.
         last_success_age: Seconds since Inngest last did what it was asked; None before the first time.
     """
@@ -63,6 +69,7 @@ class Stats:
     endpoint_streams: int = 0
     max_streams: int | None = None
     resumes: int = 0
+    resumes_gapped: int = 0
     publishes: int = 0
     publish_errors: int = 0
     token_requests: int = 0
@@ -71,8 +78,13 @@ class Stats:
     endpoint_errors: Mapping[str, int] = field(default_factory=dict[str, int])
     buffer_bytes: int = 0
     total_buffer_bytes: int | None = None
+    window_bytes: int = 0
+    replay_ok: bool | None = None
+    replay_age: float | None = None
+    replay_error: str | None = None
     connected_for: float | None = None
     last_error: str | None = None
+    last_error_type: str | None = None
     last_error_age: float | None = None
     last_success_age: float | None = None
 
@@ -87,6 +99,8 @@ class Stats:
         streams: int,
         buffer_bytes: int,
         total_buffer_bytes: int,
+        window_bytes: int,
+        replays: Collection[ReplayHealth],
     ) -> Stats:
         """The sum of `counters`, beside what is open now."""
         all_counters = list(counters)
@@ -96,6 +110,9 @@ class Stats:
             failures.update(each.failures)
             reasons.update(each.gap_reasons)
             codes.update(each.endpoint_errors)
+        # One event loop that cannot reach it is enough.
+        replay = min(replays, key=lambda each: (each.ok, each.since), default=None)
+        replay_failed = max(replays, key=lambda each: each.failed_at, default=None)
         failed = max(all_counters, key=lambda each: each.failed_at or 0.0, default=None)
         return cls(
             sockets=sockets,
@@ -108,6 +125,7 @@ class Stats:
             reconnects=sum(each.reconnects for each in all_counters),
             streams=streams,
             resumes=sum(each.resumes for each in all_counters),
+            resumes_gapped=sum(each.resumes_gapped for each in all_counters),
             gaps_by_reason=dict(reasons),
             publishes=operations["publish"] + operations["publish_stream"],
             publish_errors=failures["publish"] + failures["publish_stream"],
@@ -117,11 +135,32 @@ class Stats:
             endpoint_errors=dict(codes),
             buffer_bytes=buffer_bytes,
             total_buffer_bytes=total_buffer_bytes,
+            window_bytes=window_bytes,
+            replay_ok=None if replay is None else replay.ok,
+            replay_age=None if replay is None else _age([replay.since]),
+            replay_error=None if replay_failed is None else replay_failed.last_error,
             connected_for=_age(each.connected_at for each in all_counters),
             last_error=failed.last_error if failed is not None else None,
+            last_error_type=failed.last_error_type if failed is not None else None,
             last_error_age=_age(each.failed_at for each in all_counters),
             last_success_age=_age(each.succeeded_at for each in all_counters),
         )
+
+
+class ReplayHealth(NamedTuple):
+    """Whether what is kept for all processes can be reached, as one event loop sees it.
+
+    Attributes:
+        ok: Whether it did what it was asked last.
+        since: `time.monotonic()` since which that is so.
+        failed_at: `time.monotonic()` of the last failure; 0 before the first.
+        last_error: That failure as a sentence, or None.
+    """
+
+    ok: bool
+    since: float
+    failed_at: float = 0.0
+    last_error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,10 +200,12 @@ class Counters:
         "gap_reasons",
         "gaps",
         "last_error",
+        "last_error_type",
         "operations",
         "received",
         "reconnects",
         "resumes",
+        "resumes_gapped",
         "succeeded_at",
     )
 
@@ -175,6 +216,7 @@ class Counters:
         self.gaps: int = 0
         self.reconnects: int = 0
         self.resumes: int = 0
+        self.resumes_gapped: int = 0
         self.gap_reasons: dict[str, int] = {}
         self.operations: dict[str, int] = {}
         self.failures: dict[str, int] = {}
@@ -183,6 +225,7 @@ class Counters:
         self.succeeded_at: float | None = None
         self.failed_at: float | None = None
         self.last_error: str | None = None
+        self.last_error_type: str | None = None
 
     def gap(self, reason: str) -> None:
         """Count a gap that a reader took."""
@@ -201,6 +244,7 @@ class Counters:
         """Note what failed, where Inngest, the network or the configuration is the cause."""
         if isinstance(error, (InngestError, ConfigurationError)):
             self.failed_at, self.last_error = time.monotonic(), str(error)
+            self.last_error_type = type(error).__name__
 
     def finished(self, operation: str, error: BaseException | None) -> None:
         """Count an operation that has ended; one that was cancelled is no failure."""

@@ -16,17 +16,16 @@ from talk import eventually, receive
 
 ROOT = Path(__file__).parent.parent
 SHOWN = ("info", "warning", "error", "exception", "critical")
+CALLS = {("_log", "write"), *(("logger", name) for name in SHOWN)}
+LOGGERS = ROOT / "docs" / "observability.md"
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in sorted((ROOT / "inngest_realtime_core").rglob("*.py")):
+    for path in sorted([*(ROOT / "inngest_realtime_core").rglob("*.py"), *(ROOT / "integrations").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner = node.func.value
-                if isinstance(owner, ast.Name) and (owner.id, node.func.attr) in {
-                    ("_log", "write"),
-                    *(("logger", name) for name in SHOWN),
-                }:
+                if isinstance(owner, ast.Name) and (owner.id, node.func.attr) in CALLS:
                     yield f"{path.name}:{node.lineno}", node
 
 
@@ -42,9 +41,33 @@ def event_of(call: ast.Call) -> str | None:
 def test_each_line_names_its_event_and_the_page_lists_them() -> None:
     found = {place: event_of(call) for place, call in calls()}
     assert not [place for place, event in found.items() if event is None]
-    page = (ROOT / "docs" / "observability.md").read_text()
+    page = LOGGERS.read_text()
     listed = set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| (?:info|warning|error)", page, re.MULTILINE))
     assert listed == set(found.values())
+
+
+def test_each_event_has_the_level_that_the_page_says_and_what_to_do() -> None:
+    page = LOGGERS.read_text()
+    rows = dict(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| ([a-z, ]+) \| .{12,} \|$", page, re.MULTILINE))
+    for place, call in calls():
+        assert isinstance(call.func, ast.Attribute)
+        level = ast.unparse(call.args[0]) if call.func.attr == "write" else call.func.attr
+        level = {"logging.WARNING": "warning", "logging.ERROR": "error", "exception": "error"}.get(level, level)
+        assert level in rows[event_of(call) or ""].split(", "), f"{place}: {level}"
+
+
+def test_the_page_lists_the_loggers() -> None:
+    """The names that an operator configures: those below `inngest_realtime`."""
+    sources = [*(ROOT / "inngest_realtime_core").rglob("*.py"), *(ROOT / "integrations").rglob("*.py")]
+    made = {
+        name.partition(".")[2]
+        for path in sources
+        for name in re.findall(r'getLogger\("(inngest_realtime[\w.]*)"\)', path.read_text())
+    }
+    assert not [path for path in sources if "getLogger(__name__)" in path.read_text()]
+    (table,) = re.findall(r"^\| logger, after.*\n\|---.*\n((?:\|.*\n?)+)", LOGGERS.read_text(), re.MULTILINE)
+    listed = {name for row in table.splitlines() for name in re.findall(r"`([\w.]+)`", row.split("|")[1])}
+    assert listed == made - {""}
 
 
 async def test_a_lost_connection_and_its_return(

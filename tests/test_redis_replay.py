@@ -319,6 +319,7 @@ async def test_without_redis_all_goes_on_and_clients_get_a_gap(
         async with page(one, channel) as reading, page(two, channel) as other:
             await one.publish((channel, "t"), 1)
             assert await reading.read(1) == await other.read(1) == [1]
+            assert (one.stats().replay_ok, one.stats().replay_error) == (True, None)
             own.stop()
             for number in range(2, 5):
                 await one.publish((channel, "t"), number)
@@ -327,9 +328,30 @@ async def test_without_redis_all_goes_on_and_clients_get_a_gap(
             for _ in range(20):
                 await one.publish((channel, "t"), 0)
             assert time.monotonic() - began < 2.0
-            assert any("cannot be reached" in record.message for record in caplog.records)
+            away = one.stats()
+            assert away.replay_ok is False
+            assert "cannot be reached" in (away.replay_error or "")
+            assert 0 < (away.replay_age or 0) < 10
+            assert one.health().ok
             own.start()
-            await until(lambda: any("Redis keeps again" in record.message for record in caplog.records))
+            await until(lambda: one.stats().replay_ok is True and two.stats().replay_ok is True)
+            assert (one.stats().replay_error, one.stats().last_error) == (away.replay_error, None)
+    events = [(record.__dict__.get("event"), record.levelname) for record in caplog.records]
+    assert {("replay.failed", "WARNING"), ("replay.restored", "WARNING")} == set(events)
+    assert any("cannot be reached" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("rights", ["@read @write @scripting @connection time", "@read @connection"])
+async def test_which_rights_it_needs(
+    server: DevServer, own: RedisServer, channel: str, caplog: pytest.LogCaptureFixture, rights: str
+) -> None:
+    commands = [f"+{right}" for right in rights.split()]
+    own.client.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "-@all", *commands)
+    source = redis.Redis(unix_socket_path=own.url.removeprefix("unix://"), username="app", password="secret")
+    async with Realtime(api_base_url=server.url, replay=RedisReplay(source, namespace="n")) as one:
+        await one.publish((channel, "t"), 1)
+        assert one.stats().replay_ok is ("@write" in rights)
+    assert ("may not run these commands" in caplog.text) is ("@write" not in rights)
 
 
 async def test_a_hung_redis_costs_one_time_out(server: DevServer, own: RedisServer, channel: str) -> None:

@@ -136,7 +136,8 @@ class Batch(Generic[B]):
         except asyncio.CancelledError:
             if self._interrupted:
                 logger.warning(
-                    "The last parts of a batch were not published: its block was cancelled while they were sent.",
+                    "The last parts of a batch were not published: its block was cancelled while they were sent. "
+                    "Where they matter, publish them from code that is not cancelled.",
                     extra={"event": "batch.unpublished"},
                 )
             raise
@@ -147,7 +148,9 @@ class Batch(Generic[B]):
         if exc is None:
             raise self._error
         logger.warning(
-            "The last parts of a batch were not published: %s", self._error, extra={"event": "batch.unpublished"}
+            "The last parts of a batch were not published, and its block failed, too: %s",
+            self._error,
+            extra={"event": "batch.unpublished"},
         )
 
     async def _send_all(self) -> None:

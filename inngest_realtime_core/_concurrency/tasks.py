@@ -81,7 +81,8 @@ async def join_callback(task: asyncio.Task[Any]) -> None:
         _, late = await asyncio.wait([task], timeout=_PATIENCE)
         if late:
             logger.warning(
-                "A callback still runs %s s after its subscription was closed, and is cancelled.",
+                "A callback still runs %s s after its subscription was closed, and is cancelled. Let it hand long work "
+                "to a task of your own.",
                 _PATIENCE,
                 extra={"event": "callback.slow"},
             )
@@ -89,7 +90,7 @@ async def join_callback(task: asyncio.Task[Any]) -> None:
             _, late = await asyncio.wait([task], timeout=_GRACE)
         if late:
             logger.error(
-                "A callback runs on although it was cancelled; its subscription is closed.",
+                "A callback runs on although it was cancelled; its subscription is closed. Let CancelledError out.",
                 extra={"event": "callback.stuck"},
             )
     finally:

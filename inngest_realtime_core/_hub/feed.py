@@ -47,7 +47,6 @@ class Feed(Recall):
 
     __slots__ = (
         "_close_watchers",
-        "_counters",
         "_end",
         "_end_watchers",
         "_holds",
@@ -75,12 +74,11 @@ class Feed(Recall):
         streams: OpenStreams,
     ) -> None:
         topics: dict[str, None] = {}
-        super().__init__(channel, ReaderGroups(channel, topics), streams, history, beside)
+        super().__init__(channel, ReaderGroups(channel, topics), streams, history, beside, counters)
         self.upstream: Upstream = upstream
         self.topics: dict[str, None] = topics
         self.was_read: bool = False
         self.state: State = upstream.state
-        self._counters = counters
         self._on_idle = on_idle
         self._on_failed = on_failed
         self._state_watchers: list[Callable[[State], None]] = []
@@ -153,6 +151,12 @@ class Feed(Recall):
         """What holds bytes for readers."""
         yield self._streams
         yield from self._groups
+
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of payload kept for those who come back or come late."""
+        log = self._history.log
+        return 0 if log is None else log.bytes
 
     @property
     def idle(self) -> bool:

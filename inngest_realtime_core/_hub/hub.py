@@ -128,6 +128,10 @@ class Hub:
             self.loop.call_soon_threadsafe(self.shed, size)
 
     @property
+    def window_bytes(self) -> int:
+        return sum(feed.window_bytes for feed in list(self._feeds.values()))
+
+    @property
     def throttle(self) -> Throttle:
         """How far readers may hold up connections."""
         return self._placement.throttle

@@ -17,7 +17,7 @@ from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
 from .._replay.record import MemoryHistory, Record
 from ..settings import Settings
-from ..stats import Counters
+from ..stats import Counters, ReplayHealth
 from .budget import ByteBudget
 from .hub import Hub
 from .options import HubOptions
@@ -111,6 +111,11 @@ class Process:
     def hubs(self) -> list[Hub]:
         """The hubs of all event loops. Callable from any thread."""
         return [resources.hub for _, resources in self.loops() if resources.hub is not None]
+
+    def replays(self) -> list[ReplayHealth]:
+        """How what is kept elsewhere is, as each event loop sees it. Callable from any thread."""
+        found = [resources.history.health() for loop, resources in self.loops() if not loop.is_closed()]
+        return [health for health in found if health is not None]
 
     def forget_closed_loops(self) -> None:
         # Their `asyncio.run()` is over: what ran there has ended with it.

@@ -14,6 +14,7 @@ from .._replay.log import History, Kept
 from .._replay.resume import Selected
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason, Message
+from ..stats import Counters
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
 from .open_streams import OpenStreams
@@ -33,9 +34,10 @@ class Recall(ABC):
         streams: The data streams that are open.
         history: Its log.
         beside: What is kept of the channel elsewhere; None when nothing is.
+        counters: Shared by all feeds of a hub.
     """
 
-    __slots__ = ("_beside", "_groups", "_held", "_history", "_streams", "_turn", "channel")
+    __slots__ = ("_beside", "_counters", "_groups", "_held", "_history", "_streams", "_turn", "channel")
 
     def __init__(
         self,
@@ -44,12 +46,14 @@ class Recall(ABC):
         streams: OpenStreams,
         history: ChannelHistory,
         beside: History | None,
+        counters: Counters,
     ) -> None:
         self.channel: str = channel
         self._groups = groups
         self._streams = streams
         self._history = history
         self._beside = beside
+        self._counters = counters
         self._turn: asyncio.Lock | None = None
         self._held: list[Envelope] | None = None  # what came while a hole is being bridged
 
@@ -72,7 +76,7 @@ class Recall(ABC):
         """Gives a reader what it missed, or a gap."""
         cursor = self._history.cursor(after)
         if cursor is None:
-            self._replay(spec, buffer, None)
+            self._replay_missed(spec, buffer, None)
         else:
             buffer.catch_up = functools.partial(self._catch_up, spec, buffer, cursor)
 
@@ -94,7 +98,7 @@ class Recall(ABC):
             # When many come back at once, the event loop does other things between two of them.
             await asyncio.sleep(0)
             if not buffer.detached:
-                self._replay(spec, buffer, history.resume(cursor, spec.topics))
+                self._replay_missed(spec, buffer, history.resume(cursor, spec.topics))
 
     async def prepare(self) -> None:
         """Called before a reader is attached with `rewind`."""
@@ -116,11 +120,16 @@ class Recall(ABC):
         if kept is not None:
             self._history.merge(kept)
 
-    def _replay(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
+    def _replay_missed(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
         if selected is None:
             buffer.replay([Message.gap(self.channel, "expired", event_id=self._history.here())])
         else:
-            buffer.replay(self._groups.kept(spec, buffer, selected, self._streams))
+            self._replay(spec, buffer, selected)
+        gapped = selected is None or any(isinstance(entry.envelope, str) for entry, _ in selected)
+        self._counters.resumes_gapped += gapped
+
+    def _replay(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected]) -> None:
+        buffer.replay(self._groups.kept(spec, buffer, selected, self._streams))
 
     def _give(self, entry: Entry, missed: int | None = None) -> None:
         """Gives an entry of the log to every reader."""

@@ -129,6 +129,11 @@ class ChannelLog:
         return len(self.entries)
 
     @property
+    def bytes(self) -> int:
+        """Bytes of payload in the log."""
+        return self._bytes
+
+    @property
     def end(self) -> int:
         """The offset of the entry that comes next."""
         return self.first + len(self.entries)

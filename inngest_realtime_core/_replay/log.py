@@ -11,6 +11,7 @@ from .._upstream.liveness import Liveness
 from ..errors import ConfigurationError
 from ..messages.envelope import Envelope
 from ..settings import Settings
+from ..stats import ReplayHealth
 from .event_ids import EventIds
 
 __all__ = ["History", "Kept", "Replay", "SharedReplay"]
@@ -110,6 +111,9 @@ class History(Protocol):
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""
+
+    def health(self) -> ReplayHealth | None:
+        """Whether what is kept elsewhere can be reached; None where nothing is. Callable from any thread."""
 
     async def ready(self) -> None:
         """Returns when event ids can be made that every process understands, or when that takes too long."""

@@ -53,6 +53,11 @@ class Record:
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of payload in the record. Callable from any thread."""
+        return self._bytes
+
     def add(self, envelope: Envelope) -> None:
         """Record a message that is about to be sent."""
         if not self._limits.published or not self._limits.size:
@@ -160,6 +165,9 @@ class MemoryHistory:
 
     def publish_unidentified(self, channel: str) -> None:
         self._record.mark_mixed(channel)
+
+    def health(self) -> None:
+        """It is this process's own memory."""
 
     async def ready(self) -> None: ...
 

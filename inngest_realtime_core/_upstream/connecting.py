@@ -129,7 +129,11 @@ class Connector:
         if reconnecting:
             kind = (type(error), error.status if isinstance(error, InngestError) else None)
             _log.write(
-                logging.WARNING, kind, f"Reconnecting to Inngest failed: {error}", error, event="connection.failed"
+                logging.WARNING,
+                kind,
+                f"Reconnecting to Inngest failed: {error} It is tried again; `inngest-realtime doctor` says more.",
+                error,
+                event="connection.failed",
             )
         elif self._registry.empty:
             raise error

@@ -239,7 +239,7 @@ class Connection:
             except Exception:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
                 logger.exception(
-                    "A message of channel %r could not be delivered.",
+                    "A message of channel %r could not be delivered: a defect of this package, please report it.",
                     envelope.channel[:200],
                     extra={"event": "message.undelivered"},
                 )

@@ -168,7 +168,7 @@ class Dialer:
         if not good:
             raise rejection
         logger.warning(
-            "Inngest makes no token for %d of %d topics: %s",
+            "Inngest makes no token for %d of %d topics; look at their names. %s",
             len(rejected),
             len(entries),
             rejection,

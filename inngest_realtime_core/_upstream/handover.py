@@ -195,7 +195,7 @@ class Handovers:
         except InngestError as error:
             handover.give_up()
             logger.warning(
-                "No successor for a connection that Inngest is about to close: %s",
+                "No successor for a connection that Inngest is about to close; it is made again when that is lost. %s",
                 error,
                 extra={"event": "connection.replacement_failed"},
             )

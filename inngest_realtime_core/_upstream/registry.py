@@ -285,7 +285,7 @@ class ChannelRegistry:
             except Exception:
                 # The mistake is one message's: what comes with it and after it is delivered all the same.
                 logger.exception(
-                    "A message of channel %r could not be delivered.",
+                    "A message of channel %r could not be delivered: a defect of this package, please report it.",
                     envelope.channel,
                     extra={"event": "message.undelivered"},
                 )

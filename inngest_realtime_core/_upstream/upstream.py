@@ -146,7 +146,10 @@ class Upstream:
             failure = error
         except Exception:
             # A defect, but readers that wait for ever would be worse than readers that are told.
-            logger.exception("The connection to Inngest ended by a defect.", extra={"event": "connection.defect"})
+            logger.exception(
+                "The connection to Inngest ended by a defect of this package, please report it.",
+                extra={"event": "connection.defect"},
+            )
             failure = UnreachableError(
                 "The connection to Inngest ended by a defect of this package; see the log.", url=""
             )
@@ -195,7 +198,7 @@ class Upstream:
         await self._handovers.forget()
         if lost is not None:
             logger.warning(
-                "The connection to Inngest was lost (%s); reconnecting.",
+                "The connection to Inngest was lost (%s); reconnecting. If it repeats, run `inngest-realtime doctor`.",
                 lost.lost_reason,
                 extra={"event": "connection.lost"},
             )

@@ -126,7 +126,8 @@ class Authorizer:
     def _log_reauthorize(self, selection: Selection, error: Exception) -> None:
         if self._refusal(error) is error:
             logger.warning(
-                "authorize of grant %r raised while an open stream was reauthorized; the stream ends.",
+                "authorize of grant %r raised while an open stream was reauthorized; the stream ends. Let it "
+                "return False for who may not.",
                 selection.grant.name,
                 exc_info=error,
                 extra={"event": "authorize.failed"},
@@ -260,7 +261,9 @@ def _forbidden() -> EndpointError:
 
 def _timed_out(timeout: float | None) -> EndpointError:
     logger.warning(
-        "authorize took longer than %s s; the request is answered with 503.", timeout, extra={"event": "authorize.slow"}
+        "authorize took longer than %s s; the request is answered with 503. Make it faster, or set authorize_timeout=.",
+        timeout,
+        extra={"event": "authorize.slow"},
     )
     message = "It took too long to find out whether this request may subscribe; ask again."
     return EndpointError(503, "authorize_timeout", message, retry_after=_RETRY)

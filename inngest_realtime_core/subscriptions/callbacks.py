@@ -108,7 +108,10 @@ class _MessagePump:
                     failure.__cause__, self._cause = self._cause, None
                 else:
                     # Out of on_error, as it was told of the last one: once more would go on for ever.
-                    logger.error("on_error itself was cancelled.", extra={"event": "callback.cancelled"})
+                    logger.error(
+                        "on_error itself was cancelled; do not let it raise CancelledError.",
+                        extra={"event": "callback.cancelled"},
+                    )
                     failure = None
         finally:
             self._readers.close()
@@ -214,7 +217,10 @@ class ErrorReporter:
                 telling = self._hub.run(self.tell(self._next()), name="inngest-realtime on_error call")
                 await asyncio.wait([telling])
                 if telling.cancelled():
-                    logger.error("on_error itself was cancelled.", extra={"event": "callback.cancelled"})
+                    logger.error(
+                        "on_error itself was cancelled; do not let it raise CancelledError.",
+                        extra={"event": "callback.cancelled"},
+                    )
         finally:
             self._telling = False
             self._hub.errors.discard(self)
@@ -245,7 +251,11 @@ def _size(error: RealtimeError) -> int:
 
 
 def _log_untold(error: RealtimeError) -> None:
-    logger.error("on_error is too slow to be told of this: %s", error, extra={"event": "callback.slow"})
+    logger.error(
+        "on_error is too slow to be told of this; let it hand work to a queue. %s",
+        error,
+        extra={"event": "callback.slow"},
+    )
 
 
 def _pass_on(error: BaseException) -> None:

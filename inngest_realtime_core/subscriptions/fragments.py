@@ -70,7 +70,9 @@ class Fragments:
             html = self._render(message)
         except Exception:
             logger.exception(
-                "render failed; a message of topic %r is left out.", message.topic, extra={"event": "render.failed"}
+                "render failed; a message of topic %r is left out. The traceback says where to mend it.",
+                message.topic,
+                extra={"event": "render.failed"},
             )
             return b""
         if html is None:

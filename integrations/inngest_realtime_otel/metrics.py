@@ -19,11 +19,23 @@ _SUMS: list[tuple[str, str, str, Callable[[Stats], float]]] = [
     ("messages.received", "{message}", "Messages received from Inngest", lambda stats: stats.received),
     ("messages.delivered", "{message}", "Messages that readers took", lambda stats: stats.delivered),
     ("messages.dropped", "{message}", "Messages lost because a reader was too slow", lambda stats: stats.dropped),
-    ("resumes", "{resume}", "Streams of web clients that came back", lambda stats: stats.resumes),
     ("reconnects", "{reconnect}", "Connections to Inngest lost and made again", lambda stats: stats.reconnects),
 ]
+
+
+def _replay_ok(stats: Stats) -> int | None:
+    return None if stats.replay_ok is None else int(stats.replay_ok)
+
+
 _SUMS_BY: list[tuple[str, str, str, str, Callable[[Stats], Mapping[str, int]]]] = [
     ("gaps", "{gap}", "Gaps that readers took", "reason", lambda stats: stats.gaps_by_reason),
+    (
+        "resumes",
+        "{resume}",
+        "Streams of web clients that came back: served, or told of a gap",
+        "outcome",
+        lambda stats: {"served": stats.resumes - stats.resumes_gapped, "gapped": stats.resumes_gapped},
+    ),
     (
         "endpoint.errors",
         "{error}",
@@ -44,12 +56,14 @@ _STATES: list[tuple[str, str, str, Callable[[Stats], float]]] = [
         lambda stats: stats.endpoint_streams,
     ),
     ("buffer.size", "By", "Bytes that wait for readers in this process", lambda stats: stats.buffer_bytes),
+    ("window.size", "By", "Bytes kept for those who come back or come late", lambda stats: stats.window_bytes),
 ]
 _GAUGES: list[tuple[str, str, str, Callable[[Stats], float | None]]] = [
     ("endpoint.streams.limit", "{stream}", "How many of them may be open", lambda stats: stats.max_streams),
     ("connection.age", "s", "Time since a connection to Inngest was last made", lambda stats: stats.connected_for),
-    ("error.age", "s", "Time since Inngest last failed", lambda stats: stats.last_error_age),
     ("success.age", "s", "Time since Inngest last did what it was asked", lambda stats: stats.last_success_age),
+    ("replay.healthy", "{healthy}", "Whether Redis keeps what it is given: 1 or 0", _replay_ok),
+    ("replay.healthy.age", "s", "Time since that is so", lambda stats: stats.replay_age),
 ]
 
 
@@ -76,6 +90,9 @@ class StatsMetrics:
         for name, unit, text, look_for in _GAUGES:
             meter.create_observable_gauge(f"{prefix}.{name}", [self._one(look_for)], unit, text)
         meter.create_observable_gauge(
+            f"{prefix}.error.age", [self._last_error], "s", "Time since Inngest last failed, by the kind of the failure"
+        )
+        meter.create_observable_gauge(
             f"{prefix}.healthy", [self._health], "{healthy}", "Whether what was last asked of Inngest succeeded: 1 or 0"
         )
 
@@ -100,6 +117,13 @@ class StatsMetrics:
             return [Observation(value, {**self._attributes, label: key}) for key, value in values.items()]
 
         return observe
+
+    def _last_error(self, options: CallbackOptions) -> Iterable[Observation]:
+        stats = self._stats()
+        if stats is None or stats.last_error_age is None:
+            return []
+        kind = {"error.type": stats.last_error_type or ""}
+        return [Observation(stats.last_error_age, {**self._attributes, **kind})]
 
     def _health(self, options: CallbackOptions) -> Iterable[Observation]:
         realtime = self._realtime

@@ -15,6 +15,7 @@ from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
+from inngest_realtime_core.stats import ReplayHealth
 
 from .clients import new_client
 from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, decode_envelope, encode_envelope, keys_of
@@ -159,14 +160,21 @@ class RedisHistory:
         self._marks[channel] = "mixed"
         self._wake.set()
 
+    def health(self) -> ReplayHealth | None:
+        """Whether Redis does what it is asked; None before it was asked anything. Callable from any thread."""
+        return self._trouble.health
+
     async def _call(self, script: str, channel: str, *arguments: Any) -> Any:
         """Run a script; None when Redis does not answer."""
         try:
-            return await self._execute(self._run_script(script, channel, arguments))
+            answer = await self._execute(self._run_script(script, channel, arguments))
         except Exception as error:
             # Whatever keeps Redis from answering: publishing and subscriptions go on, and clients get a gap.
             self._failed(error)
             return None
+        if not self._trouble.lasts:
+            self._trouble.ends()
+        return answer
 
     def _run_script(self, script: str, channel: str, arguments: Sequence[Any], client: Any = None) -> Any:
         return self._scripts[script](

@@ -7,20 +7,22 @@ import time
 from typing import Final
 
 from inngest_realtime_core.errors import RealtimeError
+from inngest_realtime_core.stats import ReplayHealth
 
 __all__ = ["Trouble"]
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.replay")
 
 _INTERVAL: Final = 30.0  # seconds between two lines about the same cause
+# What is wrong, and what to do.
 _BY_NAME: Final = {
-    "OutOfMemoryError": "its memory is full (maxmemory)",
-    "AuthenticationError": "it rejects the password",
-    "NoPermissionError": "the user may not run these commands",
-    "ReadOnlyError": "it is a replica, which takes no writes",
-    "BusyLoadingError": "it is loading its data",
-    "ConnectionError": "it cannot be reached",
-    "TimeoutError": "it does not answer in time",
+    "OutOfMemoryError": "its memory is full (maxmemory): give it more, or keep less with max_bytes= and max_age=",
+    "AuthenticationError": "it rejects the password: look at the one in the URL of RedisReplay",
+    "NoPermissionError": "the user may not run these commands: allow @read, @write, @scripting, @connection and TIME",
+    "ReadOnlyError": "it is a replica, which takes no writes: name the primary in the URL of RedisReplay",
+    "BusyLoadingError": "it is loading its data: wait",
+    "ConnectionError": "it cannot be reached: look at the URL of RedisReplay, and whether Redis runs",
+    "TimeoutError": "it does not answer in time: look at its load, and at the network",
 }
 
 
@@ -30,15 +32,28 @@ class Trouble:
     def __init__(self) -> None:
         self._logged: dict[str, float] = {}
         self._current: str | None = None
+        self._health: ReplayHealth | None = None
+
+    @property
+    def health(self) -> ReplayHealth | None:
+        """How Redis is; None before it was asked anything."""
+        return self._health
 
     def begins(self, error: Exception) -> None:
         """Called when Redis did not do what it was asked."""
         cause = _cause(error)
-        self._current = cause
         now = time.monotonic()
+        since = self._health.since if self._health is not None and not self._health.ok else now
+        self._current = cause
+        self._health = ReplayHealth(False, since, now, f"Redis does not keep what clients may catch up on: {cause}.")
         if now - self._logged.get(cause, float("-inf")) >= _INTERVAL:
             self._logged[cause] = now
-            logger.warning("Redis does not keep what clients may have to catch up on: %s.", cause)
+            logger.warning(
+                "Redis does not keep what clients may have to catch up on: %s. Until then streams go on, and clients "
+                "that come back to another process get a gap.",
+                cause,
+                extra={"event": "replay.failed"},
+            )
 
     @property
     def lasts(self) -> bool:
@@ -46,16 +61,24 @@ class Trouble:
         return self._current is not None
 
     def ends(self) -> None:
-        """Called when Redis has done what it was asked."""
-        if self._current is not None:
+        """Called when Redis has done all that it was asked."""
+        health, now = self._health, time.monotonic()
+        if health is None:
+            self._health = ReplayHealth(True, now)
+        elif self._current is not None:
             self._current = None
             self._logged.clear()
-            logger.warning("Redis keeps again what clients may have to catch up on.")
+            self._health = ReplayHealth(True, now, health.failed_at, health.last_error)
+            logger.warning(
+                "Redis keeps again what clients may have to catch up on, after %.0f s.",
+                now - health.since,
+                extra={"event": "replay.restored"},
+            )
 
 
 def _cause(error: Exception) -> str:
     if isinstance(error, RealtimeError):
-        return "Inngest has not said which account and environment this is"
+        return "Inngest has not said which account and environment this is: see connection.failed, or set namespace="
     text = str(error)
     if text.startswith("OOM ") or "maxmemory" in text:
         return _BY_NAME["OutOfMemoryError"]
@@ -64,4 +87,4 @@ def _cause(error: Exception) -> str:
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_NAME:
             return _BY_NAME[kind.__name__]
-    return type(error).__name__
+    return f"{type(error).__name__}: look at Redis' own log"
