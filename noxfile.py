@@ -19,7 +19,13 @@ nox.options.reuse_existing_virtualenvs = True
 
 HERE = Path(__file__).parent
 PROJECT = nox.project.load_toml(HERE / "pyproject.toml")
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+# A minute of the tests: each floor, each package's names, the documentation's contracts, and what is built.
+QUICK = [
+    *(f"tests/test_{name}.py" for name in ("architecture", "channels", "contract", "envelope", "exports", "extras")),
+    *(f"tests/test_{name}.py" for name in ("functions", "grants", "messages", "packaging", "protocol", "selection")),
+    *(f"tests/test_{name}.py" for name in ("log_events", "settings", "sse", "tokens", "untyped")),
+]
 FRAMEWORKS = ("starlette", "fastapi", "django", "flask")
 
 
@@ -110,6 +116,22 @@ def build(session: nox.Session) -> None:
     shutil.rmtree(HERE / "dist", ignore_errors=True)
     session.run("python", "-m", "build")
     session.run("twine", "check", "--strict", *map(str, sorted((HERE / "dist").iterdir())))
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """Build the source distribution, unpack it in an empty folder, and run its quick tests there; `-- tests`: all."""
+    session.install("build", "nox")
+    folder = Path(session.create_tmp()) / "unpacked"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(folder))
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder)
+    # As the README says, and with nothing of this tree.
+    with session.chdir(folder / archive.name.removesuffix(".tar.gz")):
+        session.run(
+            "python", "-m", "nox", "-s", "tests", "--", *(session.posargs or QUICK), env={"NOX_CURRENT_SESSION": None}
+        )
 
 
 @nox.session

@@ -135,6 +135,7 @@ async def test_a_running_application_is_scraped(server: DevServer, tmp_path: Pat
     assert look("endpoint_streams") == 1
     assert look("endpoint_streams_limit") == 10_000
     assert look("buffer_size_bytes") == 0
+    assert (look("buffer_size_limit_bytes") or 0) > 2**20
     assert look("window_size_bytes") == len('"first"') * 2 + len('"by another"')
     assert 0 < (look("connection_age_seconds") or 0) < 60
     assert 0 < (look("success_age_seconds") or 0) < 60

@@ -156,7 +156,7 @@ class Feed(Recall):
     def window_bytes(self) -> int:
         """Bytes of payload kept for those who come back or come late."""
         log = self._history.log
-        return 0 if log is None else log.bytes
+        return 0 if log is None else log.kept_bytes
 
     @property
     def idle(self) -> bool:

@@ -73,7 +73,8 @@ class Sessions:
             streams=sum(hub.streams for hub in hubs),
             buffer_bytes=sum(hub.held_bytes for hub in hubs),
             total_buffer_bytes=self._options.total_buffer_bytes,
-            window_bytes=sum(hub.window_bytes for hub in hubs) + sum(process.record.bytes for process in processes),
+            window_bytes=sum(hub.window_bytes for hub in hubs)
+            + sum(process.record.kept_bytes for process in processes),
             replays=[health for process in processes for health in process.replays()],
         )
 

@@ -129,7 +129,7 @@ class ChannelLog:
         return len(self.entries)
 
     @property
-    def bytes(self) -> int:
+    def kept_bytes(self) -> int:
         """Bytes of payload in the log."""
         return self._bytes
 

@@ -54,7 +54,7 @@ class Record:
         self._bytes = 0
 
     @property
-    def bytes(self) -> int:
+    def kept_bytes(self) -> int:
         """Bytes of payload in the record. Callable from any thread."""
         return self._bytes
 

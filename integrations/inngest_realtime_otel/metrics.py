@@ -60,6 +60,7 @@ _STATES: list[tuple[str, str, str, Callable[[Stats], float]]] = [
 ]
 _GAUGES: list[tuple[str, str, str, Callable[[Stats], float | None]]] = [
     ("endpoint.streams.limit", "{stream}", "How many of them may be open", lambda stats: stats.max_streams),
+    ("buffer.size.limit", "By", "How many bytes may wait", lambda stats: stats.total_buffer_bytes),
     ("connection.age", "s", "Time since a connection to Inngest was last made", lambda stats: stats.connected_for),
     ("success.age", "s", "Time since Inngest last did what it was asked", lambda stats: stats.last_success_age),
     ("replay.healthy", "{healthy}", "Whether Redis keeps what it is given: 1 or 0", _replay_ok),
