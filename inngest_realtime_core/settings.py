@@ -8,9 +8,10 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict, runtime_checkable
 from urllib.parse import urlsplit
+
+import msgspec
 
 from .arguments import check_text, describe
 from .errors import ConfigurationError
@@ -57,8 +58,7 @@ class HasSettings(Protocol):
     def settings(self) -> Settings: ...
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Where Inngest is and how to sign. The repr holds no key.
 
     Attributes:
@@ -71,9 +71,15 @@ class Settings:
 
     api_base_url: str
     client_api_base_url: str
-    signing_key: str | None = field(default=None, repr=False)
-    signing_key_fallback: str | None = field(default=None, repr=False)
+    signing_key: str | None = None
+    signing_key_fallback: str | None = None
     env: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Settings(api_base_url={self.api_base_url!r}, client_api_base_url={self.client_api_base_url!r}, "
+            f"env={self.env!r})"
+        )
 
     @classmethod
     def resolve(

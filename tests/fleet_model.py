@@ -122,19 +122,19 @@ class Worker:
             envelope = self.queues[topic].popleft()
             self._fleet.shared.add(envelope, self.last.get(topic, ""))
             self.last[topic] = envelope.identity
-            entry, early = self.history.receive(envelope)
+            entry = self.history.receive(envelope)
             if entry is not None:
-                self._give(entry, early=early)
+                self._give(entry)
 
     def drain(self) -> None:
         for topic in TOPICS:
             while self.connected and self.queues[topic]:
                 self.receive(topic)
 
-    def _give(self, entry: Entry, *, early: bool = False) -> None:
+    def _give(self, entry: Entry) -> None:
         self.history.here()
         for client in self.clients:
-            if not (early and client.knows_early):
+            if not (entry.again and client.knows_early):
                 client.push(entry)
 
     def disconnect(self) -> None:

@@ -218,7 +218,7 @@ def test_a_buffer_is_bounded_in_bytes(some: bool) -> None:
     buffer = ReaderBuffer("c", 1000, max_bytes=1_000_000)
     pushed = [sized(number, 100_000) for number in range(50)]
     for message in pushed:
-        buffer.push_sized(message, payload_size(message))
+        buffer.push(message, payload_size(message))
         assert buffer.bytes_waiting <= 1_000_000
     kept = [message.data for message in (buffer.take_some(1000) if some else iter(buffer.take, None))]
     assert kept[0] == Gap("overflow", 50 - len(kept[1:]))
@@ -226,7 +226,7 @@ def test_a_buffer_is_bounded_in_bytes(some: bool) -> None:
     assert buffer.bytes_waiting == 0
     # A message that alone is larger is held all the same.
     huge = sized(1, 3_000_000)
-    buffer.push_sized(huge, payload_size(huge))
+    buffer.push(huge, payload_size(huge))
     assert len(taken(buffer)) == 1
     assert buffer.bytes_waiting == 0
 
@@ -242,7 +242,7 @@ def test_what_is_held_never_passes_the_limits(steps: list[int | None], limit: in
             buffer.take()
         else:
             message = next(coming)
-            buffer.push_sized(message, payload_size(message))
+            buffer.push(message, payload_size(message))
     held = [message for message in iter(buffer.take, None) if message.kind != "gap"]
     assert held == pushed[len(pushed) - len(held) :]
     assert len(held) <= limit

@@ -87,7 +87,7 @@ CELL_NAME = "cell/00000000-0000-0000-0000-000000000001/2026-01-02/-5/red/2/7/abc
 
 
 def message(kind: str, topic_name: str, channel: str = "pipeline:a") -> Message[Any]:
-    return Message(Envelope(kind, msgspec.Raw(b"{}"), channel, topic_name))
+    return Message(Envelope(kind, msgspec.Raw(b"{}"), channel, topic_name), _untyped=False)
 
 
 def declare(bases: tuple[Any, ...], body: dict[str, Any], name: object) -> Any:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import jwt
+import msgspec
 
 from ..errors import ConfigurationError
 
 __all__ = ["TokenClaims", "TopicClaim", "read_claims", "read_claims_unverified"]
 
 
-@dataclass(frozen=True)
-class TopicClaim:
+class TopicClaim(msgspec.Struct, frozen=True):
     """One topic that a token opens. Only those of kind `run` ever receive anything."""
 
     channel: str
@@ -23,8 +22,7 @@ class TopicClaim:
     env_id: str | None
 
 
-@dataclass(frozen=True)
-class TokenClaims:
+class TokenClaims(msgspec.Struct, frozen=True):
     """The claims of a subscription token. Nobody has verified them: fit for display and timing, not for decisions
     about who may see what.
 

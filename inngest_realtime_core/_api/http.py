@@ -9,11 +9,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 import anyio
 import httpx
+import msgspec
 
 from .._concurrency.timers import call_after
 from ..errors import UnexpectedResponseError, UnreachableError
@@ -31,8 +31,7 @@ _MAX_BODY = (
 )  # bytes; the largest response of the protocol, a token for very long names, has about 2 MiB
 
 
-@dataclass(frozen=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True, eq=False):
     """One request. The repr leaves out the headers, which may hold a signing key's digest, and the content.
 
     Attributes:
@@ -41,9 +40,12 @@ class HttpRequest:
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes | Iterable[bytes] | AsyncIterable[bytes] = field(repr=False)
+    headers: Mapping[str, str]
+    content: bytes | Iterable[bytes] | AsyncIterable[bytes]
     repeatable: bool = False
+
+    def __repr__(self) -> str:
+        return f"HttpRequest(method={self.method!r}, url={self.url!r})"
 
     @property
     def endpoint(self) -> str:
@@ -51,13 +53,15 @@ class HttpRequest:
         return self.url.partition("?")[0]
 
 
-@dataclass(frozen=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True, eq=False):
     """One response; the names of the headers are in lower case. The repr leaves out the content."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpResponse(status={self.status})"
 
 
 async def send(http: httpx.AsyncClient, request: HttpRequest, *, timeout: float | None = TIMEOUT) -> HttpResponse:

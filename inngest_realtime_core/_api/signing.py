@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import httpx
+import msgspec
 
 from ..settings import Settings, hash_signing_key
 from ..version import USER_AGENT
@@ -38,7 +38,7 @@ def base_headers(settings: Settings, content_type: str) -> dict[str, str]:
 
 def sign(request: HttpRequest, authorization: Mapping[str, str]) -> HttpRequest:
     """The same request with these headers added."""
-    return replace(request, headers={**request.headers, **authorization})
+    return msgspec.structs.replace(request, headers={**request.headers, **authorization})
 
 
 async def send_signed(

@@ -7,10 +7,18 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RealtimeError
 from .greenlets import GreenletWaiter, NativeLoop, patched_gevent, start_native_thread
 
-__all__ = ["SyncWaiter", "greenlets", "new_event_loop", "new_waiter", "running_event_loop", "start_daemon_thread"]
+__all__ = [
+    "SyncWaiter",
+    "check_event_loop",
+    "greenlets",
+    "new_event_loop",
+    "new_waiter",
+    "running_event_loop",
+    "start_daemon_thread",
+]
 
 
 class SyncWaiter(Protocol):
@@ -79,3 +87,16 @@ def running_event_loop() -> asyncio.AbstractEventLoop:
             "No event loop of asyncio is running here. Inngest Realtime works on asyncio, not on trio: run the server "
             "with its asyncio worker (hypercorn -k asyncio), or use the form ending in _sync in a thread."
         ) from None
+
+
+def check_event_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raises `RealtimeError` when the running event loop is another one than that of the subscription."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not loop:
+        raise RealtimeError(
+            "The subscription is read on another event loop than the one on which it was opened. Subscribe anew on the "
+            "loop that reads, or read with subscribe_sync() where no event loop is running."
+        )

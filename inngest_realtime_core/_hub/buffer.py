@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import islice
 from typing import Any, cast
 
-from .._concurrency.threads import new_waiter
+from .._concurrency.threads import check_event_loop, new_waiter
 from .._concurrency.timers import call_after
 from .._upstream.throttle import Throttle
 from ..errors import ConcurrentReadError, RealtimeError
@@ -33,8 +33,8 @@ class Turn:
 
     __slots__ = ("over",)
 
-    def __init__(self) -> None:
-        self.over: bool = False
+    def __init__(self, *, over: bool = False) -> None:
+        self.over: bool = over
 
 
 class ReaderBuffer(MessageQueue):
@@ -48,11 +48,12 @@ class ReaderBuffer(MessageQueue):
     Attributes:
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
         knows_early: Whether it came after what is kept elsewhere was put into the channel's log.
+        turns: Taken by the read that waits.
         start_id: The `id:` for a client that begins here, before its first event; None for one that resumes.
     """
 
     delivered: int  # counted here as well, which a checker takes for a declaration
-    __slots__ = ("_detached", "_on_detach", "_turns", "catch_up", "data_streams", "encoded", "knows_early", "start_id")
+    __slots__ = ("_detached", "_on_detach", "catch_up", "data_streams", "encoded", "knows_early", "start_id", "turns")
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class ReaderBuffer(MessageQueue):
         self.data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet() if data_streams is None else data_streams
         self.encoded: bool = encoded
         # One, taken by the read that waits: taking it is atomic, between threads as well.
-        self._turns: deque[None] = deque((None,))
+        self.turns: deque[None] = deque((None,))
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.start_id: str | None = None
         self.knows_early: bool = False
@@ -111,22 +112,18 @@ class ReaderBuffer(MessageQueue):
         return True
 
     def check_turn(self) -> None:
-        """Called before a read.
-
-        Raises:
-            ConcurrentReadError: Another read is waiting.
-        """
-        if not self._turns:
+        """Raises `ConcurrentReadError` when another read is waiting."""
+        if not self.turns:
             raise self._concurrent_read()
 
     def _begin_wait(self) -> None:
         try:
-            self._turns.pop()
+            self.turns.pop()
         except IndexError:
             raise self._concurrent_read() from None
 
     def _end_wait(self) -> None:
-        self._turns.append(None)
+        self.turns.append(None)
 
     def _concurrent_read(self) -> ConcurrentReadError:
         return ConcurrentReadError(
@@ -247,6 +244,7 @@ class ReaderBuffer(MessageQueue):
                 elif self._ended:
                     return
                 else:
+                    check_event_loop(loop)
                     self._begin_wait()
                     try:
                         waiter = loop.create_future()

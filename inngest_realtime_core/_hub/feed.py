@@ -241,10 +241,10 @@ class Feed(Recall):
         self._counters.received += 1
         if self._beside is not None:
             self._beside.add(envelope)
-        entry, early = self._history.receive(envelope)
+        entry = self._history.receive(envelope)
         if entry is not None:
             stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
-            self._groups.deliver(entry, envelope, stream, self._history.here, early=early)
+            self._groups.deliver(entry, envelope, stream, self._history)
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
         return self._history.recent(seconds)

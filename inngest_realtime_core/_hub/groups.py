@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import Entry
 from .._replay.resume import Selected
 from ..errors import MessageError, RealtimeError
@@ -67,12 +68,13 @@ class ReaderGroups:
         followed: The topics of the channel that this process has asked for, kept up to date by their owner.
     """
 
-    __slots__ = ("_by_spec", "_channel", "_error_watchers", "_followed")
+    __slots__ = ("_by_spec", "_channel", "_error_watchers", "_followed", "_only")
 
     def __init__(self, channel: str, followed: Container[str]) -> None:
         self._channel = channel
         self._followed = followed
         self._by_spec: dict[SubscriptionSpec, ReaderGroup] = {}
+        self._only: ReaderGroup | None = None  # the group, as long as there is one alone
         self._error_watchers: list[tuple[SubscriptionSpec, Callable[[RealtimeError], None]]] = []
 
     def __bool__(self) -> bool:
@@ -91,12 +93,18 @@ class ReaderGroups:
         group = self._by_spec.get(spec)
         if group is None:
             group = self._by_spec[spec] = ReaderGroup(spec)
+            self._count_groups()
         group.add(buffer, events=events)
 
     def remove(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
         group = self._by_spec.get(spec)
         if group is not None and group.remove(buffer, events=events) and not (group.readers or group.encoders):
             del self._by_spec[spec]
+            self._count_groups()
+
+    def _count_groups(self) -> None:
+        groups = list(self._by_spec.values())
+        self._only = groups[0] if len(groups) == 1 else None
 
     @property
     def _events(self) -> bool:
@@ -109,9 +117,7 @@ class ReaderGroups:
         entry: Entry,
         envelope: Envelope,
         stream: DataStream | None,
-        make_ids: Callable[[], object],
-        *,
-        early: bool = False,
+        history: ChannelHistory,
     ) -> None:
         """Gives a message to every reader that it is for.
 
@@ -119,14 +125,47 @@ class ReaderGroups:
             entry: The message in the channel's log.
             envelope: The message.
             stream: The data stream that it begins.
-            make_ids: Gives the entry its event id.
-            early: Whether it is only for readers who do not know what the log had from elsewhere.
+            history: What gives the entry its event id.
         """
-        size = len(envelope.data)
-        if len(self._by_spec) == 1 and stream is None and not early:
-            # Most channels have one kind of reader, and nothing to share between several.
-            self._deliver_to(next(iter(self._by_spec.values())), entry, envelope, size, make_ids)
+        group = self._only
+        if group is None or stream is not None or entry.again:
+            self._deliver_to_all(entry, envelope, stream, history)
             return
+        # Most channels have one kind of reader, and nothing to share between several.
+        spec = group.spec
+        if envelope.topic not in spec.names and not spec.sees(envelope, self._followed):
+            return
+        schema = spec.schema_of(envelope) if spec.schemas else None
+        message: Message[Any] | None
+        if group.events:
+            message = self._view(entry, envelope, schema, untyped=spec.validate)
+            if message is None:
+                return
+            if not entry.event_id:
+                history.here()
+            message = twin(message, entry.event_id)
+        elif schema is None:
+            message = Message(envelope) if spec.validate else Message(envelope, _untyped=False)
+        else:
+            shared = bool(group.encoders) or len(group.readers) > 1
+            message = self._decode(envelope, schema, untyped=spec.validate, shared=shared)
+            if message is None:
+                return
+        size = len(envelope.data)
+        if group.encoders and self._encodes(envelope, schema, message):
+            for buffer in group.encoders:
+                buffer.push(message, size)
+        readers = group.readers
+        if readers:
+            readers[0].push(message, size)
+            for buffer in readers[1:]:
+                buffer.push(twin(message, message.event_id), size)
+
+    def _deliver_to_all(
+        self, entry: Entry, envelope: Envelope, stream: DataStream | None, history: ChannelHistory
+    ) -> None:
+        again = entry.again
+        size = len(envelope.data)
         views: list[tuple[ReaderGroup, Message[Any]]] = []
         for group in tuple(self._by_spec.values()):
             spec = group.spec
@@ -138,15 +177,15 @@ class ReaderGroups:
                 continue
             if group.events:
                 if not entry.event_id:
-                    make_ids()
+                    history.here()
                 message = twin(message, entry.event_id)
             if group.readers:
                 views.append((group, message))
             # Before anybody is handed the data, who may change it.
             if group.encoders and self._encodes(envelope, schema, message):
                 for buffer in group.encoders:
-                    if not (early and buffer.knows_early):
-                        buffer.push_sized(message, size)
+                    if not (again and buffer.knows_early):
+                        buffer.push(message, size)
         if not self._events:
             # Kept for those who come back: without event streams there are none.
             entry.views = None
@@ -154,40 +193,15 @@ class ReaderGroups:
         given: set[int] = set()
         for group, message in views:
             for buffer in group.readers:
-                if early and buffer.knows_early:
+                if again and buffer.knows_early:
                     continue
                 if stream is not None:
-                    buffer.push_sized(_with_view(message, stream, buffer), size)
+                    buffer.push(_with_view(message, stream, buffer), size)
                 elif id(message) in given:
-                    buffer.push_sized(twin(message, message.event_id), size)
+                    buffer.push(twin(message, message.event_id), size)
                 else:
                     given.add(id(message))
-                    buffer.push_sized(message, size)
-
-    def _deliver_to(
-        self, group: ReaderGroup, entry: Entry, envelope: Envelope, size: int, make_ids: Callable[[], object]
-    ) -> None:
-        spec = group.spec
-        if not spec.sees(envelope, self._followed):
-            return
-        schema = spec.schema_of(envelope)
-        if group.events:
-            message = self._view(entry, envelope, schema, untyped=spec.validate)
-        else:
-            message = self._decode(envelope, schema, untyped=spec.validate)
-        if message is None:
-            return
-        if group.events:
-            if not entry.event_id:
-                make_ids()
-            message = twin(message, entry.event_id)
-        if group.encoders and self._encodes(envelope, schema, message):
-            for buffer in group.encoders:
-                buffer.push_sized(message, size)
-        own = message
-        for buffer in group.readers:
-            buffer.push_sized(own, size)
-            own = twin(message, message.event_id) if len(group.readers) > 1 else message
+                    buffer.push(message, size)
 
     def _view(
         self, entry: Entry, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool
@@ -202,8 +216,10 @@ class ReaderGroups:
         message: Message[Any] | None = views[view]
         return message
 
-    def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
-        result = decode(envelope, schema, untyped=untyped)
+    def _decode(
+        self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool, shared: bool = True
+    ) -> Message[Any] | None:
+        result = decode(envelope, schema, untyped=untyped, shared=shared)
         if isinstance(result, Message):
             return result
         self._tell(envelope, schema, result)

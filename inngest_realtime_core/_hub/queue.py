@@ -122,16 +122,10 @@ class MessageQueue:
 
     # -- the hub's side ----------------------------------------------------------------------------------------------
 
-    def push(self, message: Message[Any]) -> None:
-        """Takes a message of no size worth counting."""
-        self.push_sized(message, 0)
-
-    def push_sized(self, message: Message[Any], size: int) -> None:
+    def push(self, message: Message[Any], size: int = 0) -> None:
         """Takes a message of `size` bytes, which are counted where it is large; when it is full the oldest goes."""
         if size > self._large:
-            self._count_large(message, size)
-            while self.bytes_waiting > self._max_bytes and self._items:
-                self._overflow()
+            self._make_room(message, size)
         items = self._items
         items.append(message)
         if len(items) > self._mark:
@@ -142,11 +136,13 @@ class MessageQueue:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _count_large(self, message: Message[Any], size: int) -> None:
+    def _make_room(self, message: Message[Any], size: int) -> None:
         self._sizes[id(message)] = size
         self._bytes_pushed += size
         self._special_pushed += 1
         self._budget.spend(size)
+        while self.bytes_waiting > self._max_bytes and self._items:
+            self._overflow()
 
     @property
     def bytes_waiting(self) -> int:

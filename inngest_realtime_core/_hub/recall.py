@@ -135,7 +135,7 @@ class Recall(ABC):
         """Gives an entry of the log to every reader."""
         envelope = entry.envelope
         if not isinstance(envelope, str):
-            self._groups.deliver(entry, envelope, None, self._history.here)
+            self._groups.deliver(entry, envelope, None, self._history)
             return
         message = Message.gap(self.channel, envelope, missed, event_id=entry.event_id or None)
         for buffer in self._groups:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -27,7 +26,6 @@ _MAX_DETAILS: Final = 20  # errors of one message that are written to the log
 _RUN: Final = "$run"  # the topic of messages of kind `run`, which may come without one
 
 
-@dataclass(frozen=True)
 class SubscriptionSpec:
     """How a reader looks at a channel. Readers who look alike share each message, decoded and encoded once.
 
@@ -37,25 +35,37 @@ class SubscriptionSpec:
         validate: Whether data must fit its topic's type.
         given: The topics that were given as objects, which have a type also where the channel is a plain name.
         schemas: What validates the data, by topic.
+        names: The same as `topics`, as a set.
     """
 
-    declaration: type[Channel] | None
-    topics: tuple[str, ...] = field(compare=False)
-    validate: bool = True
-    given: tuple[Topic[Any], ...] = ()
-    schemas: Mapping[str, TypeAdapter[Any]] = field(init=False, compare=False, repr=False)
-    _names: frozenset[str] = field(init=False, repr=False)
+    __slots__ = ("_key", "declaration", "given", "names", "schemas", "topics", "validate")
 
-    def __post_init__(self) -> None:
-        schemas: dict[str, TypeAdapter[Any]] = {}
-        if self.validate:
-            types = {topic.name: topic for topic in self.given}
-            if self.declaration is not None:
-                types.update(self.declaration.topics())
-            adapters = {name: types[name].adapter for name in self.topics if name in types}
-            schemas.update({name: adapter for name, adapter in adapters.items() if adapter is not None})
-        object.__setattr__(self, "schemas", schemas)
-        object.__setattr__(self, "_names", frozenset(self.topics))
+    def __init__(
+        self,
+        declaration: type[Channel] | None,
+        topics: tuple[str, ...],
+        validate: bool = True,
+        given: tuple[Topic[Any], ...] = (),
+    ) -> None:
+        self.declaration: type[Channel] | None = declaration
+        self.topics: tuple[str, ...] = topics
+        self.validate: bool = validate
+        self.given: tuple[Topic[Any], ...] = given
+        self.names: frozenset[str] = frozenset(topics)
+        self.schemas: dict[str, TypeAdapter[Any]] = {}
+        self._key = (declaration, self.names, validate, given)
+        if validate:
+            types = {topic.name: topic for topic in given}
+            if declaration is not None:
+                types.update(declaration.topics())
+            adapters = {name: types[name].adapter for name in topics if name in types}
+            self.schemas.update({name: adapter for name, adapter in adapters.items() if adapter is not None})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SubscriptionSpec) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def schema_of(self, envelope: Envelope) -> TypeAdapter[Any] | None:
         """What validates the data of a message; None when nothing does."""
@@ -69,31 +79,33 @@ class SubscriptionSpec:
                 although nobody asked for its topic is for all.
         """
         topic = envelope.topic
-        if topic in self._names:
+        if topic in self.names:
             return True
         if envelope.kind != "run":
             return False
         topic = topic or _RUN
-        return topic in self._names or topic not in followed
+        return topic in self.names or topic not in followed
 
 
 def decode(
-    envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool = False
+    envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool = False, shared: bool = True
 ) -> Message[Any] | MessageValidationError:
     """Returns the message, its data validated where it has a type, or why it can't be delivered, which is logged.
 
     Args:
         untyped: Data without a schema was to be validated, and no type of its topic is known.
+        shared: Whether it has more than one reader, or is encoded: what the schema makes of it is kept apart then.
     """
     if schema is None:
-        return Message(envelope, _untyped=untyped)
+        return Message(envelope) if untyped else Message(envelope, _untyped=False)
     try:
-        return Message(envelope, schema, _validated=[schema.validate_json(bytes(envelope.data))])
+        value = schema.validate_json(bytes(envelope.data))
     except ValidationError as error:
         return _invalid(envelope, error)
     except Exception as error:
         # What an application's own validator raises is passed on by pydantic as it is.
         return _unreadable(envelope, error)
+    return Message(envelope, schema, _validated=[value]) if shared else Message(envelope, schema, value)
 
 
 def encoding_error(message: Message[Any]) -> MessageError | None:

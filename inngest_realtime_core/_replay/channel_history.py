@@ -83,18 +83,16 @@ class ChannelHistory:
 
     # -- receipt ------------------------------------------------------------------------------------------------------
 
-    def receive(self, envelope: Envelope) -> tuple[Entry | None, bool]:
-        """Take a message as it is received.
-
-        Returns:
-            Its entry, None when it is a repetition; and whether it is only for those who came before `merge`.
-        """
-        log = self.kept_log()
+    def receive(self, envelope: Envelope) -> Entry | None:
+        """Take a message as it is received; None when it is a repetition."""
+        log = self.log
+        if log is None:
+            log = self.kept_log()
         if self._known_early and self._known_early.pop(envelope.identity, None) is not None:
             # One that was being published when the channel was subscribed to. Of a message of another publisher
             # nobody knows that: who comes back from before may be owed it.
-            return log.receive_again(envelope, keep=envelope.id is None), True
-        return log.append(envelope), False
+            return log.receive_again(envelope, keep=envelope.id is None)
+        return log.append(envelope)
 
     def bridge(self, kept: Kept | None, reason: GapReason, until: float) -> list[Entry]:
         """Called when messages may have been missed; returns what is to be given to every reader.

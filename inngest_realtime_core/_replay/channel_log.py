@@ -13,13 +13,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from ..messages.envelope import Envelope
+import msgspec
+
+from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
 from .event_ids import EventIds, name_of
 from .log import Replay
 
 __all__ = ["ChannelLog", "Coverage", "Entry"]
 
+_now = time.monotonic
 _KEY: Final = 8  # bytes of a message's key in the filter for repetitions
 
 
@@ -37,7 +40,7 @@ class Coverage(NamedTuple):
     began: float
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A message in a log, or a gap.
 
     Attributes:
@@ -46,16 +49,15 @@ class Entry:
         event_id: The id of the place behind it; empty until somebody needs it.
         views: The message as it was made for readers, so that it is validated and encoded once; empty until then.
         early: Whether it was known from elsewhere before it was received here, if it was at all.
+        again: Whether it is only for readers who do not know what the log had from elsewhere.
     """
 
-    __slots__ = ("at", "early", "envelope", "event_id", "views")
-
-    def __init__(self, at: float, envelope: Envelope | GapReason, *, early: bool = False) -> None:
-        self.early: bool = early
-        self.at: float = at
-        self.envelope: Envelope | GapReason = envelope
-        self.event_id: str = ""
-        self.views: dict[object, Any] | None = None
+    at: float
+    envelope: Envelope | GapReason
+    event_id: str = ""
+    views: dict[object, Any] | None = None
+    early: bool = False
+    again: bool = False
 
 
 class ChannelLog:
@@ -79,6 +81,7 @@ class ChannelLog:
         "_bytes",
         "_keys",
         "_limits",
+        "_max_bytes",
         "_named",
         "_names",
         "_names_since",
@@ -116,6 +119,7 @@ class ChannelLog:
         self.evicted: dict[str, tuple[int, str]] = {}
         self.floor: int | None = None
         self._limits = limits
+        self._max_bytes = limits.max_bytes
         self._slack = limits.size + min(limits.size // 4, 64)
         self._bytes = 0
         self._keys = bytearray()
@@ -157,7 +161,21 @@ class ChannelLog:
 
     def append(self, envelope: Envelope) -> Entry | None:
         """Take a message as it is received; None when the log has it already."""
-        return None if self._is_repeated(envelope) else self._append(envelope)
+        if envelope.metadata is NO_METADATA:
+            # As `_is_repeated()`, without the call.
+            self.mixed = True
+        elif self._is_repeated(envelope):
+            return None
+        if envelope.kind == "run":
+            self.run_topics.add(envelope.topic)
+        entry = Entry(_now(), envelope)
+        entries = self.entries
+        entries.append(entry)
+        self._bytes += len(envelope.data)
+        # Not at every message: whoever reads the log prunes it first.
+        if len(entries) > self._slack or self._bytes > self._max_bytes:
+            self._trim(entry.at)
+        return entry
 
     def receive_again(self, envelope: Envelope, *, keep: bool) -> Entry:
         """Take a message as it is received that the log had from elsewhere.
@@ -165,26 +183,15 @@ class ChannelLog:
         Args:
             keep: Whether it is kept where it is received, too.
         """
-        if keep:
-            return self._append(envelope)
-        entry = Entry(time.monotonic(), envelope)
+        entry = self.append(envelope) if keep else None
+        if entry is not None:
+            entry.again = True
+            return entry
+        entry = Entry(time.monotonic(), envelope, again=True)
         if self._named is not None:
             self.name_all()
             self._put_name(envelope)
             entry.event_id = self._id(self.end, self._names)
-        return entry
-
-    def _append(self, envelope: Envelope) -> Entry:
-        now = time.monotonic()
-        if envelope.kind == "run":
-            self.run_topics.add(envelope.topic)
-        entry = Entry(now, envelope)
-        entries = self.entries
-        entries.append(entry)
-        self._bytes += len(envelope.data)
-        # Not at every message: whoever reads the log prunes it first.
-        if len(entries) > self._slack or self._bytes > self._limits.max_bytes:
-            self._trim(now)
         return entry
 
     def append_gap(self, reason: GapReason) -> Entry:
@@ -276,21 +283,25 @@ class ChannelLog:
 
     def _trim(self, now: float) -> None:
         entries = self.entries
-        limits = self._limits
-        while entries and (
-            len(entries) > limits.size or self._bytes > limits.max_bytes or now - entries[0].at > limits.max_age
-        ):
+        too_old = now - self._limits.max_age
+        excess = len(entries) - self._limits.size
+        last: dict[str, tuple[int, Envelope]] = {}
+        while entries and (excess > 0 or self._bytes > self._max_bytes or entries[0].at < too_old):
+            excess -= 1
             if self._named == self.first:
                 self._name(self.first + 1)
             envelope = entries.popleft().envelope
             if isinstance(envelope, Envelope):
                 self._bytes -= len(envelope.data)
-                name = "" if self._named is None else name_of(envelope.topic, envelope.identity)
-                self.evicted[envelope.topic] = self.first, name
+                last[envelope.topic] = self.first, envelope
             else:
+                last.clear()
                 self.evicted.clear()
                 self.floor = self.first + 1
             self.first += 1
+        for topic, (offset, envelope) in last.items():
+            name = "" if self._named is None else name_of(topic, envelope.identity)
+            self.evicted[topic] = offset, name
 
     # -- ids --------------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
+
+import msgspec
 
 from .._api.claims import TokenClaims
 from .._upstream.liveness import Liveness
@@ -17,8 +18,7 @@ from .event_ids import EventIds
 __all__ = ["History", "Kept", "Replay", "SharedReplay"]
 
 
-@dataclass(frozen=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """How much of a channel is kept in this process for those who come back or come late.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from .._api.tokens import Entry, IssuedToken
 from ..errors import InngestError, RealtimeError, TopicError, UnreachableError
@@ -33,8 +34,7 @@ Outcome = dict[Entry, "RealtimeError | None"]
 """What became of topics: None where they are proved to be delivered, else why not. Those absent are undecided."""
 
 
-@dataclass(frozen=True)
-class TokenResult:
+class TokenResult(msgspec.Struct, frozen=True, eq=False):
     """A token for those of some topics that Inngest makes one for.
 
     Attributes:

@@ -57,6 +57,8 @@ class Unreadable(msgspec.Struct):
 MAX_DEPTH: Final = 500
 """Levels of nesting; beyond about 1,000 decoders give up, and how far they get depends on who calls them."""
 
+_SHORT: Final = 2 * MAX_DEPTH
+
 MAX_DIGITS: Final = 4_300
 """Digits of an integer; Python converts no longer ones from text."""
 
@@ -111,7 +113,7 @@ class Decoder:
             if envelope.channel and envelope.topic:
                 envelope.stream_id = None
                 # Shorter ones have room for neither.
-                if len(frame) > 2 * MAX_DEPTH and _is_undecodable(bytes(envelope.data)):
+                if len(frame) > _SHORT and _is_undecodable(bytes(envelope.data)):
                     return Unreadable(envelope.channel, envelope.topic)
                 return envelope
             return _dropped(envelope, "it names no channel or no topic")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from ..errors import ChannelError, ConfigurationError
 
@@ -39,14 +40,13 @@ def check_channel_name(name: object) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class NameTemplate:
+class NameTemplate(msgspec.Struct, frozen=True):
     """A parsed name template: `literals[0] {placeholders[0]} literals[1] ... literals[-1]`."""
 
     text: str
     literals: tuple[str, ...]
     placeholders: tuple[str, ...]
-    separators: frozenset[str] = field(repr=False)
+    separators: frozenset[str]
 
     @classmethod
     def parse(cls, text: object, *, owner: str, separators: object = None) -> NameTemplate:

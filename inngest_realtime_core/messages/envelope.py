@@ -14,13 +14,15 @@ import msgspec
 
 from .data_stream import DataStream
 
-__all__ = ["METADATA_KEY", "Envelope"]
+__all__ = ["METADATA_KEY", "NO_METADATA", "Envelope"]
 
 METADATA_KEY: Final = "inngest-realtime"
 """What this package adds to a message's metadata stands under this key; the rest is the publisher's own."""
 
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _NULL = msgspec.Raw(b"null")
+NO_METADATA: Final = msgspec.Raw(b"null")
+"""The metadata of a message that came without any: this very object."""
 _MAX_ID: Final = 200  # characters
 
 
@@ -52,7 +54,7 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
     env_id: str | None = None
     run_id: str | None = None
     fn_id: str | None = None
-    metadata: msgspec.Raw = _NULL
+    metadata: msgspec.Raw = NO_METADATA
     stream_id: str | None = None
     index: int = msgspec.field(default=0, name="(index)")
     stream: DataStream | None = msgspec.field(default=None, name="(stream)")
@@ -65,7 +67,7 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
         Only `data` has one: the start and the end of a data stream carry the same metadata.
         """
         metadata = self.metadata
-        if len(metadata) == len(_NULL) or self.kind != "data":
+        if metadata is NO_METADATA or self.kind != "data":
             return None
         try:
             added = _decode_metadata(metadata).added

@@ -91,7 +91,7 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     _event: bytes | None = None
     _validated: list[Any] | None = None  # at most one: what the schema made of the payload, until it is handed out
     _origin: Message[Any] | None = None  # the same message, whose encoding is used
-    _untyped: bool = False  # it was to be validated, and no type of its topic is known
+    _untyped: bool = True  # without a schema: it was to be validated, and no type of its topic is known
 
     @classmethod
     def gap(

@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
+from .._concurrency.threads import check_event_loop
 from .._hub.buffer import ReaderBuffer, Turn
-from ..errors import RealtimeError
 from ..messages.message import Message
 
-__all__ = ["MessageStream", "check_loop"]
+__all__ = ["MessageStream"]
 
 
 class MessageStream(AsyncGenerator[Message[Any], None]):
@@ -39,8 +39,8 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
     ) -> None:
         self._buffer = buffer
         self._loop = loop
-        self._turn = Turn()
-        self._generator: AsyncGenerator[Message[Any], None] | None = None
+        self._turn = Turn(over=True)
+        self._generator = buffer.messages(self._turn)
         self._closable = closable
         self._on_close = weakref.finalize(self, on_close)
         self._on_close.atexit = False
@@ -49,14 +49,15 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, Message[Any]]:
-        check_loop(self._loop)
-        self._buffer.check_turn()
-        generator = self._generator
-        if generator is None or self._turn.over:
+        # On the path of every message: nothing is called that need not be.
+        if not self._buffer.turns:
+            self._buffer.check_turn()
+        if self._turn.over:
+            check_event_loop(self._loop)
             self._turn = Turn()
-            generator = self._generator = self._buffer.messages(self._turn)
+            self._generator = self._buffer.messages(self._turn)
         # Its awaitable is made in C: a coroutine of our own would cost more for each message.
-        return generator.__anext__()
+        return self._generator.__anext__()
 
     def read(self, buffer: ReaderBuffer) -> None:
         """Goes on with another reader's messages, if it is another."""
@@ -84,16 +85,3 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         if self._closable:
             self._buffer.end()
             self._on_close()
-
-
-def check_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Raises `RealtimeError` when the running event loop is another one than that of the subscription."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is not loop:
-        raise RealtimeError(
-            "The subscription is read on another event loop than the one on which it was opened. Subscribe anew on the "
-            "loop that reads, or read with subscribe_sync() where no event loop is running."
-        )

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+from .._concurrency.threads import check_event_loop
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..messages.message import Message
@@ -15,7 +16,7 @@ from .closing import Closing
 from .face import SubscriptionFace
 from .fragments import Render
 from .sse import encoded_stream, event_stream
-from .streams import MessageStream, check_loop
+from .streams import MessageStream
 
 __all__ = ["Subscription"]
 
@@ -65,7 +66,7 @@ class Subscription(SubscriptionFace):
         return await self._own().next(timeout)
 
     def _own(self) -> ReaderBuffer:
-        check_loop(self._readers.hub.loop)
+        check_event_loop(self._readers.hub.loop)
         own = self._readers.read_own()
         self._messages.read(own)
         return own
@@ -76,7 +77,7 @@ class Subscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        check_loop(self._readers.hub.loop)
+        check_event_loop(self._readers.hub.loop)
         buffer = self._readers.add()
         return MessageStream(buffer, self._readers.hub.loop, functools.partial(self._readers.drop, buffer))
 
@@ -91,7 +92,7 @@ class Subscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        check_loop(self._readers.hub.loop)
+        check_event_loop(self._readers.hub.loop)
         buffer = self._readers.add(encoded=True)
         self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream(buffer, heartbeat=heartbeat), buffer)
@@ -130,7 +131,7 @@ class Subscription(SubscriptionFace):
         *,
         takes_over: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        check_loop(self._readers.hub.loop)
+        check_event_loop(self._readers.hub.loop)
         state = self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
         return self._guard(event_stream(state, reauthorize), state.buffer)
 
@@ -155,7 +156,7 @@ class Subscription(SubscriptionFace):
         return Closing(self._wait_closed)
 
     async def _wait_closed(self) -> None:
-        check_loop(self._readers.hub.loop)
+        check_event_loop(self._readers.hub.loop)
         await self._readers.wait_closed()
 
     def unsubscribe(self, reason: str | None = None) -> Closing:

@@ -49,7 +49,7 @@ class Loop:
 
 def push(buffer: ReaderBuffer, number: int, size: int) -> None:
     message: Message[Any] = Message(message_of("x" * (size - 2), number=number + 1))
-    buffer.push_sized(message, payload_size(message))
+    buffer.push(message, payload_size(message))
 
 
 def really_held(buffers: list[ReaderBuffer]) -> int:
