@@ -150,7 +150,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def matrix(session: nox.Session) -> None:
-    """Test each framework, lowest and newest, on each installed Python; `-- django 3.12` selects rows by words."""
+    """Test each framework and `inngest`, lowest and newest, on each installed Python; `-- django 3.12` selects rows."""
     session.install("uv")
     results: list[tuple[str, str, str]] = []
     for name, python, requirements, arguments in matrix_cells(session):
@@ -189,6 +189,8 @@ def matrix_cells(session: nox.Session) -> Iterator[tuple[str, str, list[str], li
                 pins = lowest([*extra(framework), *extra("devserver")] if framework != "fastapi" else extra(framework))
                 pinned = pins if edge == "lowest" else []
                 cells.append((f"{framework} {edge}", ["-e", f".[{framework},devserver]", *base, *pinned], tests))
+        for edge, pins in (("lowest", lowest(extra("inngest"))), ("newest", [])):
+            cells.append((f"inngest {edge}", ["-e", ".[all]", *base, *pins], ["tests/functions"]))
         core = PROJECT["project"]["dependencies"]
         cells.append(("core lowest", ["-e", ".[all]", *base, *lowest(core)], ["tests", "--ignore=tests/conformance"]))
         for name, requirements, tests in cells:

@@ -4,6 +4,10 @@
     cd examples/patterns && INNGEST_DEV=1 uvicorn approval:app
 
 Needs `pip install "inngest-realtime[inngest,fastapi]" uvicorn`. approval_django.py is the same in Django.
+
+Whoever decides need not have the page open when the question is asked: the page of a deployment asks for all that was
+published so far (`rewind: "all"`, which the grant allows). The question stands for an hour, so that is how long this
+process remembers; with several processes, `Realtime(client, replay=RedisReplay("redis://...", max_age=3600.0))`.
 """
 
 from __future__ import annotations
@@ -19,11 +23,11 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_core import Channel, Grant, Realtime, Replay, allow_anyone, topic
 from inngest_realtime_fastapi import realtime_router
 
 client = inngest.Inngest(app_id="approvals")
-realtime = Realtime(client)
+realtime = Realtime(client, replay=Replay(max_age=3600.0))
 
 
 class Question(BaseModel):
@@ -65,11 +69,13 @@ async def deploy(ctx: inngest.Context) -> str:
 app = FastAPI(title="Approvals")
 inngest.fast_api.serve(app, client, [deploy])
 # Your own rule instead of allow_anyone: who may see this deployment?
-app.include_router(realtime_router(realtime, [Grant(Deployment, authorize=allow_anyone)]), prefix="/api/realtime")
+grants = [Grant(Deployment, authorize=allow_anyone, rewind="all")]
+app.include_router(realtime_router(realtime, grants), prefix="/api/realtime")
 
 
 @app.get("/", include_in_schema=False)
-async def page() -> FileResponse:
+@app.get("/deployments/{deployment_id}", include_in_schema=False)
+async def page(deployment_id: UUID | None = None) -> FileResponse:
     return FileResponse(Path(__file__).parent / "pages" / "approval.html")
 
 

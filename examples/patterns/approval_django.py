@@ -23,13 +23,13 @@ from django.core.wsgi import get_wsgi_application
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 from pydantic import BaseModel
 
-from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_core import Channel, Grant, Realtime, Replay, allow_anyone, topic
 
 client = inngest.Inngest(app_id="approvals")
-realtime = Realtime(client)
+realtime = Realtime(client, replay=Replay(max_age=3600.0))  # as long as the question stands
 
 
 class Question(BaseModel):
@@ -54,7 +54,7 @@ settings.configure(
     ALLOWED_HOSTS=["*"],
     INSTALLED_APPS=["inngest_realtime_django"],
     # Your own rule instead of allow_anyone: who may see this deployment?
-    INNGEST_REALTIME={"REALTIME": realtime, "GRANTS": [Grant(Deployment, authorize=allow_anyone)]},
+    INNGEST_REALTIME={"REALTIME": realtime, "GRANTS": [Grant(Deployment, authorize=allow_anyone, rewind="all")]},
 )
 
 
@@ -83,8 +83,10 @@ def page(request: HttpRequest) -> FileResponse:
 
 
 @csrf_exempt  # in your project the page sends the token of Django's protection
-@require_POST
-def request_deployment(request: HttpRequest, deployment_id: UUID) -> HttpResponse:
+@require_http_methods(["GET", "POST"])
+def deployment(request: HttpRequest, deployment_id: UUID) -> HttpResponse | FileResponse:
+    if request.method == "GET":
+        return page(request)
     client.send_sync(inngest.Event(name="deployment/requested", data={"deploymentId": str(deployment_id)}))
     return HttpResponse(status=202)
 
@@ -101,7 +103,7 @@ def take_answer(request: HttpRequest, deployment_id: UUID) -> HttpResponse:
 
 urlpatterns = [
     path("", page),
-    path("deployments/<uuid:deployment_id>", request_deployment),
+    path("deployments/<uuid:deployment_id>", deployment),
     path("deployments/<uuid:deployment_id>/answer", take_answer),
     path("api/realtime/", include("inngest_realtime_django.urls")),
     inngest.django.serve(client, [deploy]),

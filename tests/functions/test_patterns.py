@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,37 @@ def test_a_person_in_the_loop(pattern: str, approved: bool | None, serve: Callab
     (run,) = site.runs
     assert run.output == expected
     assert question["data"]["id"] == run.id
+
+
+@pytest.mark.parametrize("pattern", ["approval", "approval_django"])
+def test_a_question_that_was_asked_before_its_page_was_opened(pattern: str, serve: Callable[[str], Site]) -> None:
+    site = serve(pattern)
+    waiting = threading.Event()
+
+    def answers(name: str) -> dict[str, Any]:
+        waiting.set()
+        return site.events.wait_for(name)
+
+    site.execute("approvals", "deploy", "deployment/requested", events=answers)
+    deployment_id = str(uuid4())
+    path = f"/deployments/{deployment_id}"
+    assert site.http.post(path).status_code == 202
+    assert waiting.wait(10), "the question has been asked"
+    assert "/api/realtime/client.js" in site.http.get(path).text
+
+    def page() -> Iterator[dict[str, Any]]:
+        stream = site.stream("/api/realtime/deployment/stream", deploymentId=deployment_id, rewind="all")
+        assert next(stream)["kind"] == "ready"
+        return stream
+
+    stream = page()
+    question = next(stream)
+    assert question["data"]["text"] == "Deploy to production?"
+    answer = {"questionId": question["data"]["id"], "approved": True}
+    assert site.http.post(f"{path}/answer", json=answer).status_code == 202
+    assert next(stream)["data"] == {"state": "deployed"}
+    late = page()
+    assert [next(late)["topic"] for _ in range(2)] == ["question", "outcome"]
 
 
 def test_several_channels_in_one_page(serve: Callable[[str], Site], dev: DevServer) -> None:
