@@ -25,6 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from inngest_realtime_core._api import publishing
 from inngest_realtime_core._api.signing import hash_signing_key
 from inngest_realtime_core._api.tokens import mint
+from inngest_realtime_core._concurrency.background import run_sync
 from inngest_realtime_core.errors import (
     AuthenticationError,
     ChannelError,
@@ -58,11 +59,9 @@ async def publish_async_form(settings: Settings, channel: str, topic: str, data:
 
 
 async def publish_sync_form(settings: Settings, channel: str, topic: str, data: object, **keywords: Any) -> None:
-    def call() -> None:
-        with httpx.Client() as http:
-            publishing.publish_sync(http, settings, channel, topic, data, **keywords)
-
-    await anyio.to_thread.run_sync(call)
+    await anyio.to_thread.run_sync(
+        lambda: run_sync(lambda: publish_async_form(settings, channel, topic, data, **keywords))
+    )
 
 
 async def stream_async_form(settings: Settings, channel: str, topic: str, chunks: Any, **keywords: Any) -> None:

@@ -39,7 +39,6 @@ __all__ = [
     "publish_query",
     "publish_stream",
     "publish_stream_sync",
-    "publish_sync",
 ]
 
 _ACTION = "Publishing"
@@ -172,26 +171,6 @@ def _is_rejected(error: RealtimeError) -> bool:
         return True
     status = getattr(error, "status", None)
     return isinstance(error, (AuthenticationError, ConfigurationError)) or (status is not None and status < 500)
-
-
-def publish_sync(
-    http: httpx.Client,
-    settings: Settings,
-    channel: str,
-    topic: str,
-    data: object,
-    *,
-    adapter: TypeAdapter[Any] | None = None,
-    run_id: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    id: str | None = None,
-) -> None:
-    """The same as `publish`, blocking."""
-    content = encode_payload(data, adapter)
-    request = build_publish_request(
-        settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
-    )
-    check_response(*send_signed_sync(http, settings, request), action=_ACTION)
 
 
 async def publish_stream(

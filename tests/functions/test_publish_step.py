@@ -191,6 +191,30 @@ def test_steps_in_parallel_with_equal_ids_whose_reports_were_lost(
     assert stage.published == 6
 
 
+@pytest.mark.parametrize("server", ["fastapi", "flask"])
+def test_branches_of_different_length_whose_steps_have_ids_of_their_own(
+    server: str, stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline
+) -> None:
+    @client.create_function(fn_id="work", trigger=EVENT)
+    def work(ctx: inngest.ContextSync) -> list[str]:
+        def branch(name: str, length: int) -> Callable[[], str]:
+            def steps() -> str:
+                return "".join(
+                    rt.publish_step_sync(ctx, f"{name}{number}", pipeline.tokens, f"{name}{number} ")
+                    for number in range(length)
+                )
+
+            return steps
+
+        return list(ctx.group.parallel((branch("a", 1), branch("b", 3), branch("c", 2))))
+
+    names = ["a0", "b0", "b1", "b2", "c0", "c1"]
+    run = stage.play(pipeline, [work], server=server, lost=names)
+    assert run.output == ["a0 ", "b0 b1 b2 ", "c0 c1 "]
+    assert sorted(message.data for message in stage.messages) == [f"{name} " for name in names]
+    assert stage.published == 12, "each of them was published twice"
+
+
 def test_two_runs_are_two(stage: Stage, rt: Realtime, client: inngest.Inngest, pipeline: Pipeline) -> None:
     @client.create_function(fn_id="work", trigger=EVENT)
     async def work(ctx: inngest.Context) -> None:
