@@ -24,7 +24,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 QUICK = [
     *(f"tests/test_{name}.py" for name in ("architecture", "channels", "contract", "envelope", "exports", "extras")),
     *(f"tests/test_{name}.py" for name in ("functions", "grants", "messages", "packaging", "protocol", "selection")),
-    *(f"tests/test_{name}.py" for name in ("log_events", "settings", "sse", "tokens", "untyped")),
+    *(f"tests/test_{name}.py" for name in ("log_events", "reference", "settings", "sse", "tokens", "untyped")),
 ]
 FRAMEWORKS = ("starlette", "fastapi", "django", "flask")
 
