@@ -38,7 +38,7 @@ async def get_client_subscription_token(
 
     Raises:
         ChannelError, TopicError: The channel or a topic is not acceptable.
-        InngestError: Inngest refused, did not answer, or answered something else.
+        InngestError: Inngest refused, did not respond, or responded with something else.
         ConfigurationError: The settings are wrong, or there is no signing key where one is needed.
     """
     if isinstance(app, Realtime):

@@ -93,7 +93,7 @@ class Publisher(ABC):
         Raises:
             PublishError: The data does not fit the topic, has no JSON form, or is too large.
             ChannelError, TopicError: The channel or the topic is not acceptable.
-            InngestError: Inngest refused, did not answer, or answered something else.
+            InngestError: Inngest refused, did not respond, or responded with something else.
         """
         target = resolve_target(topic)
         with self.operation("publish", channel=target.channel, topic=target.topic):
@@ -164,7 +164,7 @@ class Publisher(ABC):
         Raises:
             PublishError: The text is too long, or a part is not a text.
             ChannelError, TopicError: The channel or the topic is not acceptable.
-            InngestError: Inngest refused, did not answer, or answered something else.
+            InngestError: Inngest refused, did not respond, or responded with something else.
         """
         target = resolve_target(topic)
         with self.operation("publish_stream", channel=target.channel, topic=target.topic):

@@ -178,7 +178,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
 
         Raises:
             ChannelError, TopicError: The channel or a topic is not acceptable.
-            InngestError: Inngest refused, did not answer, or answered something else.
+            InngestError: Inngest refused, did not respond, or responded with something else.
             ConfigurationError: There is no signing key where one is needed, or the environment is wrong.
         """
         name = resolve_channel(channel).name

@@ -82,7 +82,7 @@ class Subscriber(ABC):
             ChannelError, TopicError: The channel or a topic is not acceptable.
             ConfigurationError: Another argument is wrong.
             AuthenticationError: `key` or `token` has expired, or is for other topics.
-            InngestError: When awaited or entered: Inngest refused, did not answer, or answered something else.
+            InngestError: When awaited or entered: Inngest refused, did not respond, or responded with something else.
             ShuttingDownError: When awaited or entered: the process is shutting down.
         """
         given = SubscriptionKey.of(key, token, api_base_url)

@@ -309,7 +309,7 @@ class TestFromStrings:
             ({"run_id": 7}, "run_id"),
         ],
     )
-    def test_refusals(self, values: Any, parameter: str) -> None:
+    def test_endpoint_errors(self, values: Any, parameter: str) -> None:
         with pytest.raises(ChannelError) as caught:
             Pipeline.from_strings(values)
         assert caught.value.parameter == parameter

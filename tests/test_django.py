@@ -98,7 +98,7 @@ async def test_views_compose_with_decorators(client: Client, server: RunningServ
         assert (refused.status_code, refused.headers["location"].partition("?")[0]) == (302, "/login")
 
 
-async def test_refusals_are_json(client: Client, server: RunningServer) -> None:
+async def test_endpoint_errors_are_json(client: Client, server: RunningServer) -> None:
     refused = await client.post("inbox/token", {"username": "ada"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "csrf_failed")
     assert "X-CSRFToken" in refused.json()["error"]["message"]

@@ -77,7 +77,7 @@ def test_topics_are_repeated_or_comma_separated(topics: list[str], expected: tup
         (GOOD, b'{"topics": [1.5]}', 400, "malformed_body", "topics"),
     ],
 )
-def test_refusals_name_the_parameter(
+def test_endpoint_errors_name_the_parameter(
     parameters: list[tuple[str, str]], body: bytes, status: int, code: str, parameter: str | None
 ) -> None:
     with pytest.raises(EndpointError) as caught:

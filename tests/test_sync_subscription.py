@@ -245,7 +245,7 @@ def test_a_blocking_call_on_the_background_loop_is_refused(realtime: Realtime, c
     subscription.close()
 
 
-def test_refusals_are_raised_in_the_calling_thread(server: DevServer, realtime: Realtime, channel: str) -> None:
+def test_endpoint_errors_are_raised_in_the_calling_thread(server: DevServer, realtime: Realtime, channel: str) -> None:
     with pytest.raises(AuthenticationError):
         realtime.subscribe_sync(channel=channel, topics=["t"], key="nonsense")
 

@@ -19,13 +19,13 @@ AnyRequest = Request[Any, Any, Any]
 METHODS = list(HttpMethod)  # the endpoints know which they serve
 
 
-def _refusal(error: Exception) -> core.EndpointError | None:
+def _endpoint_error(error: Exception) -> core.EndpointError | None:
     if isinstance(error, HTTPException):
         return core.EndpointError.refused(error.status_code, error.detail, error.headers)
     return None
 
 
-HOST = core.Host(refusal=_refusal)
+HOST = core.Host(endpoint_error=_endpoint_error)
 
 
 def realtime_router(realtime: Realtime, grants: Sequence[Grant], path: str, **options: Unpack[OptionsDict]) -> Router:

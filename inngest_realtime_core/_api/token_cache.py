@@ -37,7 +37,7 @@ class TokenCache:
         """Mint a token for a connection, which needs one of its own.
 
         Raises:
-            InngestError: Inngest refused, did not answer, or answered something else.
+            InngestError: Inngest refused, did not respond, or responded with something else.
         """
         async with self._pool.client(settings) as http:
             return IssuedToken.of(await mint(http, settings, entries))
@@ -49,7 +49,7 @@ class TokenCache:
         each of them before.
 
         Raises:
-            InngestError: Inngest refused, did not answer, or answered something else.
+            InngestError: Inngest refused, did not respond, or responded with something else.
         """
         wanted = tuple(sorted(entries))
         now = time.monotonic()

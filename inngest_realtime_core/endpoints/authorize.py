@@ -49,14 +49,14 @@ class Host:
             again in the middle of a stream, when for the framework the request may be over. It gives the request to ask
             with.
         around_reauthorize_sync: The same for the sync face, a plain context manager.
-        refusal: Translates an exception with which the framework refuses a request; None of any other exception.
+        endpoint_error: Translates an exception with which the framework refuses a request; None of any other exception.
     """
 
     run_in_thread: RunInThread = asyncio.to_thread
     run_coroutine: RunCoroutine = run_coroutine
     around_reauthorize: Callable[[Any], AbstractAsyncContextManager[Any]] = nullcontext
     around_reauthorize_sync: Callable[[Any], AbstractContextManager[Any]] = nullcontext
-    refusal: Callable[[Exception], EndpointError | None] = lambda error: None
+    endpoint_error: Callable[[Exception], EndpointError | None] = lambda error: None
 
 
 class Authorizer:
@@ -82,10 +82,10 @@ class Authorizer:
         try:
             allowed = await self._allows(selection, request)
         except Exception as error:
-            refusal = self._refusal(error)
-            if refusal is error:
+            translated = self._translated(error)
+            if translated is error:
                 raise
-            raise refusal from error
+            raise translated from error
         if not allowed:
             raise _forbidden()
 
@@ -94,16 +94,16 @@ class Authorizer:
         try:
             allowed = self._allows_sync(selection, request)
         except Exception as error:
-            refusal = self._refusal(error)
-            if refusal is error:
+            translated = self._translated(error)
+            if translated is error:
                 raise
-            raise refusal from error
+            raise translated from error
         if not allowed:
             raise _forbidden()
 
-    def _refusal(self, error: Exception) -> Exception:
-        refusal = None if isinstance(error, EndpointError) else self._host.refusal(error)
-        return error if refusal is None else refusal
+    def _translated(self, error: Exception) -> Exception:
+        endpoint_error = None if isinstance(error, EndpointError) else self._host.endpoint_error(error)
+        return error if endpoint_error is None else endpoint_error
 
     async def still_allows(self, selection: Selection, request: Any) -> bool:
         """Asks again in the middle of a stream; a failure is logged, and allows nothing."""
@@ -124,7 +124,7 @@ class Authorizer:
             return False
 
     def _log_reauthorize(self, selection: Selection, error: Exception) -> None:
-        if self._refusal(error) is error:
+        if self._translated(error) is error:
             logger.warning(
                 "authorize of grant %r raised while an open stream was reauthorized; the stream ends. Let it "
                 "return False for who may not.",

@@ -90,10 +90,10 @@ async def _around_reauthorize(request: HttpRequest) -> AsyncGenerator[HttpReques
         await release_thread()
 
 
-def _refusal(error: Exception) -> EndpointError | None:
+def _endpoint_error(error: Exception) -> EndpointError | None:
     if isinstance(error, PermissionDenied):
         return EndpointError.refused(403, str(error))
     return EndpointError.refused(404, str(error)) if isinstance(error, Http404) else None
 
 
-HOST = Host(run_in_thread, run_coroutine, _around_reauthorize, _around_reauthorize_sync, _refusal)
+HOST = Host(run_in_thread, run_coroutine, _around_reauthorize, _around_reauthorize_sync, _endpoint_error)

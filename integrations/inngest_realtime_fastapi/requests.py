@@ -10,4 +10,4 @@ from inngest_realtime_starlette.requests import HOST as STARLETTE
 __all__ = ["HOST"]
 
 # An HTTPException is left to FastAPI, which answers it in JSON, or as the application has said.
-HOST = replace(STARLETTE, refusal=Host.refusal)
+HOST = replace(STARLETTE, endpoint_error=Host.endpoint_error)

@@ -53,7 +53,7 @@ def _in_new_context(old: Request) -> Generator[Request, None, None]:
         yield cast("Any", request)._get_current_object()
 
 
-def _refusal(error: Exception) -> EndpointError | None:
+def _endpoint_error(error: Exception) -> EndpointError | None:
     # An `abort(response)` has said itself what it wants to be answered.
     if not isinstance(error, HTTPException) or error.response is not None or error.code is None:
         return None
@@ -61,4 +61,4 @@ def _refusal(error: Exception) -> EndpointError | None:
     return EndpointError.refused(error.code, error.description, headers)
 
 
-HOST = Host(around_reauthorize_sync=_in_new_context, refusal=_refusal)
+HOST = Host(around_reauthorize_sync=_in_new_context, endpoint_error=_endpoint_error)

@@ -22,10 +22,10 @@ def route_request(request: Request) -> EndpointRequest:
     return EndpointRequest.from_scope(request.scope, request, route=request.path_params)
 
 
-def _refusal(error: Exception) -> EndpointError | None:
+def _endpoint_error(error: Exception) -> EndpointError | None:
     if isinstance(error, HTTPException):
         return EndpointError.refused(error.status_code, str(error.detail), error.headers)
     return None
 
 
-HOST = Host(run_in_thread=run_in_threadpool, refusal=_refusal)
+HOST = Host(run_in_thread=run_in_threadpool, endpoint_error=_endpoint_error)

@@ -13,7 +13,7 @@ import pytest
 
 from conformance.client import PREFIX, TIMEOUT, Client
 from conformance.servers import RunningServer, ServerCase, running
-from conformance.test_refusals import check
+from conformance.test_endpoint_errors import check
 from inngest_realtime_devserver.server import DevServer
 
 MEMBER = {"x-user": "member"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.client import PREFIX, Client
-from conformance.test_refusals import check
+from conformance.test_endpoint_errors import check
 
 
 @pytest.mark.parametrize(("path", "allowed"), [("pipeline/token", "GET, POST"), ("pipeline/stream", "GET")])
