@@ -230,14 +230,16 @@ def _check_names(cls: type[Channel], values: Mapping[str, object]) -> None:
 
 
 @overload
-def topic(type: TypeForm[T], /, *, name: str | None = None) -> Topic[T]: ...
+def topic(type: TypeForm[T], /, *, name: str | None = None, exclude_none: bool = False) -> Topic[T]: ...
 @overload
 def topic(*, name: str | None = None) -> Topic[Any]: ...
-def topic(type: Any = Any, /, *, name: str | None = None) -> Topic[Any]:
+def topic(type: Any = Any, /, *, name: str | None = None, exclude_none: bool = False) -> Topic[Any]:
     """Declare a topic in the body of a `Channel`.
 
     Args:
         type: Any type that pydantic can validate. `Any`, the default, means that data is passed on unvalidated.
         name: The name on the wire, when it is not the attribute's.
+        exclude_none: Leaves fields that are None out of what is published and streamed, instead of sending null. Each
+            field that may be None has to be None by default, so that subscribers read back what was published.
     """
-    return Topic(type, name=name)
+    return Topic(type, name=name, exclude_none=exclude_none)

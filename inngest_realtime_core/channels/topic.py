@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeGuard, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from ..arguments import describe
+from ..arguments import check_flag, describe
 from ..errors import ConfigurationError, TopicError
 from ..messages.message import Message, carries
+from .without_none import exclude_none
 
 __all__ = ["TYPED_KINDS", "TopicDeclaration", "check_topic_name"]
 
@@ -38,9 +39,10 @@ class TopicDeclaration(Generic[T]):
 
     Attributes:
         type: The declared type of the data; `Any` when it is not validated.
+        exclude_none: Whether fields that are None are left out of what is sent.
     """
 
-    def __init__(self, type: Any = Any, *, name: str | None = None) -> None:
+    def __init__(self, type: Any = Any, *, name: str | None = None, exclude_none: bool = False) -> None:
         if isinstance(type, str):
             raise ConfigurationError(
                 f"topic({type!r}): give the type itself, not its name in quotes. For another name on the wire write "
@@ -57,7 +59,13 @@ class TopicDeclaration(Generic[T]):
                 check_topic_name(name)
             except TopicError as error:
                 raise ConfigurationError(f"topic(name={name!r}): {error}") from None
+        if exclude_none and type is Any:
+            raise ConfigurationError(
+                "topic(exclude_none=True) has no type, so it is not known what the fields are. Give one: topic(Model, "
+                "exclude_none=True)."
+            )
         self.type: Any = type
+        self.exclude_none: bool = check_flag("exclude_none of a topic", exclude_none)
         self._name = name
         self._adapter: TypeAdapter[T] | None = None
 
@@ -82,6 +90,8 @@ class TopicDeclaration(Generic[T]):
                 adapter: TypeAdapter[T] = TypeAdapter(self.type)
                 # Looking at the validator makes pydantic say now, rather than at the first message, what is missing.
                 _ = adapter.validator.title
+                if self.exclude_none:
+                    exclude_none(adapter, topic=self.name)
                 self._adapter = adapter
             except PydanticUserError as error:
                 raise ConfigurationError(

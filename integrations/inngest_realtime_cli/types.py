@@ -13,10 +13,9 @@ from types import ModuleType
 from typing import Any, cast
 
 from pydantic import TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import GenerateJsonSchema
 
 from inngest_realtime_core import Channel, ConfigurationError
+from inngest_realtime_core.channels.schemas import sent_schemas
 from inngest_realtime_core.endpoints.grants import camel_case, kebab_case
 
 from .schema_ts import RESERVED, Definitions, Schema, comment, literal, property_name
@@ -141,33 +140,13 @@ def _exports(channels: Sequence[type[Channel]]) -> dict[type[Channel], str]:
     return exports
 
 
-class _Generator(GenerateJsonSchema):
-    """pydantic's, of what is sent: a field with a default is always there."""
-
-    # Defaults are not looked at, and a choice that JSON has no form for is never sent.
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012
-
-    def field_is_required(self, field: Any, total: bool) -> bool:
-        if field["type"] == "typed-dict-field":
-            return bool(field.get("required", total))
-        return not field.get("serialization_exclude") and "serialization_exclude_if" not in field
-
-
 def _schemas(
     channels: Sequence[type[Channel]], taken: set[str]
 ) -> tuple[dict[tuple[type[Channel], str], Schema], Definitions]:
     """The schema of each topic's data as it is sent, and the definitions that these share."""
-    keys = [(channel, topic) for channel in channels for topic in channel.topics()]
-    typed = {key: adapter for key in keys if (adapter := key[0].topics()[key[1]].adapter) is not None}
-    try:
-        inputs = [(index, "serialization", adapter) for index, adapter in enumerate(typed.values())]
-        found, document = TypeAdapter.json_schemas(
-            cast("Any", inputs), by_alias=True, schema_generator=_Generator, ref_template="#/$defs/{model}"
-        )
-    except PydanticInvalidForJsonSchema as error:
-        raise ConfigurationError(f"A topic's type has no JSON schema: {error.message}") from error
-    schemas = {key: cast("Schema", found[index, "serialization"]) for index, key in enumerate(typed)}
-    return {key: schemas.get(key, {}) for key in keys}, Definitions(document.get("$defs", {}), taken)
+    topics = {(channel, name): topic for channel in channels for name, topic in channel.topics().items()}
+    schemas, definitions = sent_schemas(list(topics.values()))
+    return dict(zip(topics, schemas, strict=True)), Definitions(definitions, taken)
 
 
 def _topics_type(

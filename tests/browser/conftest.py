@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -34,7 +35,7 @@ RESULTS = TESTS.parent / "test-results"  # traces and screenshots of what failed
 OPTIONS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 # The pages that a test makes up have no address, and pages of unknown origin may not call this machine's servers.
 OPTIONS += " --disable-component-update --disable-sync --disable-features=LocalNetworkAccessChecks"
-UNTIL = 15_000  # ms that a page may take to show what a test waits for
+UNTIL = 30_000  # ms that a page may take to show what a test waits for
 
 SCRIPTS = {
     "/htmx2.js": MODULES / "htmx2" / "dist" / "htmx.js",
@@ -77,7 +78,7 @@ class App:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
         environment |= {"PYTHONPATH": str(TESTS), "INNGEST_DEV": self.inngest.url}
         self.process = subprocess.Popen([sys.executable, *self.command(self.port)], env=environment, cwd=TESTS)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         with httpx.Client(trust_env=False, timeout=2) as client:
             while True:
                 with contextlib.suppress(httpx.TransportError):
@@ -99,15 +100,18 @@ class App:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """The browser, driven by playwright."""
+    """The browser, driven by playwright. What both put into the directory for temporary files goes when they end."""
     path = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if path is None:
         pytest.skip("Chromium is not on the path: `apt-get install chromium`, or set CHROMIUM to its binary.")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `nox -s browser` does that.")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS.split())
-        yield browser
-        browser.close()
+    with TemporaryDirectory(prefix="browser-") as temporary, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", temporary)
+        with api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=OPTIONS.split(), traces_dir=temporary)
+            patch.undo()
+            yield browser
+            browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -158,8 +162,23 @@ def context(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
         for number, page in enumerate(context.pages):
             page.screenshot(path=RESULTS / f"{name}-{number}.png")
         context.tracing.stop(path=RESULTS / f"{name}.zip")
+    else:
+        context.tracing.stop()
     context.close()
     assert failed or not errors, errors
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps the tests of one server in one process, which starts it once; the examples, too, are built once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.partition("::")
+            return path if path.endswith("test_examples.py") else f"{path} {test.partition('[')[2].partition('-')[0]}"
+
+    return ByServer(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -233,8 +252,8 @@ def open_page(context: Any, app: App, request: pytest.FixtureRequest) -> Callabl
         page = context.new_page()
         own = origin or through or app.url
         page.route(lambda url: url.startswith(own) and PREFIX not in url, serve)
-        if client not in ("client", "sse"):
-            request.getfixturevalue("bundle")
+        if client.startswith("htmx") and not MODULES.is_dir():
+            pytest.skip("The npm packages of tests/interop are not installed; `nox -s browser` does that.")
         query = httpx.QueryParams({"runId": run, "api": f"{through or app.url}{PREFIX}", **options})
         page.goto(f"{own}/{client}.html?{query}")
         return Opened(page, app.inngest, run)

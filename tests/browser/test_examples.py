@@ -71,7 +71,7 @@ def demo(request: pytest.FixtureRequest, examples: Path) -> Iterator[str]:
         command, cwd=examples, env={**environment, "PIPELINE_PACE": "0.4"}, stdout=subprocess.DEVNULL
     ) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     httpx.get(url, trust_env=False)

@@ -44,7 +44,7 @@ def site(request: pytest.FixtureRequest, chromium: Any, inngest: DevServer) -> I
     environment |= {"INNGEST_DEV": inngest.url, "PIPELINE_PACE": "0.3"}
     with subprocess.Popen([sys.executable, *COMMANDS[request.param](port)], cwd=FOLDER, env=environment) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     httpx.get(f"{url}/style.css", trust_env=False)

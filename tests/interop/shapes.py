@@ -124,6 +124,27 @@ class Pair(NamedTuple):
     right: str = "r"
 
 
+Remark = TypeAliasType("Remark", Optional[str])  # noqa: UP045
+
+
+@dataclass
+class Size:
+    width: int
+    height: int | None = None
+
+
+class Note(BaseModel):
+    """Sent without the fields that are None."""
+
+    title: str
+    remark: Remark = None
+    mood: Literal["good", None] = None
+    size: Size = Field(default_factory=lambda: Size(1))
+    status: Status | None = None
+    cells: dict[str, int | None] = {}
+    parent: Note | None = None
+
+
 Nested = TypeAliasType("Nested", "int | list[Nested]")
 
 
@@ -183,6 +204,9 @@ class Shapes(Channel, name="shapes:{run_id}"):
     point = topic(Point)
     pair = topic(Pair)
     nested = topic(Nested)
+    note = topic(Note, exclude_none=True)
+    notes = topic(list[Note], exclude_none=True)
+    full_note = topic(Note)
     times = topic(Times)
     others = topic(Others)
     deep = topic(Deep)
@@ -251,6 +275,9 @@ VALUES: dict[str, Any] = {
     "point": Point(1),
     "pair": Pair(1),
     "nested": [1, [2, [3]]],
+    "note": Note(title="a", cells={"x": None}, parent=Note(title="b", status=Status(message="m"))),
+    "notes": [Note(title="a"), Note(title="b", remark="r", mood="good", size=Size(1, 2))],
+    "full_note": Note(title="a"),
     "times": Times(day=date(2026, 1, 2), at=datetime(2026, 1, 2, 3), clock=time(4, 5), took=timedelta(seconds=90)),
     "others": Others(
         id=uuid.UUID(int=5),

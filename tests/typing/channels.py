@@ -127,3 +127,10 @@ class Upload(Channel, name="upload-{file}", separators=""):
 
 def separators() -> None:
     assert_type(Upload(file="a-b").file, str)
+
+
+class Sparse(Channel, name="sparse"):
+    status = topic(Status, exclude_none=True)
+
+
+assert_type(Sparse.status, Topic[Status])
