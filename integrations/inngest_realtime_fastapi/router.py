@@ -16,7 +16,7 @@ from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, O
 from inngest_realtime_starlette.routing import METHODS, client_response, stream_response, token_response
 
 from .requests import HOST
-from .schemas import STREAM_RESPONSES, TOKEN_RESPONSES, body_schema, query_parameters
+from .schemas import TOKEN_RESPONSES, body_schema, query_parameters, stream_responses
 
 __all__ = ["realtime_router"]
 
@@ -98,7 +98,7 @@ def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
         description=f"The messages of {_what(grant)} as server-sent events, for `EventSource`.",
         response_model=None,
         response_class=Response,
-        responses=STREAM_RESPONSES,
+        responses=stream_responses(grant),
         openapi_extra={"parameters": query_parameters(grant, last_event_id=True)},
     )
 

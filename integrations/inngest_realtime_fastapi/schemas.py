@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from inngest_realtime_core.endpoints import Grant
 from inngest_realtime_core.endpoints.grants import camel_case
 
+from .events import event_schema
+
 __all__ = ["ErrorBody", "ErrorDetail", "TokenBody"]
 
 
@@ -44,10 +46,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": reason} for status, reason in _REASONS.items()
 }
 TOKEN_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"model": TokenBody, "description": "A token"}, **_ERRORS}
-STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "An event stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-    **_ERRORS,
-}
+
+
+def stream_responses(grant: Grant) -> dict[int | str, dict[str, Any]]:
+    """The answers of a grant's stream."""
+    content = {"schema": {"type": "string"}, "itemSchema": event_schema(grant)}
+    return {200: {"description": "An event stream", "content": {"text/event-stream": content}}, **_ERRORS}
 
 
 def query_parameters(grant: Grant, *, required: bool = True, last_event_id: bool = False) -> list[dict[str, Any]]:
