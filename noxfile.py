@@ -112,10 +112,37 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the source distribution and the wheel into dist/."""
-    session.install("build", "twine")
+    session.install("build", "twine", "uv")
     shutil.rmtree(HERE / "dist", ignore_errors=True)
     session.run("python", "-m", "build")
     session.run("twine", "check", "--strict", *map(str, sorted((HERE / "dist").iterdir())))
+    (wheel,) = (HERE / "dist").glob("*.whl")
+    for name in ("", *PROJECT["project"]["optional-dependencies"]):
+        try_extra(session, wheel, name)
+
+
+# What the extras are for, as their users begin; each in an environment of its own, with nothing else.
+TRIALS = {
+    "": "import inngest_realtime; inngest_realtime.Realtime()",
+    "starlette": "from inngest_realtime_starlette import realtime_routes",
+    "fastapi": "from inngest_realtime_fastapi import realtime_router",
+    "django": "from inngest_realtime_django import RealtimeStreamingResponse",
+    "flask": "from inngest_realtime_flask import realtime_blueprint",
+    "redis": "from inngest_realtime_redis import RedisReplay; RedisReplay('redis://localhost')",
+    "inngest": "from inngest_realtime_functions import RealtimeMiddleware",
+    "devserver": "from inngest_realtime_devserver import DevServer; DevServer()",
+    "cli": "from inngest_realtime_cli import main; main(['doctor', '--help'])",
+    "otel": "from inngest_realtime_otel import instrument",
+    "all": "import inngest_realtime_fastapi, inngest_realtime_flask, inngest_realtime_django, inngest_realtime_otel",
+}
+
+
+def try_extra(session: nox.Session, wheel: Path, name: str) -> None:
+    """Installs the wheel with one extra in an empty environment, and does what its users do first."""
+    python = Path(session.create_tmp()) / f"with-{name or 'nothing'}" / "bin" / "python"
+    session.run("uv", "venv", "-q", "--clear", str(python.parent.parent))
+    session.run("uv", "pip", "install", "-q", "--python", str(python), f"{wheel}[{name}]" if name else str(wheel))
+    session.run(str(python), "-c", TRIALS[name], external=True, silent=True)
 
 
 @nox.session

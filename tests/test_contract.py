@@ -371,31 +371,43 @@ async def test_numbers(realtime: Realtime) -> None:
 # -- an application's own object, in tests ---------------------------------------------------------------------------
 
 
-def test_the_environment_is_read_at_the_first_use(
-    inngest_realtime_server: DevServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def dev() -> Iterator[DevServer]:
+    """As `inngest_realtime_server`, which would have this whole run call no other address."""
+    with DevServer().in_thread() as server:
+        yield server
+
+
+def test_the_environment_is_read_at_the_first_use(dev: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
     realtime = Realtime()
-    monkeypatch.setenv("INNGEST_DEV", inngest_realtime_server.url)
+    monkeypatch.setenv("INNGEST_DEV", dev.url)
     realtime.publish_sync(("c", "t"), 1)
-    assert [message.data for message in inngest_realtime_server.published()] == [1]
+    assert [message.data for message in dev.published()] == [1]
     realtime.close_sync()
 
 
-def test_override_and_published(inngest_realtime_server: DevServer) -> None:
+def test_override_and_published(dev: DevServer) -> None:
     realtime = Realtime(api_base_url="http://127.0.0.1:1")
     ch = Pipeline(run_id="r")
-    with realtime.override(api_base_url=inngest_realtime_server.url):
+    with realtime.override(api_base_url=dev.url):
         realtime.publish_sync(ch.status, Status(message="x"))
         realtime.publish_sync(ch.tokens, "y")
-    published = inngest_realtime_server.published
+    published = dev.published
     assert len(published()) == len(published(ch)) == len(published("pipeline:r")) == 2
     for message in (*published(ch, "status"), *published(channel=ch, topic="status")):
         assert message.data == Status(message="x")
     realtime.close_sync()
 
 
-def test_the_fixture(inngest_realtime: Realtime, inngest_realtime_server: DevServer) -> None:
-    assert inngest_realtime.settings.api_base_url == inngest_realtime_server.url
+def test_the_fixtures(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(inngest_realtime, inngest_realtime_server):\n"
+        "    assert inngest_realtime.settings.api_base_url == inngest_realtime_server.url\n"
+        "    inngest_realtime.publish_sync(('c', 't'), 1)\n"
+        "    assert [message.data for message in inngest_realtime_server.published('c', 't')] == [1]\n"
+    )
+    done = run("pytest", "-q", "-W", "error", "-p", "no:asyncio", cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout
 
 
 # -- the endpoints ---------------------------------------------------------------------------------------------------
