@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import Entry
 from .._replay.resume import Selected
+from ..channels.topic import TYPED_KINDS
 from ..errors import MessageError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
@@ -29,15 +30,17 @@ class ReaderGroup:
         readers: Those that hand messages out. Replaced when it changes, since that may be in the middle of a loop.
         encoders: Those that only encode them; likewise.
         events: How many of all send events with an id.
+        shared: Whether a message has more than one reader, or is encoded.
     """
 
-    __slots__ = ("encoders", "events", "readers", "spec")
+    __slots__ = ("encoders", "events", "readers", "shared", "spec")
 
     def __init__(self, spec: SubscriptionSpec) -> None:
         self.spec = spec
         self.readers: tuple[ReaderBuffer, ...] = ()
         self.encoders: tuple[ReaderBuffer, ...] = ()
         self.events = 0
+        self.shared = False
 
     def __iter__(self) -> Iterator[ReaderBuffer]:
         yield from self.readers
@@ -49,6 +52,7 @@ class ReaderGroup:
         else:
             self.readers = (*self.readers, buffer)
         self.events += events
+        self.shared = bool(self.encoders) or len(self.readers) > 1
 
     def remove(self, buffer: ReaderBuffer, *, events: bool) -> bool:
         """Returns whether it was there."""
@@ -57,6 +61,7 @@ class ReaderGroup:
         found = len(readers) < len(self.readers) or len(encoders) < len(self.encoders)
         self.readers, self.encoders = readers, encoders
         self.events -= events and found
+        self.shared = bool(encoders) or len(readers) > 1
         return found
 
 
@@ -135,7 +140,7 @@ class ReaderGroups:
         spec = group.spec
         if envelope.topic not in spec.names and not spec.sees(envelope, self._followed):
             return
-        schema = spec.schema_of(envelope) if spec.schemas else None
+        schema = spec.schemas.get(envelope.topic) if spec.schemas and envelope.kind in TYPED_KINDS else None
         message: Message[Any] | None
         if group.events:
             message = self._view(entry, envelope, schema, untyped=spec.validate)
@@ -147,10 +152,11 @@ class ReaderGroups:
         elif schema is None:
             message = Message(envelope) if spec.validate else Message(envelope, _untyped=False)
         else:
-            shared = bool(group.encoders) or len(group.readers) > 1
-            message = self._decode(envelope, schema, untyped=spec.validate, shared=shared)
-            if message is None:
+            result = decode(envelope, schema, shared=group.shared)
+            if not isinstance(result, Message):
+                self._tell(envelope, schema, result)
                 return
+            message = result
         size = len(envelope.data)
         if group.encoders and self._encodes(envelope, schema, message):
             for buffer in group.encoders:
@@ -216,10 +222,8 @@ class ReaderGroups:
         message: Message[Any] | None = views[view]
         return message
 
-    def _decode(
-        self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool, shared: bool = True
-    ) -> Message[Any] | None:
-        result = decode(envelope, schema, untyped=untyped, shared=shared)
+    def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
+        result = decode(envelope, schema, untyped=untyped)
         if isinstance(result, Message):
             return result
         self._tell(envelope, schema, result)
