@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -68,18 +69,19 @@ class App:
     inngest: DevServer
     command: Callable[[int], list[str]]
     port: int = field(default_factory=free_port)
+    scheme: str = "http"
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
         environment |= {"PYTHONPATH": str(TESTS), "INNGEST_DEV": self.inngest.url}
         self.process = subprocess.Popen([sys.executable, *self.command(self.port)], env=environment, cwd=TESTS)
         deadline = time.monotonic() + 60
-        with httpx.Client(trust_env=False, timeout=2) as client:
+        with httpx.Client(trust_env=False, timeout=2, verify=False) as client:
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     client.get(f"{self.url}/stats").raise_for_status()
@@ -150,7 +152,7 @@ def app(request: pytest.FixtureRequest, chromium: Any, inngest: DevServer) -> It
 @pytest.fixture
 def context(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A browser profile of its own. A test that fails leaves a trace and a screenshot of each page."""
-    context = chromium.new_context()
+    context = chromium.new_context(ignore_https_errors=True)
     context.tracing.start(screenshots=True, snapshots=True)
     errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
@@ -228,8 +230,14 @@ class Opened:
 
 
 @pytest.fixture
-def open_page(context: Any, app: App, request: pytest.FixtureRequest) -> Callable[..., Opened]:
+def open_page(open_page_of: Callable[..., Opened], app: App) -> Callable[..., Opened]:
     """Opens the page of a client on the adapter's origin, or on another one, with a run of its own."""
+    return functools.partial(open_page_of, app)
+
+
+@pytest.fixture
+def open_page_of(context: Any, request: pytest.FixtureRequest) -> Callable[..., Opened]:
+    """The same for a server that is named: `open_page_of(app, client)`."""
     run_id = uuid.uuid4().hex
     contents = {f"/{path.name}": path for path in (HERE / "pages").glob("*.html")} | SCRIPTS
 
@@ -247,7 +255,13 @@ def open_page(context: Any, app: App, request: pytest.FixtureRequest) -> Callabl
             route.fulfill(status=404)
 
     def open_page(
-        client: str, *, origin: str | None = None, through: str | None = None, run: str = run_id, **options: str
+        app: App,
+        client: str,
+        *,
+        origin: str | None = None,
+        through: str | None = None,
+        run: str = run_id,
+        **options: str,
     ) -> Opened:
         page = context.new_page()
         own = origin or through or app.url
