@@ -14,7 +14,7 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import include, path
 from django.views.decorators.http import require_POST
@@ -24,9 +24,9 @@ from inngest_realtime_core import Grant, Realtime
 from inngest_realtime_core.endpoints import template_fragments
 
 HERE = Path(__file__).parent
-realtime = Realtime()
+realtime = Realtime(replay=report.HISTORY)
 fragment = template_fragments(render_to_string, report.TEMPLATES)
-grants = [Grant(report.Report, authorize=report.may_view, render=fragment)]
+grants = [Grant(report.Report, authorize=report.may_view, render=fragment, rewind="all", rewind_default="all")]
 
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
@@ -41,7 +41,10 @@ django.setup()
 
 
 def page(request: HttpRequest, version: str) -> HttpResponse:
-    context = {"run_id": uuid.uuid4().hex, "regions": report.REGIONS, "csrf_token": get_token(request)}
+    run_id = request.GET.get("run")
+    if run_id is None:  # the address names the run: reload it, or open it in another tab
+        return redirect(f"/{version}?run={uuid.uuid4().hex}")
+    context = {"run_id": run_id, "regions": report.REGIONS, "csrf_token": get_token(request)}
     return render(request, f"{version}.html", context)
 
 

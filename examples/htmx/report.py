@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from inngest_realtime_core import Channel, Realtime, topic
+from inngest_realtime_core import Channel, Realtime, Replay, topic
 
 PACE = float(os.environ.get("PIPELINE_PACE", "1"))
 REGIONS = ("North", "East", "South", "West", "Coast", "Islands")
@@ -41,13 +41,22 @@ class Report(Channel, name="report:{run_id}"):
 TEMPLATES = {name: f"_{name}.html" for name in ("progress", "log", "region", "words", "done")}
 
 
+# How long a report is kept for pages that are reloaded, or opened late: they ask for all of it, and get it again.
+HISTORY = Replay(size=500, max_age=600)
+
+_started: set[str] = set()
+
+
 def may_view(request: Any, channel: Report) -> bool:
     """Your rule: does the request's user own the report?"""
     return re.fullmatch(r"[0-9a-f]{32}", channel.run_id) is not None
 
 
 def start(realtime: Realtime, run_id: str) -> None:
-    """Starts the job of a run; the page asks for it when its stream is ready, and so misses nothing."""
+    """Starts the job of a run, once; each page asks for it when its stream is ready, and so misses nothing."""
+    if run_id in _started:
+        return
+    _started.add(run_id)
     threading.Thread(target=asyncio.run, args=[_work(realtime, Report(run_id=run_id))], daemon=True).start()
 
 

@@ -123,16 +123,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("The npm packages of tests/interop are not installed; `nox -s browser` does that.")
     directory = tmp_path_factory.mktemp("hook")
     shutil.copytree(HERE / "pages", directory, dirs_exist_ok=True)
+    return build(directory, "hook.tsx")
+
+
+def build(directory: Path, entry: str) -> Path:
+    """Builds a module with Vite, and returns the one file that it becomes."""
     (directory / "node_modules").symlink_to(MODULES)
     done = subprocess.run(
         ["node", "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"],
         cwd=directory,
+        env={**os.environ, "ENTRY": entry},
         capture_output=True,
         text=True,
         timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return directory / "dist" / "hook.js"
+    return directory / "dist" / f"{Path(entry).stem}.js"
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,9 @@ from inngest_realtime_core import Channel, Grant, Message, allow_anyone, topic
 
 PREFIX = "/api/realtime"
 OTHER_ORIGIN = "http://pages.test"  # answered by the browser itself
+# What pages of that origin may send, as docs/cors.md says; those of htmx 4 are its own.
+HEADERS = ["Authorization", "Last-Event-ID"]
+HEADERS += ["HX-Current-URL", "HX-Request", "HX-Request-Type", "HX-Source", "HX-Target"]
 
 
 class Status(BaseModel):

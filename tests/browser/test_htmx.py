@@ -56,14 +56,36 @@ def site(request: pytest.FixtureRequest, chromium: Any, inngest: DevServer) -> I
             process.terminate()
 
 
-@pytest.mark.parametrize("version", ["htmx2", "htmx4"])
-def test_a_report_of_fragments(version: str, site: str, context: Any) -> None:
+def follow(context: Any, address: str) -> Any:
+    """A page of the example, which takes htmx from here."""
     page = context.new_page()
     page.route("**/npm/**", lambda route: route.fulfill(path=MODULES / FILES[route.request.url.split("/npm/")[1]]))
-    page.goto(f"{site}/{version}")
-    page.wait_for_function("document.querySelectorAll('#lines li').length > 5", timeout=UNTIL)
+    page.goto(address)
+    return page
+
+
+@pytest.mark.parametrize("version", ["htmx2", "htmx4"])
+def test_a_report_of_fragments(version: str, site: str, context: Any) -> None:
+    """As it is seen from the beginning, by a late joiner, and after a reload."""
+    first = follow(context, f"{site}/{version}")
+    reloaded = follow(context, first.url)
+    for page in (first, reloaded):
+        page.wait_for_function("document.querySelectorAll('#lines li').length > 5", timeout=UNTIL)
+    reloaded.reload()
+    late = follow(context, first.url)
     if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"{version}.png")
+        first.screenshot(path=Path(SCREENSHOTS) / f"{version}.png")
+    for page in (first, reloaded, late):
+        check_report(page)
+    assert first.locator("#lines").inner_text() == late.locator("#lines").inner_text() != ""
+    first.reload()
+    check_report(first)
+    if SCREENSHOTS:
+        first.screenshot(path=Path(SCREENSHOTS) / f"{version}-done.png", full_page=True)
+
+
+def check_report(page: Any) -> None:
+    """All of a report is on the page when it is ready, each message once."""
     page.wait_for_function("document.querySelector('#message').textContent === 'The report is ready'", timeout=UNTIL)
     assert page.locator("#lines li").count() == 24
     assert page.locator("#lines li").first.text_content().endswith("<read from north.example & stored>")
@@ -74,8 +96,6 @@ def test_a_report_of_fragments(version: str, site: str, context: Any) -> None:
     )
     assert page.locator("#text b").count() == 0, "markup in a message has become markup of the page"
     assert page.locator("#progress [role=progressbar]").get_attribute("aria-valuenow") == "100"
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"{version}-done.png", full_page=True)
 
 
 MARKUP = '<img src=x onerror="window.hacked = true">'

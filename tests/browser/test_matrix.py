@@ -94,7 +94,7 @@ def test_a_restart_of_the_server(client: str, open_page: Open, app: App, cell: C
     assert page.page.evaluate("window.gaps") == ["expired"]
 
 
-@pytest.mark.parametrize("client", ["client", "sse", "hook"])
+@pytest.mark.parametrize("client", CLIENTS)
 def test_another_origin(client: str, open_page: Open, cell: Cell) -> None:
     cell(client, "other origin")
     page = opened(open_page, client, origin=OTHER_ORIGIN)

@@ -17,7 +17,8 @@ settings.configure(
     INSTALLED_APPS=["corsheaders", "inngest_realtime_django"],
     MIDDLEWARE=["corsheaders.middleware.CorsMiddleware"],
     CORS_ALLOWED_ORIGINS=[site.OTHER_ORIGIN],
-    CORS_ALLOW_HEADERS=[*default_headers, "last-event-id"],
+    CORS_ALLOW_CREDENTIALS=True,
+    CORS_ALLOW_HEADERS=[*default_headers, *map(str.lower, site.HEADERS)],
     INNGEST_REALTIME={
         "REALTIME": "browser.apps.django.realtime",
         "GRANTS": "browser.site.GRANTS",

@@ -9,7 +9,9 @@ from inngest_realtime_fastapi import realtime_router
 
 realtime = Realtime()
 app = FastAPI()
-app.add_middleware(CORSMiddleware, allow_origins=[site.OTHER_ORIGIN], allow_headers=["Last-Event-ID", "Authorization"])
+app.add_middleware(
+    CORSMiddleware, allow_origins=[site.OTHER_ORIGIN], allow_credentials=True, allow_headers=site.HEADERS
+)
 app.include_router(realtime_router(realtime, site.GRANTS, heartbeat=site.HEARTBEAT), prefix=site.PREFIX)
 
 

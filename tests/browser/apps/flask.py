@@ -9,7 +9,7 @@ from inngest_realtime_flask import realtime_blueprint
 
 realtime = Realtime()
 app = Flask(__name__)
-CORS(app, origins=[site.OTHER_ORIGIN], allow_headers=["Last-Event-ID", "Authorization"])
+CORS(app, origins=[site.OTHER_ORIGIN], supports_credentials=True, allow_headers=site.HEADERS)
 app.register_blueprint(
     realtime_blueprint(realtime, site.GRANTS, heartbeat=site.HEARTBEAT, max_streams=48), url_prefix=site.PREFIX
 )
