@@ -258,7 +258,7 @@ def open_page_of(context: Any, request: pytest.FixtureRequest) -> Callable[..., 
             kind = "text/javascript" if path.endswith(".js") else "text/html"
             route.fulfill(body=contents[path].read_text(), content_type=kind)
         else:
-            route.fulfill(status=404)
+            route.fallback()
 
     def open_page(
         app: App,

@@ -33,25 +33,33 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("app", list(SERVERS)[:1], indirect=True)
 def test_a_composable_and_a_store(stores: Path, app: App, context: Any, open_page: Callable[..., Opened]) -> None:
+    began: list[str] = []
     ended: list[str] = []
     context.route("**/stores.js", lambda route: route.fulfill(path=stores, content_type="text/javascript"))
+    context.on("response", lambda response: began.append(response.url))
     context.on("requestfailed", lambda request: ended.append(request.url))
     page = open_page("stores")
-    page.until("document.querySelector('#vue').textContent.startsWith('open') && window.svelte.length === 1")
+    stream = f"{app.url}/api/realtime/pipeline/stream?runId={page.run_id}&topics=status"
     channel = f"pipeline:{page.run_id}"
+    eventually(page, lambda: began.count(stream) == 2)
+    page.until("document.querySelector('#vue').textContent.startsWith('open')")
     for message in ("one", "two"):
-        # The store does not say when it is open: what it has missed until then, it was not subscribed to.
-        app.inngest.until_sync(lambda stats: stats.subscriptions > 0)
         app.inngest.publish_sync(channel, "status", {"message": message})
         page.until(f"document.querySelector('#vue').textContent === 'open {message} false'")
-    page.until("window.svelte.at(-1) === 'two'")
+    page.until("window.svelte.join() === ',one,two'")
     app.inngest.drop_connections(channel)
     page.until("document.querySelector('#vue').textContent === 'open two true'")
     app.inngest.publish_sync(channel, "status", {"message": "three"})
     page.until("document.querySelector('#vue').textContent === 'open three false' && window.svelte.at(-1) === 'three'")
     page.page.evaluate("window.leave()")
+    eventually(page, lambda: len(ended) == 2)
+    assert ended == [stream, stream]
+
+
+def eventually(page: Opened, condition: Callable[[], bool]) -> None:
+    """Waits for what playwright tells of while it is waited in."""
     for _ in range(100):
-        if len(ended) == 2:
-            break
+        if condition():
+            return
         page.page.wait_for_timeout(UNTIL / 100)
-    assert ended == [f"{app.url}/api/realtime/pipeline/stream?runId={page.run_id}&topics=status"] * 2
+    raise AssertionError("It never came true.")
