@@ -33,6 +33,7 @@ from .overlaps import check_overlaps
 from .parameters import query_parameters
 from .request import EndpointRequest
 from .selection import Selection, resume_point, select
+from .wsgi_threads import check_limit, single_threaded
 
 __all__ = ["Endpoints"]
 
@@ -88,6 +89,7 @@ class Endpoints:
         check_overlaps(grants)
         self.options: EndpointOptions = options or EndpointOptions()
         self._rate = RateLimit()
+        self._limit_checked = False
         self._tokens = TokenIssuer(realtime)
         self._authorizer = Authorizer(host or Host(), self.options.authorize_timeout)
         slots = StreamSlots(self.options.max_streams, self.options.max_streams_per_client)
@@ -146,7 +148,7 @@ class Endpoints:
             with self.realtime.operation("stream"):
                 opening = self._opening(name, request)
                 self._authorizer.check_sync(opening.selection, opening.request)
-                _check_threads(request)
+                self._check_server(request)
                 opening = self._limited_sync(opening, request)
                 return SyncStreamAnswer(self._streams.open_sync(opening), self.options.send_timeout)
         except RealtimeError as error:
@@ -233,6 +235,12 @@ class Endpoints:
         own = request.route is not None
         selection = select(grant, parameters, ignore_unknown=own, wishes=() if own else _STREAM_WISHES)
         return Opening(selection, request.native, None, last_event_id, selection.json)
+
+    def _check_server(self, request: EndpointRequest) -> None:
+        _check_threads(request)
+        if not self._limit_checked:
+            self._limit_checked = True
+            check_limit(self.options.max_streams)
 
     async def _limited(self, opening: Opening, request: EndpointRequest) -> Opening:
         client = await self._client(request)
@@ -330,14 +338,7 @@ def _check_method(request: EndpointRequest, methods: Sequence[str]) -> None:
 
 def _check_threads(request: EndpointRequest) -> None:
     if request.single_threaded:
-        logger.error(
-            "An event stream was refused: this server answers one request at a time (wsgi.multithread is False), and "
-            "an open stream would be all that it serves. Run it with threads: gunicorn --worker-class gthread "
-            "--threads 32, or with gevent.",
-            extra={"event": "server.single_threaded"},
-        )
-        message = "This server answers one request at a time, so it cannot stream. Its log says what to do."
-        raise EndpointError(503, "single_threaded_server", message)
+        raise single_threaded()
 
 
 def _allow(methods: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .parameters import query_parameters
 from .selection import resume_point
-from .wsgi import is_single_threaded
+from .wsgi_threads import is_single_threaded
 
 __all__ = ["EndpointRequest", "no_body"]
 

@@ -18,13 +18,14 @@ from ..subscriptions.pending import take_over
 from ..subscriptions.sse import HEARTBEAT, encoded_stream_sync
 from ..subscriptions.sync import SyncSubscription
 from .routes import not_a_stream
+from .wsgi_threads import counted, refused_stream
 
 __all__ = [
     "MAX_STREAMS",
     "asgi_departure",
     "event_stream_for",
     "greenlets",
-    "is_single_threaded",
+    "refused_stream",
     "run_coroutine",
     "watched",
 ]
@@ -54,6 +55,7 @@ def watched(
     """
     if getattr(body, "gi_code", None) is encoded_stream_sync.__code__:
         body = _begun(body)
+    body = counted(body)
     if "asgi.scope" in environ:
         return _until(body, asgi_departure())
     connection: socket.socket | None = next((environ[name] for name in _SOCKETS if name in environ), None)
@@ -79,14 +81,6 @@ def event_stream_for(
     if isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)
     raise not_a_stream(content, "realtime.subscribe_sync(...)")
-
-
-def is_single_threaded(environ: Mapping[str, Any]) -> bool:
-    """Whether the server answers one request at a time, so that an open stream would be all that it serves.
-
-    Only a server that says who it is: the test clients of frameworks say false, too, and gevent's own server.
-    """
-    return bool(environ.get("SERVER_SOFTWARE")) and not environ.get("wsgi.multithread", True) and not greenlets()
 
 
 def asgi_departure() -> Callable[[], bool]:

@@ -16,7 +16,7 @@ from inngest_realtime_core import ConfigurationError, PendingSubscription, Subsc
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import not_a_stream
-from inngest_realtime_core.endpoints.wsgi import asgi_departure, watched
+from inngest_realtime_core.endpoints.wsgi import asgi_departure, refused_stream, watched
 from inngest_realtime_core.subscriptions.pending import open_sync, take_over
 from inngest_realtime_core.subscriptions.streams import MessageStream
 
@@ -43,7 +43,8 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
     released that Django keeps for each ASGI request: an open stream holds neither. A stream begins where its
     subscription began, or where the request's `Last-Event-ID` header or `lastEventId` parameter says that the client
     left off. Django before 5.0 does not notice under ASGI that a client has left: there a
-    stream ends after five minutes, and clients come back by themselves.
+    stream ends after five minutes, and clients come back by themselves. Where a WSGI server answers one request at a
+    time, an open stream would be all that it serves: there it is a 503, and the log says why.
 
     Args:
         request: The request, which tells ASGI from WSGI.
@@ -82,12 +83,16 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         _check_stream(stream)
         _check_face(asgi, isinstance(stream, AsyncGenerator))
         self._body = stream
-        content: Any = (
-            _async_body(stream, send_timeout)
-            if isinstance(stream, AsyncGenerator)
-            else _sync_body(stream, request.META, send_timeout)
-        )
-        super().__init__(content, status=status, headers={**stream_headers(), **(headers or {})})
+        headers = {**stream_headers(), **(headers or {})}
+        content: Any
+        if isinstance(stream, AsyncGenerator):
+            content = _async_body(stream, send_timeout)
+        elif (refused := refused_stream(request.META)) is None:
+            content = _sync_body(stream, request.META, send_timeout)
+        else:
+            stream.close()
+            content, status, headers = (refused.body,), refused.status, refused.headers
+        super().__init__(content, status=status, headers=dict(headers))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         # As Django's own, which leaves it to the garbage collector to close the body of a client that left.

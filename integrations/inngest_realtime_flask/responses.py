@@ -8,7 +8,7 @@ from flask import Response, request
 
 from inngest_realtime_core import RealtimeError, SyncSubscription
 from inngest_realtime_core.endpoints import Answer, EndpointRequest, Render, SyncStreamAnswer, stream_headers
-from inngest_realtime_core.endpoints.wsgi import event_stream_for, watched
+from inngest_realtime_core.endpoints.wsgi import event_stream_for, refused_stream, watched
 
 __all__ = ["realtime_error_handler", "response_for", "sse_response"]
 
@@ -32,7 +32,8 @@ def sse_response(
     ```
     It begins where the subscription began, or where the request's `Last-Event-ID` header or `lastEventId` parameter
     says that the client left off. The response holds no request context, so that what the application ties to one
-    (a database session) is released before the streaming begins.
+    (a database session) is released before the streaming begins. Where the server answers one request at a time, an
+    open stream would be all that it serves: there it is a 503, and the log says why.
 
     Args:
         stream: The subscription, or an encoded stream of one (`get_event_stream()`, `get_encoded_stream()`).
@@ -49,6 +50,9 @@ def sse_response(
     """
     last_event_id = EndpointRequest.from_environ(request.environ, None).last_event_id
     body = event_stream_for(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
+    if (refused := refused_stream(request.environ)) is not None:
+        body.close()
+        return response_for(refused)
     response = Response(watched(body, request.environ, send_timeout), status, {**stream_headers(), **(headers or {})})
     # Werkzeug closes the body with the response; this, the body of a response that is dropped before it is sent.
     response.call_on_close(body.close)
