@@ -7,14 +7,15 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, cast
 
+from ..arguments import describe
 from ..errors import ConfigurationError
 from ..subscriptions.pending import PendingSubscription
 from ..subscriptions.streams import MessageStream
 from ..subscriptions.subscription import Subscription
-from ..subscriptions.sync import SyncSubscription
+from ..subscriptions.sync import SyncSubscription, gives_messages
 from .grants import Grant
 
-__all__ = ["check_own_stream", "hand_over", "is_async", "not_a_stream"]
+__all__ = ["check_own_stream", "hand_over", "is_async", "is_byte_stream", "not_a_stream"]
 
 
 def is_async(function: object) -> bool:
@@ -48,20 +49,25 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
     return call
 
 
+def is_byte_stream(content: object, kind: type[AsyncGenerator[Any, Any]] | type[Generator[Any, Any, Any]]) -> bool:
+    """Whether it can be an encoded stream: a generator of the kind, and none that is known to give messages."""
+    return isinstance(content, kind) and not isinstance(content, MessageStream) and not gives_messages(content)
+
+
 def not_a_stream(content: object, instead: str) -> ConfigurationError:
     """The error of a response that is given something else than a stream.
 
     Args:
         instead: What to write.
     """
-    what, advice = f"a {type(content).__name__}", "or an encoded stream of one (get_event_stream())"
+    what, advice = describe(content), "or an encoded stream of one (get_event_stream())"
     if isinstance(content, PendingSubscription):
         what = "a subscription that was not awaited"
     elif isinstance(content, SyncSubscription):
         what = "a subscription of subscribe_sync()"
     elif isinstance(content, Subscription):
         what = "a subscription of subscribe()"
-    elif isinstance(content, MessageStream):
+    elif isinstance(content, MessageStream) or gives_messages(content):
         what, advice = "a stream of messages (get_json_stream())", "or its get_event_stream(), which gives bytes"
     elif isinstance(content, AsyncGenerator | Generator):
         what = f"{'an async' if isinstance(content, AsyncGenerator) else 'a sync'} generator"

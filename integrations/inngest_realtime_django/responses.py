@@ -15,10 +15,9 @@ from django.http.response import HttpResponseBase
 from inngest_realtime_core import ConfigurationError, PendingSubscription, Subscription, SyncSubscription
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import bounded_sends
-from inngest_realtime_core.endpoints.routes import not_a_stream
+from inngest_realtime_core.endpoints.routes import is_byte_stream, not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, refused_stream, watched
 from inngest_realtime_core.subscriptions.pending import open_sync, take_over
-from inngest_realtime_core.subscriptions.streams import MessageStream
 
 from .requests import is_asgi, route_request
 from .threads import release_connections, release_thread
@@ -150,7 +149,7 @@ def _is_loop_running() -> bool:
 
 
 def _check_stream(stream: object) -> None:
-    if not isinstance(stream, AsyncGenerator | Generator) or isinstance(stream, MessageStream):
+    if not is_byte_stream(stream, AsyncGenerator) and not is_byte_stream(stream, Generator):
         raise not_a_stream(stream, "realtime.subscribe(...)")
 
 
