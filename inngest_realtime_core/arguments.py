@@ -12,9 +12,11 @@ __all__ = [
     "check_callable",
     "check_count",
     "check_flag",
+    "check_interval",
     "check_rewind",
     "check_seconds",
     "check_text",
+    "check_timeout",
     "describe",
     "is_proxy",
 ]
@@ -34,6 +36,24 @@ def check_seconds(name: str, value: object, *, least: float = 0.0) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
         return value
     raise ConfigurationError(f"{name} is {describe(value)}: expected a number of seconds, at least {least:g}.")
+
+
+def check_interval(name: str, value: object, *, optional: bool = False) -> None:
+    """`ConfigurationError` for anything but a finite number of seconds above 0, and None where it is optional."""
+    if value is None and optional:
+        return
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
+        return
+    raise ConfigurationError(
+        f"{name} is {describe(value)}: expected a number of seconds above 0{', or None' if optional else ''}."
+    )
+
+
+def check_timeout(value: object) -> None:
+    """`ConfigurationError` for anything but a finite number of seconds, and None."""
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)):
+        return
+    raise ConfigurationError(f"timeout is {describe(value)}: expected a number of seconds, or None to wait for ever.")
 
 
 def check_count(name: str, value: object, *, least: int = 1, of: str = "") -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 from types import TracebackType
+from typing import cast
 from weakref import WeakSet
 
 import httpx
@@ -32,7 +33,7 @@ from .settings import HasSettings, InngestApp, Settings, SettingsArguments
 from .stats import Health, Stats
 from .subscriber import Subscriber, Topics
 
-__all__ = ["Realtime"]
+__all__ = ["Realtime", "check_realtime"]
 
 
 class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
@@ -217,6 +218,11 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         An operation is a token, a publish, a subscription or a stream that is asked for; `inngest_realtime_otel` makes
         spans and durations of them.
         """
+        if not callable(cast("object", observer)):
+            raise ConfigurationError(
+                f"The observer is {describe(observer)}: expected a function, "
+                "`def observer(name, attributes): ...` that returns `def finished(error): ...`."
+            )
         self._observers = (*self._observers, observer)
 
         def remove() -> None:
@@ -299,3 +305,9 @@ def _checked_replay(replay: Replay | SharedReplay | None) -> Replay | SharedRepl
     if isinstance(replay, Replay) or (not isinstance(replay, type) and callable(getattr(replay, "open", None))):
         return replay
     raise ConfigurationError(f"replay is {describe(replay)}: expected Replay(...) or RedisReplay(...).")
+
+
+def check_realtime(realtime: object) -> None:
+    """`ConfigurationError` for anything but a `Realtime`."""
+    if not isinstance(realtime, Realtime):
+        raise ConfigurationError(f"Expected a Realtime, and got {describe(realtime)}: pass the Realtime first.")

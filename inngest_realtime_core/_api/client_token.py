@@ -33,6 +33,10 @@ class ClientSubscriptionToken(dict[str, str]):
     def __init__(
         self, key: str, api_base_url: str, *, channel: str | None = None, topics: Sequence[str] | None = None
     ) -> None:
+        if not isinstance(cast("object", key), str) or not isinstance(cast("object", api_base_url), str):
+            given = f"key is {describe(key)}, api_base_url is {describe(api_base_url)}"
+            del key, api_base_url  # error reports show local variables
+            raise ConfigurationError(f"Of a ClientSubscriptionToken {given}: expected a str for each.")
         super().__init__(key=key, apiBaseUrl=api_base_url)
         self._channel = channel
         self._topics = None if topics is None else tuple(topics)

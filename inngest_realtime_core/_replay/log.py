@@ -9,6 +9,7 @@ import msgspec
 
 from .._api.claims import TokenClaims
 from .._upstream.liveness import Liveness
+from ..arguments import check_flag
 from ..errors import ConfigurationError
 from ..messages.envelope import Envelope
 from ..settings import Settings
@@ -42,6 +43,7 @@ class Replay(msgspec.Struct, frozen=True):
             kinds = (int, float) if name == "max_age" else int
             if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < float("inf"):
                 raise ConfigurationError(f"{name}={value!r} of a replay is not a finite number of at least 0.")
+        check_flag("published of a replay", self.published)
 
 
 class Kept(NamedTuple):

@@ -29,8 +29,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any, cast
 
 from .._concurrency.timers import call_after
-from ..realtime import Realtime
-from ..subscriptions.face import check_open
+from ..realtime import Realtime, check_realtime
+from ..subscriptions.face import check_open, check_stream_options
 from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.subscription import Subscription
@@ -116,6 +116,7 @@ def event_stream_for(
     if isinstance(content, Subscription):
         subscription = content
         check_open(subscription)
+        check_stream_options(heartbeat, last_event_id, render)
 
         def body(scope: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
             last = last_event_id or EndpointRequest.from_scope(scope, None).last_event_id
@@ -165,6 +166,8 @@ def lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncContextManag
     It closes what is still connected to Inngest. It is not what lets the server stop: servers run lifespan shutdown
     only after all responses have ended, so open streams are ended earlier, when the stop signal arrives.
     """
+
+    check_realtime(realtime)
 
     @asynccontextmanager
     async def manager(app: object) -> AsyncGenerator[None, None]:

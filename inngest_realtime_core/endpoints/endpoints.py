@@ -15,8 +15,9 @@ from typing import Final, cast
 
 from .._api.tokens import ClientSubscriptionToken
 from .._concurrency.background import run_sync
+from ..arguments import describe
 from ..errors import ConfigurationError, RealtimeError
-from ..realtime import Realtime
+from ..realtime import Realtime, check_realtime
 from ..subscriptions.pending import resume
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
@@ -320,13 +321,14 @@ class Endpoints:
 
 
 def _check_kinds(realtime: object, grants: object) -> None:
-    if not isinstance(realtime, Realtime):
-        raise ConfigurationError(f"Expected a Realtime, and got {realtime!r}: pass realtime first, then the grants.")
+    check_realtime(realtime)
     if isinstance(grants, Grant):
         raise ConfigurationError("The grants are a single one: put it into a list.")
+    if not isinstance(grants, Sequence) or isinstance(grants, (str, bytes)):
+        raise ConfigurationError(f"The grants are {describe(grants)}: expected a list of Grant objects.")
     wrong = [grant for grant in cast("Sequence[object]", grants) if not isinstance(grant, Grant)]
     if wrong:
-        raise ConfigurationError(f"Expected a list of Grant objects, and {wrong[0]!r} is none.")
+        raise ConfigurationError(f"Expected a list of Grant objects, and {describe(wrong[0])} is none.")
 
 
 def _check_method(request: EndpointRequest, methods: Sequence[str]) -> None:

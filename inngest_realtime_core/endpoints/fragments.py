@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from ..arguments import describe
 from ..errors import ConfigurationError
 from ..messages.message import Message
 
@@ -36,6 +37,14 @@ def template_fragments(
     Raises:
         ConfigurationError: The environment does not escape what it puts into one of the templates.
     """
+    if not callable(source) and not hasattr(cast("object", source), "get_template"):
+        raise ConfigurationError(
+            f"The source of the templates is {describe(source)}: expected a Jinja2 environment such as app.jinja_env, "
+            "or Django's render_to_string."
+        )
+    if not isinstance(cast("object", templates), Mapping):
+        wanted = 'expected a dict of the names of topics and templates, {"status": "status.html"}'
+        raise ConfigurationError(f"The templates are {describe(templates)}: {wanted}.")
     render = source if callable(source) else _escaping(source, templates.values())
 
     def fragment(message: Message[Any]) -> str | None:

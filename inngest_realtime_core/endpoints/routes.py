@@ -33,7 +33,12 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
     A view that has a parameter of that name gets it so. Any other gets it as its first argument, or as the one after
     the first that is of the type `after`: the request.
     """
-    parameters = inspect.signature(view).parameters.values()
+    try:
+        parameters = inspect.signature(view).parameters.values()
+    except (TypeError, ValueError):  # not callable, or a built-in of C
+        raise ConfigurationError(
+            f"The decorator was given {describe(view)}: expected a view. Write the decorator above `def view(...):`."
+        ) from None
     by_name = any(
         parameter.kind is parameter.VAR_KEYWORD
         or (parameter.name == name and parameter.kind is not parameter.POSITIONAL_ONLY)
@@ -76,6 +81,8 @@ def not_a_stream(content: object, instead: str) -> ConfigurationError:
 
 def check_own_stream(grant: Grant) -> None:
     """Raises `ConfigurationError` when the grant asks for what a stream of a route of one's own does not have."""
+    if not isinstance(cast("object", grant), Grant):
+        raise ConfigurationError(f"The grant is {describe(grant)}: expected a Grant, such as Grant(Pipeline, ...).")
     if grant.reauthorize_every is not None:
         raise ConfigurationError(
             f"Grant {grant.name!r} has reauthorize_every, which subscription_stream cannot honour: the stream is the "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from .._hub.readers import Readers
 from .._upstream.subscriber import State
+from ..arguments import check_callable, check_interval, check_text
 from ..messages.message import Message
 from .fragments import Fragments, Render, check_names
 from .sse import EventStream
 
-__all__ = ["SubscriptionFace", "check_open"]
+__all__ = ["SubscriptionFace", "check_open", "check_stream_options"]
 
 
 class SubscriptionFace:
@@ -51,6 +52,8 @@ class SubscriptionFace:
         Args:
             takes_over: Whether the subscription ends with it.
         """
+        check_stream_options(heartbeat, last_event_id, render)
+        check_interval("reauthorize_every", reauthorize_every, optional=True)
         readers = self._readers
         if render is not None:
             check_names(self.topics)
@@ -69,6 +72,13 @@ class SubscriptionFace:
             leaving=lambda: hub.shutting_down,
             encode=Message.to_event if render is None else Fragments.of(render).encode,
         )
+
+
+def check_stream_options(heartbeat: object, last_event_id: object, render: object) -> None:
+    """Raises `ConfigurationError` for options of an event stream that are of a wrong kind."""
+    check_interval("heartbeat", heartbeat)
+    check_text("last_event_id", last_event_id)
+    check_callable("render", render, "`def render(message): ...` that returns HTML or None")
 
 
 def check_open(subscription: SubscriptionFace) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from .._concurrency.threads import check_event_loop
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
+from ..arguments import check_callable, check_interval, check_timeout
 from ..messages.message import Message
 from .closing import Closing
 from .face import SubscriptionFace
@@ -63,6 +64,7 @@ class Subscription(SubscriptionFace):
             TimeoutError: No message came in time.
             ConcurrentReadError: Another task is waiting for the next message.
         """
+        check_timeout(timeout)
         return await self._own().next(timeout)
 
     def _own(self) -> ReaderBuffer:
@@ -93,6 +95,7 @@ class Subscription(SubscriptionFace):
             SubscriptionClosedError: The subscription is closed.
         """
         check_event_loop(self._readers.hub.loop)
+        check_interval("heartbeat", heartbeat, optional=True)
         buffer = self._readers.add(encoded=True)
         self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream(buffer, heartbeat=heartbeat), buffer)
@@ -119,6 +122,7 @@ class Subscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
+        check_callable("reauthorize", reauthorize, "`async def reauthorize(): ...` that returns True or False")
         return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
 
     def _event_stream(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from .._concurrency.background import check_may_block, run_sync
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
+from ..arguments import check_callable, check_interval, check_timeout
 from ..errors import RealtimeError
 from ..messages.message import Message
 from .face import SubscriptionFace
@@ -65,6 +66,7 @@ class SyncSubscription(SubscriptionFace):
             TimeoutError: No message came in time.
             ConcurrentReadError: Another thread is waiting for the next message.
         """
+        check_timeout(timeout)
         return self._own().next_sync(timeout)
 
     def _own(self) -> ReaderBuffer:
@@ -94,6 +96,7 @@ class SyncSubscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
+        check_interval("heartbeat", heartbeat, optional=True)
         buffer = self._on_loop(lambda: self._readers.add(encoded=True))
         self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer)
@@ -119,6 +122,7 @@ class SyncSubscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
+        check_callable("reauthorize", reauthorize, "`def reauthorize(): ...` that returns True or False")
         return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
 
     def _event_stream(

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from inngest_realtime_core import ConfigurationError, PendingSubscription, Subscription, SyncSubscription
+from inngest_realtime_core.arguments import check_interval, describe
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import is_byte_stream, not_a_stream
@@ -72,6 +73,12 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         render: Render | None = None,
         send_timeout: float | None = 30.0,
     ) -> None:
+        if not isinstance(getattr(request, "_request", request), HttpRequest):  # Django REST framework wraps it
+            raise ConfigurationError(
+                f"The request is {describe(request)}: the request comes first, then the stream. Write "
+                "RealtimeStreamingResponse(request, realtime.subscribe(...))."
+            )
+        check_interval("send_timeout", send_timeout, optional=True)
         asgi = is_asgi(request)
         if isinstance(stream, PendingSubscription):
             stream = _opened(stream) if asgi else open_sync(stream)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from flask import Flask, current_app
 
 from inngest_realtime_core import ConfigurationError, Realtime, RealtimeError
+from inngest_realtime_core.arguments import describe
 from inngest_realtime_core.endpoints import EndpointOptions, Grant
 
 from .blueprint import realtime_blueprint
@@ -63,6 +64,11 @@ class InngestRealtime:
         Raises:
             ConfigurationError: A configuration value, or the environment, is wrong; or it was set up before.
         """
+        if not isinstance(cast("object", app), Flask):
+            raise ConfigurationError(
+                f"The application is {describe(app)}: expected a Flask. Write InngestRealtime(app, realtime=realtime, "
+                "grants=[...])."
+            )
         if _KEY in app.extensions:
             raise ConfigurationError("Inngest Realtime was set up for this application already: call init_app once.")
         config = cast("dict[str, Any]", app.config)
@@ -72,12 +78,16 @@ class InngestRealtime:
             for option in fields(EndpointOptions)
             if f"INNGEST_REALTIME_{option.name.upper()}" in config
         }
-        realtime = self._realtime or Realtime(
-            api_base_url=config.get("INNGEST_REALTIME_API_BASE_URL"),
-            client_api_base_url=config.get("INNGEST_REALTIME_CLIENT_API_BASE_URL"),
-            signing_key=config.get("INNGEST_REALTIME_SIGNING_KEY"),
-            signing_key_fallback=config.get("INNGEST_REALTIME_SIGNING_KEY_FALLBACK"),
-            env=config.get("INNGEST_REALTIME_ENV"),
+        realtime = (
+            self._realtime
+            if self._realtime is not None
+            else Realtime(
+                api_base_url=config.get("INNGEST_REALTIME_API_BASE_URL"),
+                client_api_base_url=config.get("INNGEST_REALTIME_CLIENT_API_BASE_URL"),
+                signing_key=config.get("INNGEST_REALTIME_SIGNING_KEY"),
+                signing_key_fallback=config.get("INNGEST_REALTIME_SIGNING_KEY_FALLBACK"),
+                env=config.get("INNGEST_REALTIME_ENV"),
+            )
         )
         if prefix is not None:
             app.register_blueprint(realtime_blueprint(realtime, self._grants, **options), url_prefix=prefix)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from flask import Response, request
 
 from inngest_realtime_core import RealtimeError, SyncSubscription
+from inngest_realtime_core.arguments import check_interval
 from inngest_realtime_core.endpoints import Answer, EndpointRequest, Render, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.wsgi import event_stream_for, refused_stream, watched
 
@@ -48,6 +49,7 @@ def sse_response(
         ConfigurationError: `stream` is neither.
         SubscriptionClosedError: The subscription is closed.
     """
+    check_interval("send_timeout", send_timeout, optional=True)
     last_event_id = EndpointRequest.from_environ(request.environ, None).last_event_id
     body = event_stream_for(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
     if (refused := refused_stream(request.environ)) is not None:

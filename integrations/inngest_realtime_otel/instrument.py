@@ -7,7 +7,7 @@ from collections.abc import Callable
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import TracerProvider, get_tracer
 
-from inngest_realtime_core.realtime import Realtime
+from inngest_realtime_core.realtime import Realtime, check_realtime
 
 from .metrics import StatsMetrics
 from .spans import OperationObserver
@@ -49,6 +49,7 @@ def instrument(
         meter_provider: Instead of the global one.
         tracer_provider: Instead of the global one.
     """
+    check_realtime(realtime)
     attributes = {} if name is None else {f"{_PREFIX}.name": name}
     meter = get_meter(_NAME, meter_provider=meter_provider)
     observer = OperationObserver(get_tracer(_NAME, tracer_provider=tracer_provider), meter, _PREFIX, attributes)

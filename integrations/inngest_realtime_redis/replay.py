@@ -10,6 +10,7 @@ from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Replay
 from inngest_realtime_core._upstream.liveness import Liveness
+from inngest_realtime_core.arguments import describe
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.settings import Settings
 
@@ -52,8 +53,9 @@ class RedisReplay:
         if importlib.util.find_spec("redis") is None:
             raise ConfigurationError("RedisReplay needs the package redis. Install inngest-realtime[redis].")
         check_source(url_or_client)
-        if namespace is not None and (not namespace or "{" in str(namespace)):
-            raise ConfigurationError("namespace is a text without '{', or None.")
+        name: object = "none is given" if namespace is None else namespace
+        if not isinstance(name, str) or not name or "{" in name:
+            raise ConfigurationError(f"namespace is {describe(namespace)}: expected a text without '{{', or None.")
         self._source = url_or_client
         self._namespace = namespace
         self._prefix = prefix

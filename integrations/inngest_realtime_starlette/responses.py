@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from inngest_realtime_core import RealtimeError, Subscription
+from inngest_realtime_core.arguments import check_interval
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import event_stream_for, send_stream
 
@@ -63,6 +64,7 @@ class RealtimeStreamingResponse(StreamingResponse):
         render: Render | None = None,
         send_timeout: float | None = 30.0,
     ) -> None:
+        check_interval("send_timeout", send_timeout, optional=True)
         self._stream = event_stream_for(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
         self.send_timeout = send_timeout
         super().__init__((), status_code, {**stream_headers(), **(headers or {})}, background=background)
