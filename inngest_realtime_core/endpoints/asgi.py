@@ -36,7 +36,7 @@ from ..subscriptions.pending import take_over
 from ..subscriptions.subscription import Subscription
 from .answers import Answer, StreamAnswer
 from .request import EndpointRequest
-from .routes import is_byte_stream, not_a_stream
+from .routes import gives_messages, not_a_stream
 
 __all__ = ["bounded_sends", "event_stream_for", "lifespan", "reader_of", "respond", "send_stream"]
 
@@ -123,7 +123,7 @@ def event_stream_for(
             return take_over(subscription, heartbeat=heartbeat, last_event_id=last, render=render)
 
         return body
-    if is_byte_stream(content, AsyncGenerator):
+    if not gives_messages(content) and isinstance(content, AsyncGenerator):
         stream = cast("AsyncGenerator[bytes, None]", content)
         return lambda scope: stream
     raise not_a_stream(content, "await realtime.subscribe(...)")

@@ -12,10 +12,10 @@ from ..errors import ConfigurationError
 from ..subscriptions.pending import PendingSubscription
 from ..subscriptions.streams import MessageStream
 from ..subscriptions.subscription import Subscription
-from ..subscriptions.sync import SyncSubscription, gives_messages
+from ..subscriptions.sync import SyncSubscription, gives_messages_sync
 from .grants import Grant
 
-__all__ = ["check_own_stream", "hand_over", "is_async", "is_byte_stream", "not_a_stream"]
+__all__ = ["check_own_stream", "gives_messages", "hand_over", "is_async", "not_a_stream"]
 
 
 def is_async(function: object) -> bool:
@@ -54,9 +54,9 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
     return call
 
 
-def is_byte_stream(content: object, kind: type[AsyncGenerator[Any, Any]] | type[Generator[Any, Any, Any]]) -> bool:
-    """Whether it can be an encoded stream: a generator of the kind, and none that is known to give messages."""
-    return isinstance(content, kind) and not isinstance(content, MessageStream) and not gives_messages(content)
+def gives_messages(stream: object) -> bool:
+    """Whether it is an iterator of messages: of a subscription itself, or its `get_json_stream()`."""
+    return isinstance(stream, MessageStream) or gives_messages_sync(stream)
 
 
 def not_a_stream(content: object, instead: str) -> ConfigurationError:
@@ -72,7 +72,7 @@ def not_a_stream(content: object, instead: str) -> ConfigurationError:
         what = "a subscription of subscribe_sync()"
     elif isinstance(content, Subscription):
         what = "a subscription of subscribe()"
-    elif isinstance(content, MessageStream) or gives_messages(content):
+    elif gives_messages(content):
         what, advice = "a stream of messages (get_json_stream())", "or its get_event_stream(), which gives bytes"
     elif isinstance(content, AsyncGenerator | Generator):
         what = f"{'an async' if isinstance(content, AsyncGenerator) else 'a sync'} generator"

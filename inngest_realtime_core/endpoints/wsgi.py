@@ -17,7 +17,7 @@ from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.sse import HEARTBEAT, encoded_stream_sync
 from ..subscriptions.sync import SyncSubscription
-from .routes import is_byte_stream, not_a_stream
+from .routes import gives_messages, not_a_stream
 from .wsgi_threads import counted, refused_stream
 
 __all__ = [
@@ -78,7 +78,7 @@ def event_stream_for(
     """
     if isinstance(content, SyncSubscription):
         return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
-    if is_byte_stream(content, Generator):
+    if not gives_messages(content) and isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)
     raise not_a_stream(content, "realtime.subscribe_sync(...)")
 

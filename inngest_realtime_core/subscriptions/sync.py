@@ -17,7 +17,7 @@ from .face import SubscriptionFace
 from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
 
-__all__ = ["SyncSubscription", "gives_messages"]
+__all__ = ["SyncSubscription", "gives_messages_sync"]
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
@@ -183,10 +183,10 @@ class SyncSubscription(SubscriptionFace):
         return run_sync(call)
 
 
-def gives_messages(stream: object) -> bool:
-    """Whether it is an iterator of messages: of a subscription itself, or its `get_json_stream()`."""
+def gives_messages_sync(stream: object) -> bool:
+    """Whether it is the iterator of a subscription, or its `get_json_stream()`."""
     codes = (_messages.__code__, SyncSubscription._messages.__code__)  # pyright: ignore[reportPrivateUsage]
-    return isinstance(stream, Generator) and getattr(stream, "gi_code", None) in codes
+    return getattr(stream, "gi_code", None) in codes
 
 
 def _messages(buffer: ReaderBuffer) -> Generator[Message[Any], None, None]:

@@ -16,7 +16,7 @@ from inngest_realtime_core import ConfigurationError, PendingSubscription, Subsc
 from inngest_realtime_core.arguments import check_interval, describe
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import bounded_sends
-from inngest_realtime_core.endpoints.routes import is_byte_stream, not_a_stream
+from inngest_realtime_core.endpoints.routes import gives_messages, not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, refused_stream, watched
 from inngest_realtime_core.subscriptions.pending import open_sync, take_over
 
@@ -156,7 +156,7 @@ def _is_loop_running() -> bool:
 
 
 def _check_stream(stream: object) -> None:
-    if not is_byte_stream(stream, AsyncGenerator) and not is_byte_stream(stream, Generator):
+    if gives_messages(stream) or not isinstance(stream, AsyncGenerator | Generator):
         raise not_a_stream(stream, "realtime.subscribe(...)")
 
 

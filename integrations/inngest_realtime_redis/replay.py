@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._replay.event_ids import EventIds
@@ -53,8 +53,8 @@ class RedisReplay:
         if importlib.util.find_spec("redis") is None:
             raise ConfigurationError("RedisReplay needs the package redis. Install inngest-realtime[redis].")
         check_source(url_or_client)
-        name: object = "none is given" if namespace is None else namespace
-        if not isinstance(name, str) or not name or "{" in name:
+        given = cast("object", namespace)
+        if given is not None and (not isinstance(given, str) or not given or "{" in given):
             raise ConfigurationError(f"namespace is {describe(namespace)}: expected a text without '{{', or None.")
         self._source = url_or_client
         self._namespace = namespace
