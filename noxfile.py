@@ -203,7 +203,9 @@ def matrix(session: nox.Session) -> None:
             versions = session.run("uv", "pip", "freeze", "--python", str(interpreter), silent=True)
             pytest = [str(interpreter), "-m", "pytest", "-q", *arguments]
             outcome = session.run(*pytest, silent=True, external=True, success_codes=range(256))
-            result = str(outcome).strip().splitlines()[-1].strip("= ")
+            # Threads that end with the interpreter may still log something behind pytest's last line.
+            lines = [line for line in str(outcome).splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
+            result = lines[-1].strip("= ") if lines else "no tests ran: failed"
             if " failed" in result or " error" in result or "passed" not in result:
                 session.log(str(outcome))
         except nox.command.CommandFailed:

@@ -115,7 +115,7 @@ def serve_pattern(pattern: str, dev: DevServer, folder: Path) -> Iterator[Site]:
         stack.callback(process.terminate)
         site = Site(f"http://127.0.0.1:{port}", events)
         stack.callback(site.close)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while True:
             assert process.poll() is None, log.read_text()
             with contextlib.suppress(httpx.TransportError):
