@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar
 
 import httpx
 
@@ -14,8 +14,8 @@ from ._api.runs import run_id_or_current
 from ._concurrency.background import run_sync
 from ._replay.log import History
 from ._telemetry.observation import Operation
-from .channels.channel import Channel, Topic, TopicRef
-from .channels.target import DataOf, Target, resolve_target
+from .channels.channel import Channel
+from .channels.target import DataOf, Target, TypedTarget, resolve_target
 from .settings import Settings
 
 __all__ = ["Publisher"]
@@ -50,30 +50,10 @@ class Publisher(ABC):
     async def _stream_begins(self, channel: str) -> None:
         self._history().publish_unidentified(channel)
 
-    @overload
     async def publish(
         self,
-        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        topic: TypedTarget[T] | tuple[Channel | str, str],
         data: DataOf[T],
-        *,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> None: ...
-    @overload
-    async def publish(
-        self,
-        topic: tuple[Channel | str, str],
-        data: Any,
-        *,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> None: ...
-    async def publish(
-        self,
-        topic: Target,
-        data: Any,
         *,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -111,37 +91,17 @@ class Publisher(ABC):
                     recorder=self._history(),
                 )
 
-    @overload
     def publish_sync(
         self,
-        topic: TopicRef[T] | tuple[Channel | str, Topic[T] | TopicRef[T]],
+        topic: TypedTarget[T] | tuple[Channel | str, str],
         data: DataOf[T],
-        *,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> None: ...
-    @overload
-    def publish_sync(
-        self,
-        topic: tuple[Channel | str, str],
-        data: Any,
-        *,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        id: str | None = None,
-    ) -> None: ...
-    def publish_sync(
-        self,
-        topic: Target,
-        data: Any,
         *,
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         id: str | None = None,
     ) -> None:
         """The sync twin of `publish`. It blocks."""
-        run_sync(lambda: self.publish(cast("Any", topic), data, run_id=run_id, metadata=metadata, id=id))
+        run_sync(lambda: self.publish(topic, data, run_id=run_id, metadata=metadata, id=id))
 
     async def publish_stream(
         self,

@@ -156,8 +156,8 @@ async def publishing(realtime: Realtime) -> None:
     await realtime.publish(displays.level, "other")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await realtime.publish((displays, Displays.level), 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await realtime.publish(displays.level, lambda: None)  # type: ignore[arg-type,misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
-    await realtime.publish(Displays.level, "low")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
-    await realtime.publish("plain:t", 1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish(Displays.level, "low")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await realtime.publish("plain:t", 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await realtime.publish_stream(channel.tokens, ["a"])
     realtime.publish_stream_sync(channel.tokens, iter("ab"))
 
