@@ -30,6 +30,7 @@ from .runs import usable_run_id
 __all__ = ["Publisher", "StepPublishing", "is_mistake", "no_retry"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def is_mistake(error: BaseException) -> bool:
@@ -40,30 +41,17 @@ def is_mistake(error: BaseException) -> bool:
     return isinstance(error, (PublishError, ChannelError, TopicError, ConfigurationError))
 
 
-class _AsyncStep(Protocol):
-    def run(self, step_id: str, handler: Callable[[], Awaitable[Any]], /) -> Awaitable[Any]: ...
+class _StepTools(Protocol[R]):
+    def run(self, step_id: str, handler: Callable[[], R], /) -> R: ...
 
 
-class _SyncStep(Protocol):
-    def run(self, step_id: str, handler: Callable[[], Any], /) -> Any: ...
-
-
-class AsyncContext(Protocol):
-    """What is used of an `inngest.Context`."""
+class StepContext(Protocol[R]):
+    """What is used of an `inngest.Context`, whose steps return awaitables, or of an `inngest.ContextSync`."""
 
     run_id: str
 
     @property
-    def step(self) -> _AsyncStep: ...
-
-
-class SyncContext(Protocol):
-    """What is used of an `inngest.ContextSync`."""
-
-    run_id: str
-
-    @property
-    def step(self) -> _SyncStep: ...
+    def step(self) -> _StepTools[R]: ...
 
 
 class Publisher(Protocol):
@@ -83,7 +71,7 @@ class StepPublishing:
     @overload
     async def publish_step(
         self: Publisher,
-        ctx: AsyncContext,
+        ctx: StepContext[Awaitable[Any]],
         id: str,
         topic: TypedTarget[T],
         data: DataOf[T],
@@ -93,7 +81,7 @@ class StepPublishing:
     @overload
     async def publish_step(
         self: Publisher,
-        ctx: AsyncContext,
+        ctx: StepContext[Awaitable[Any]],
         id: str,
         topic: tuple[Channel | str, str],
         data: Any,
@@ -102,7 +90,7 @@ class StepPublishing:
     ) -> Any: ...
     async def publish_step(
         self: Publisher,
-        ctx: AsyncContext,
+        ctx: StepContext[Awaitable[Any]],
         id: str,
         topic: Target,
         data: Any,
@@ -144,7 +132,7 @@ class StepPublishing:
     @overload
     def publish_step_sync(
         self: Publisher,
-        ctx: SyncContext,
+        ctx: StepContext[Any],
         id: str,
         topic: TypedTarget[T],
         data: DataOf[T],
@@ -154,7 +142,7 @@ class StepPublishing:
     @overload
     def publish_step_sync(
         self: Publisher,
-        ctx: SyncContext,
+        ctx: StepContext[Any],
         id: str,
         topic: tuple[Channel | str, str],
         data: Any,
@@ -163,7 +151,7 @@ class StepPublishing:
     ) -> Any: ...
     def publish_step_sync(
         self: Publisher,
-        ctx: SyncContext,
+        ctx: StepContext[Any],
         id: str,
         topic: Target,
         data: Any,
@@ -205,7 +193,7 @@ class _Step:
 
     def __init__(
         self,
-        ctx: AsyncContext | SyncContext,
+        ctx: StepContext[Any],
         step_id: object,
         topic: Target,
         data: object,
