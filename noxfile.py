@@ -26,7 +26,7 @@ QUICK = [
     *(f"tests/test_{name}.py" for name in ("functions", "grants", "messages", "packaging", "protocol", "selection")),
     *(f"tests/test_{name}.py" for name in ("log_events", "reference", "settings", "sse", "tokens", "untyped")),
 ]
-FRAMEWORKS = ("starlette", "fastapi", "django", "flask")
+ADAPTERS: list[str] = PROJECT["tool"]["inngest-realtime"]["adapters"]
 
 
 def group(name: str) -> list[str]:
@@ -60,9 +60,9 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """The same with another framework: `-- fastapi`, `-- starlette`, `-- django` or `-- flask`."""
-    if not session.posargs or session.posargs[0] not in FRAMEWORKS:
-        session.error(f"Which one? nox -s example -- {'|'.join(FRAMEWORKS)}")
+    """The same with another framework: `-- django`, for one. Without a name it lists them."""
+    if not session.posargs or session.posargs[0] not in ADAPTERS:
+        session.error(f"Which one? nox -s example -- {'|'.join(ADAPTERS)}")
     run_demo(session, session.posargs[0], session.posargs[1:])
 
 
@@ -226,11 +226,10 @@ def matrix_cells(session: nox.Session) -> Iterator[tuple[str, str, list[str], li
     base = group("test")
     for python in PYTHONS:
         cells: list[tuple[str, list[str], list[str]]] = []
-        for framework in FRAMEWORKS:
+        for framework in ADAPTERS:
             tests = ["tests/conformance", f"tests/test_{framework}.py", "-k", framework]
             for edge in ("lowest", "newest"):
-                pins = lowest([*extra(framework), *extra("devserver")] if framework != "fastapi" else extra(framework))
-                pinned = pins if edge == "lowest" else []
+                pinned = lowest([*extra(framework), *extra("devserver")]) if edge == "lowest" else []
                 cells.append((f"{framework} {edge}", ["-e", f".[{framework},devserver]", *base, *pinned], tests))
         for edge, pins in (("lowest", lowest(extra("inngest"))), ("newest", [])):
             cells.append((f"inngest {edge}", ["-e", ".[all]", *base, *pins], ["tests/functions"]))

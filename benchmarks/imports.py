@@ -5,11 +5,14 @@ The time of the processor is measured, since the time on the wall is mostly that
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Final
 
 from .report import Figure, at_most, only
@@ -24,7 +27,7 @@ _DEPENDENCIES: Final = (
     "from pydantic import TypeAdapter, ValidationError, BaseModel"
 )
 _CORE: Final = "import inngest_realtime_core"
-_FRAMEWORKS: Final = ("starlette", "fastapi", "django", "flask", "uvicorn", "redis")
+_BESIDE: Final = ("uvicorn", "redis")  # what it has to leave out, besides the frameworks
 
 
 def run() -> list[Figure]:
@@ -54,8 +57,16 @@ def _seconds(statement: str, environment: dict[str, str]) -> float:
 
 
 def _imported() -> list[str]:
-    program = f"import sys\n{_CORE}\nprint(*(name for name in {_FRAMEWORKS!r} if name in sys.modules))"
+    names = (*_adapters(), *_BESIDE)
+    program = f"import sys\n{_CORE}\nprint(*(name for name in {names!r} if name in sys.modules))"
     return _output(program, dict(os.environ)).split()
+
+
+def _adapters() -> list[str]:
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    (names,) = re.findall(r"^adapters = (\[.*\])$", text, re.MULTILINE)
+    listed: list[str] = json.loads(names)
+    return listed
 
 
 def _output(program: str, environment: dict[str, str]) -> str:

@@ -24,7 +24,7 @@ from inngest_realtime_devserver.server import DevServer
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-FRAMEWORKS = ("fastapi", "starlette", "flask", "django")
+FRAMEWORKS = re.findall(r'^    "(\w+)": _', (EXAMPLES / "servers.py").read_text(), re.MULTILINE)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from adapters import ADAPTERS, ROOT, frameworks_of
+
 SOURCES = {
     "inngest_realtime_core": ROOT / "inngest_realtime_core",
     **{
@@ -29,8 +30,9 @@ def exported(source: Path) -> list[str]:
 
 
 def documented(package: str) -> list[str]:
-    """The names in the tables `| name | ...` of a package's section of the reference."""
-    text = (ROOT / "docs" / "reference.md").read_text()
+    """The names in the tables `| name | ...` of a package's section, in the reference or in the adapter's own page."""
+    pages = [ROOT / "docs" / "reference.md", *(ROOT / "docs" / "adapters").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
     (section,) = re.findall(rf"^## {re.escape(package)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     tables = re.findall(r"^\| name \|.*\n\|---.*\n((?:\|.*\n)+)", section, re.MULTILINE)
     return re.findall(r"^\| `(\w+)` \|", "".join(tables), re.MULTILINE)
@@ -62,18 +64,15 @@ def test_importing_the_core_starts_nothing_and_imports_no_framework() -> None:
         "socket.socket.__init__ = refuse\n"
         "import inngest_realtime_core\n"
         "print(threading.active_count())\n"
-        "print([name for name in ('starlette', 'fastapi', 'django', 'flask', 'uvicorn', 'inngest', 'redis')"
-        " if name in sys.modules])"
+        f"print([name for name in {[*ADAPTERS, 'uvicorn', 'inngest', 'redis']!r} if name in sys.modules])"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["1", "[]"]
 
 
-@pytest.mark.parametrize("framework", ["starlette", "fastapi", "django", "flask"])
+@pytest.mark.parametrize("framework", ADAPTERS)
 def test_an_adapter_imports_its_own_framework_only(framework: str) -> None:
-    others = {"starlette", "fastapi", "django", "flask"} - {framework}
-    if framework == "fastapi":
-        others -= {"starlette"}  # FastAPI is built on it
+    others = set(ADAPTERS) - set(frameworks_of(framework))
     done = python(
         f"import sys, threading, inngest_realtime_{framework}\n"
         f"print([name for name in {sorted(others)!r} if name in sys.modules])\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters import ADAPTERS, frameworks_of
 from inngest_realtime_core import Realtime, UnexpectedResponseError, __version__
 from raw_server import http_answer, raw_server
 
@@ -25,11 +26,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("module", "missing", "extra"),
     [
-        ("inngest_realtime_starlette", "starlette", "starlette"),
-        ("inngest_realtime_fastapi", "fastapi", "fastapi"),
-        ("inngest_realtime_fastapi", "starlette", "fastapi"),
-        ("inngest_realtime_django", "django", "django"),
-        ("inngest_realtime_flask", "flask", "flask"),
+        *((f"inngest_realtime_{name}", needed, name) for name in ADAPTERS for needed in frameworks_of(name)),
         ("inngest_realtime_redis", "redis", "redis"),
         ("inngest_realtime_functions", "inngest", "inngest"),
         ("inngest_realtime_otel", "opentelemetry", "otel"),

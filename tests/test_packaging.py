@@ -11,13 +11,9 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = (
-    "inngest_realtime_core",
-    *sorted(path.parent.name for path in (ROOT / "integrations").glob("*/__init__.py")),
-)
-EXTRAS = {"starlette", "fastapi", "django", "flask", "redis", "inngest", "devserver", "cli", "otel", "all"}
+from adapters import ADAPTERS, EXTRAS, PACKAGES, ROOT, frameworks_of, strings
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +85,32 @@ def test_the_metadata(wheel: Path) -> None:
     assert headers["Name"] == "inngest-realtime"
     assert headers["Requires-Python"] == ">=3.10"
     assert headers["License-Expression"] == "Apache-2.0"
-    assert set(headers.get_all("Provides-Extra", [])) == EXTRAS
-    plain = [requirement for requirement in headers.get_all("Requires-Dist", []) if "extra ==" not in requirement]
-    frameworks = ("starlette", "fastapi", "django", "flask", "uvicorn", "inngest")
-    assert not [requirement for requirement in plain if requirement.startswith(frameworks)]
+    assert set(headers.get_all("Provides-Extra", [])) == set(EXTRAS)
+    required = [Requirement(text) for text in headers.get_all("Requires-Dist", [])]
+    plain = {requirement.name for requirement in required if requirement.marker is None}
+    frameworks = {framework for adapter in ADAPTERS for framework in frameworks_of(adapter)}
+    assert plain.isdisjoint({*frameworks, "uvicorn", "inngest"})
+    needed = {extra: {r.name for r in required if f'"{extra}"' in str(r.marker)} for extra in EXTRAS}
+    assert needed["all"] == set[str]().union(*(names for extra, names in needed.items() if extra != "all"))
+
+
+def test_every_list_of_packages_is_whole() -> None:
+    """What `pyproject.toml` says several times, because each tool reads a table of its own."""
+    folders = {path.parent.name for path in (ROOT / "integrations").glob("*/__init__.py")}
+    assert set(strings("packages")) == {"inngest_realtime_core", *(f"integrations/{name}" for name in folders)}
+    assert set(strings("known-first-party")) == {"inngest_realtime_core", *folders}
+    assert set(strings("root_packages")) == {"inngest_realtime_core", *folders}
+    assert set(strings("forbidden_modules")) == folders
+
+
+def test_every_adapter_is_listed() -> None:
+    adapters = {
+        path.parent.name.removeprefix("inngest_realtime_")
+        for path in (ROOT / "integrations").glob("*/*.py")
+        if re.search(r"^from inngest_realtime_core\.endpoints import .*\bEndpoints\b", path.read_text(), re.MULTILINE)
+    }
+    assert adapters == set(ADAPTERS)
+    assert adapters <= set(EXTRAS)
 
 
 def test_the_addresses_come_from_one_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: Path) -> None:

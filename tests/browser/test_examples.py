@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,9 @@ def test_the_types_of_the_react_example_are_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module", params=["fastapi", "starlette", "django", "flask"])
+@pytest.fixture(
+    scope="module", params=re.findall(r'^    "(\w+)": _', (EXAMPLES / "servers.py").read_text(), re.MULTILINE)
+)
 def demo(request: pytest.FixtureRequest, examples: Path) -> Iterator[str]:
     """The demo's application on a framework, with an embedded Inngest."""
     port = free_port()

@@ -20,7 +20,7 @@ from inngest_realtime_devserver import DevServer
 
 from .blocks import ROOT, Block, blocks_of
 
-FRAMEWORKS = ("fastapi", "starlette", "django", "flask")
+FRAMEWORKS = sorted(page.stem for page in (ROOT / "docs" / "tutorial").glob("*.md"))
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
