@@ -73,7 +73,10 @@ async def release_thread() -> None:
     """
     await sync_to_async(release_connections, thread_sensitive=True)()
     # As `ThreadSensitiveContext` does at its end.
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    executor = None if context is None else SyncToAsync.context_to_thread_executor.pop(context, None)
+    try:
+        context = SyncToAsync.thread_sensitive_context.get(None)
+        executor = None if context is None else SyncToAsync.context_to_thread_executor.pop(context, None)
+    except AttributeError:
+        return  # another asgiref, whose thread stays
     if executor is not None:
         executor.shutdown(wait=False)

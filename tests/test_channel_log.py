@@ -1,0 +1,336 @@
+"""What is kept of a channel, on a clock of its own: limits, repetitions, where a client left off, and holes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fleet_model import Clock
+from inngest_realtime_core._replay import channel_history, channel_log, record
+from inngest_realtime_core._replay.channel_history import ChannelHistory
+from inngest_realtime_core._replay.channel_log import Entry
+from inngest_realtime_core._replay.event_ids import MAX_NAMES, EventIds
+from inngest_realtime_core._replay.log import Kept, Replay
+from inngest_realtime_core._replay.record import Record
+from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
+
+TOPICS = ("a", "b")
+KEY = EventIds([b"k" * 32])
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (channel_log, channel_history, record):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def envelope(
+    number: int, topic: str = "a", *, ours: bool = False, kind: str = "data", stream_id: str | None = None
+) -> Envelope:
+    added = {METADATA_KEY: {"id": f"{topic}{number}"}}
+    made = Envelope(
+        kind,
+        data=msgspec.Raw(str(number).encode()),
+        channel="c",
+        topic=topic,
+        created_at=f"2026-11-24T13:20:{number:02d}Z",
+        stream_id=stream_id,
+        index=number,
+    )
+    if ours:
+        made.metadata = msgspec.Raw(msgspec.json.encode(added))
+        assert made.id is not None
+    return made
+
+
+def history(*topics: str, ids: EventIds = KEY, **limits: Any) -> ChannelHistory:
+    made = ChannelHistory("c", Replay(**limits), ids)
+    made.confirm(topics or TOPICS)
+    return made
+
+
+def receive(history: ChannelHistory, *envelopes: Envelope) -> list[Entry]:
+    return [entry for each in envelopes if (entry := history.receive(each)[0]) is not None]
+
+
+def resumed(history: ChannelHistory, event_id: str, *topics: str) -> list[str] | None:
+    """What follows an id: the data of messages, the reason of gaps; None when it is not known."""
+    cursor = history.cursor(event_id)
+    assert cursor is not None
+    selected = history.resume(cursor, topics or TOPICS)
+    return None if selected is None else told([entry for entry, _ in selected])
+
+
+def told(entries: list[Entry]) -> list[str]:
+    return [
+        bytes(entry.envelope.data).decode() if isinstance(entry.envelope, Envelope) else entry.envelope
+        for entry in entries
+    ]
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_bounded_in_number_age_and_bytes(clock: Clock) -> None:
+    kept = history(size=3)
+    receive(kept, *(envelope(number) for number in range(10)))
+    assert [bytes(each.data) for each in kept.received()] == [b"7", b"8", b"9"]
+    old = history(max_age=60.0)
+    receive(old, envelope(1))
+    clock.now += 59
+    receive(old, envelope(2))
+    clock.now += 2
+    assert [bytes(each.data) for each in old.received()] == [b"2"]
+    small = history(max_bytes=10)
+    large = envelope(1)
+    large.data = msgspec.Raw(b'"123456"')
+    receive(small, large, envelope(2), envelope(33), envelope(4))
+    assert sum(len(each.data) for each in small.received()) <= 10
+    assert len(small.received()) == 3
+
+
+def test_who_left_off_before_what_is_kept_is_told(clock: Clock) -> None:
+    kept = history(size=2)
+    start = kept.here()
+    (first,) = receive(kept, envelope(1))
+    kept.here()
+    receive(kept, envelope(2), envelope(3))
+    assert resumed(kept, first.event_id) == ["2", "3"], "nothing it is owed is gone"
+    assert resumed(kept, start) is None
+    receive(kept, envelope(4))
+    assert resumed(kept, first.event_id) is None
+
+
+def test_what_is_gone_of_other_topics_is_nobodys_loss(clock: Clock) -> None:
+    kept = history(size=2)
+    start = kept.here()
+    receive(kept, *(envelope(number, "b") for number in range(4)))
+    assert resumed(kept, start, "a") == []
+    assert resumed(kept, start, "b") is None
+
+
+def test_a_gap_that_is_no_longer_kept_is_not_forgotten(clock: Clock) -> None:
+    kept = history(size=2)
+    (first,) = receive(kept, envelope(1))
+    kept.here()
+    kept.bridge(None, "reconnect", 0.0)
+    receive(kept, envelope(2), envelope(3), envelope(4))
+    assert resumed(kept, first.event_id) is None
+
+
+# -- where a client left off -------------------------------------------------------------------------------------------
+
+
+def test_a_client_gets_what_followed_in_order_with_the_gaps(clock: Clock) -> None:
+    kept = history()
+    kept.here()
+    receive(kept, envelope(1), envelope(2, "b"))
+    at = kept.here()
+    receive(kept, envelope(3))
+    kept.bridge(None, "reconnect", 0.0)
+    receive(kept, envelope(4, "b"))
+    assert resumed(kept, at) == ["3", "reconnect", "4"]
+    assert resumed(kept, at, "b") == ["reconnect", "4"]
+    assert resumed(kept, kept.here()) == []
+
+
+def test_messages_of_runs_are_for_every_client(clock: Clock) -> None:
+    kept = history("a", "run")
+    start = kept.here()
+    receive(kept, envelope(1, "run", kind="run"))
+    assert resumed(kept, start, "a") == ["1"]
+
+
+def test_a_topic_that_was_not_followed_yet_is_not_known(clock: Clock) -> None:
+    kept = history("a")
+    start = kept.here()
+    receive(kept, envelope(1))
+    kept.confirm(["b"])
+    assert resumed(kept, start, "a") == ["1"]
+    assert resumed(kept, start, "a", "b") is None
+    assert resumed(kept, kept.here(), "a", "b") == []
+
+
+def test_a_place_that_the_log_has_not_reached_is_not_known(clock: Clock) -> None:
+    kept = history()
+    kept.here()
+    receive(kept, envelope(1))
+    log = kept.kept_log()
+    ahead = KEY.encode("c", log.name, 5, 0.0, {})
+    assert resumed(kept, ahead) is None
+
+
+def test_ids_cannot_be_made_up_or_used_elsewhere() -> None:
+    event_id = history().here()
+    assert history().cursor(event_id) is not None
+    assert ChannelHistory("other", Replay(), KEY).cursor(event_id) is None
+    assert history(ids=EventIds([b"x" * 32])).cursor(event_id) is None
+    assert history(ids=EventIds([b"x" * 32, b"k" * 32])).cursor(event_id) is not None, "a key that was rotated"
+    assert history().cursor(event_id[:-1] + ("A" if event_id[-1] != "A" else "E")) is None
+    assert history().cursor("") is None
+
+
+def test_a_client_of_another_worker_is_found_by_what_it_has_had(clock: Clock) -> None:
+    one, two = history(), history()
+    for kept in (one, two):
+        kept.here()
+        receive(kept, envelope(1), envelope(2, "b"))
+    at = one.here()
+    for kept in (one, two):
+        receive(kept, envelope(3), envelope(4, "b"))
+    assert resumed(two, at) == ["3", "4"]
+    three = history()
+    receive(three, envelope(3), envelope(4, "b"))
+    assert resumed(three, at) is None, "it never had what the client had last"
+
+
+def test_an_id_that_cannot_name_all_topics_is_for_its_own_log(clock: Clock) -> None:
+    topics = [f"t{number}" for number in range(MAX_NAMES + 1)]
+    one, two = history(*topics), history(*topics)
+    for kept in (one, two):
+        receive(kept, *(envelope(number, topic) for number, topic in enumerate(topics)))
+    at = one.here()
+    assert resumed(one, at, *topics) == []
+    assert resumed(two, at, *topics) is None
+
+
+# -- repetitions -------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_message_is_taken_once(clock: Clock) -> None:
+    kept = history()
+    assert len(receive(kept, envelope(1, ours=True), envelope(1, ours=True), envelope(1, "b", ours=True))) == 2
+    assert len(receive(kept, envelope(1, ours=True))) == 0
+    # As long as it is kept.
+    clock.now += 61
+    assert len(receive(kept, envelope(1, ours=True))) == 1
+    assert len(receive(kept, envelope(5), envelope(5))) == 2, "without an id nobody can tell"
+
+
+# -- late joiners ------------------------------------------------------------------------------------------------------
+
+
+def test_a_rewind_counts_by_topic_and_a_data_stream_once(clock: Clock) -> None:
+    kept = history("a", "b", "s")
+    receive(kept, *(envelope(number) for number in range(5)), envelope(5, "b"))
+    receive(kept, envelope(6, "s", kind="datastream-start", stream_id="x"))
+    receive(kept, *(envelope(number, "s", kind="chunk", stream_id="x") for number in (7, 8)))
+    assert told([entry for entry, _ in kept.rewind(2, TOPICS).selected]) == ["3", "4", "5"]
+    assert told([entry for entry, _ in kept.rewind(1, ["s"]).selected]) == ["6", "7", "8"]
+    assert told([entry for entry, _ in kept.rewind("all", ["a"]).selected]) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_rewind_begins_with_the_id_of_the_place_before(clock: Clock) -> None:
+    kept = history()
+    receive(kept, envelope(1), envelope(2), envelope(3))
+    result = kept.rewind(2, TOPICS)
+    assert resumed(kept, result.start_id) == ["2", "3"]
+    assert kept.rewind(0, TOPICS).start_id == kept.here()
+
+
+# -- holes -------------------------------------------------------------------------------------------------------------
+
+
+def whole(clock: Clock, *envelopes: Envelope, since: float = 0.0) -> Kept:
+    return Kept([(clock.now, each) for each in envelopes], whole=True, since=since)
+
+
+def test_a_hole_is_bridged_where_all_is_known(clock: Clock) -> None:
+    kept = history()
+    receive(kept, envelope(1, ours=True))
+    clock.now += 1
+    missed = [envelope(2, ours=True), envelope(3, ours=True)]
+    bridged = kept.bridge(whole(clock, envelope(1, ours=True), *missed), "reconnect", clock.now)
+    assert told(bridged) == ["2", "3"]
+
+
+@pytest.mark.parametrize("why", ["unknown", "not whole", "mixed", "too late"])
+def test_a_hole_is_a_gap_where_it_is_not(clock: Clock, why: str) -> None:
+    kept = history()
+    receive(kept, envelope(1, ours=why != "mixed"))
+    clock.now += 5
+    known = whole(clock, envelope(2, ours=True), since=clock.now if why == "too late" else 0.0)
+    if why == "not whole":
+        known = known._replace(whole=False)
+    assert told(kept.bridge(None if why == "unknown" else known, "reconnect", clock.now)) == ["reconnect"]
+
+
+def test_what_is_kept_beside_it_comes_in_front_once(clock: Clock) -> None:
+    clock.now -= 10
+    before = [(clock.now, envelope(number, ours=True)) for number in (1, 2)]
+    clock.now += 10
+    kept = history()
+    receive(kept, envelope(3, ours=True))
+    for _ in range(2):
+        kept.merge(Kept(before, whole=True, since=clock.now - 10))
+    assert [bytes(each.data) for each in kept.received()] == [b"1", b"2", b"3"]
+    # What was in front already, and is received after all, is a repetition.
+    assert receive(kept, envelope(2, ours=True)) == []
+
+
+def test_who_left_off_before_a_part_that_is_not_whole_is_told(clock: Clock) -> None:
+    kept = history()
+    start = kept.here()
+    receive(kept, envelope(3))
+    kept.merge(Kept([(clock.now - 9, envelope(1))], whole=False, since=clock.now))
+    assert told([entry for entry, _ in kept.rewind("all", TOPICS).selected]) == ["1", "expired", "3"]
+    assert resumed(kept, start) == ["3"]
+
+
+# -- the record of what is published -----------------------------------------------------------------------------------
+
+
+def test_the_record_has_what_was_published_and_not_what_was_withdrawn(clock: Clock) -> None:
+    kept = Record(Replay())
+    one, two = envelope(1, ours=True), envelope(2, ours=True)
+    for each in (one, two, one):
+        kept.add(each)
+    loaded = kept.load("c", [], mixed=False)
+    assert [each for _, each in loaded.messages] == [one, two]
+    assert loaded.whole
+    kept.remove(two)
+    assert [each for _, each in kept.load("c", [], mixed=False).messages] == [one]
+
+
+def test_the_record_is_no_more_than_a_part_where_others_publish(clock: Clock) -> None:
+    kept = Record(Replay())
+    kept.add(envelope(1, ours=True))
+    assert kept.load("c", [envelope(1, ours=True)], mixed=False).whole
+    assert not kept.load("c", [envelope(9, ours=True)], mixed=False).whole
+    assert not kept.load("c", [], mixed=False).whole, "from then on"
+    other = Record(Replay())
+    other.add(envelope(1, ours=True))
+    other.mark_mixed("c")
+    assert not other.load("c", [], mixed=False).whole
+    assert not Record(Replay()).load("c", [], mixed=False).whole, "nothing is known of a channel that is not in it"
+
+
+def test_the_record_says_from_when_on_it_is_whole(clock: Clock) -> None:
+    kept = Record(Replay(size=1, max_age=60.0))
+    began = clock.now
+    kept.add(envelope(1, ours=True))
+    assert kept.load("c", [], mixed=False).since <= began
+    clock.now += 50
+    kept.add(envelope(2, ours=True))
+    clock.now += 20
+    loaded = kept.load("c", [], mixed=False)
+    assert [bytes(each.data) for _, each in loaded.messages] == [b"2"]
+    assert loaded.since == began, "what was published at that moment is gone"
+
+
+def test_the_record_keeps_the_order_of_receipt_where_that_was_another_one(clock: Clock) -> None:
+    kept = Record(Replay())
+    one, two = envelope(1, ours=True), envelope(2, ours=True)
+    kept.add(one)
+    kept.add(two)
+    assert [each for _, each in kept.load("c", [two, one], mixed=False).messages] == [two, one]
+
+
+def test_nothing_is_recorded_where_that_is_switched_off(clock: Clock) -> None:
+    kept = Record(Replay(published=False))
+    kept.add(envelope(1, ours=True))
+    assert not kept.load("c", [], mixed=False).messages
