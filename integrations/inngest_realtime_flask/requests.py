@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from flask import Flask, Request, current_app, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import Forbidden, HTTPException
 
 from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 
@@ -44,12 +44,15 @@ def _this_request() -> Request:
 
 @contextmanager
 def _in_new_context(old: Request) -> Generator[Request, None, None]:
-    """The request once more, for `authorize` to be asked again in the middle of a stream: with a fresh session.
+    """The request once more, for `authorize` to be asked again in the middle of a stream: with a fresh session, and
+    with what the application's `before_request` functions put into `g`.
 
     Not the context of the beginning: keeping that would keep what the application ties to it, a database session say.
     """
     app: Flask = old.environ[_APP]
     with app.request_context(old.environ):
+        if app.preprocess_request() is not None:
+            raise Forbidden  # answered in place of the view: to log in, for one
         yield cast("Any", request)._get_current_object()
 
 

@@ -123,11 +123,28 @@ def whose(request: Any) -> str | None:
     return request.headers.get("x-client")
 
 
-def grants(http_error: Callable[[int], Exception]) -> list[Grant]:
-    """The grants; `http_error` makes the framework's own exception for an HTTP status."""
+def by_header(request: Any) -> str | None:
+    return request.headers.get("x-user")
+
+
+def grants(http_error: Callable[[int], Exception], user: Callable[[Any], str | None] = by_header) -> list[Grant]:
+    """The grants.
+
+    Args:
+        http_error: Makes the framework's own exception for an HTTP status.
+        user: The user of a request, as applications of the framework find it: in its context, which something before
+            the endpoints has filled from the header `x-user`.
+    """
 
     def refuses(request: Any, channel: Room) -> bool:
         raise http_error(451)
+
+    def is_member(request: Any, channel: Fleeting) -> bool:
+        return user(request) == "member" and may_listen(request, channel)
+
+    async def is_member_async(request: Any, channel: Fleeting) -> bool:
+        await asyncio.sleep(0)
+        return is_member(request, channel)
 
     return [
         PIPELINE,
@@ -137,6 +154,8 @@ def grants(http_error: Callable[[int], Exception]) -> list[Grant]:
         Grant(Room, authorize=slow_async, name="slow-async"),
         Grant(Room, authorize=may_enter, extra_parameters=["access_token"]),
         Grant(Fleeting, authorize=may_listen, reauthorize_every=0.1),
+        Grant(Fleeting, authorize=is_member, reauthorize_every=0.1, name="member"),
+        Grant(Fleeting, authorize=is_member_async, reauthorize_every=0.1, name="member-async"),
         Grant("news", ["headline"], authorize=allow_anyone, heartbeat=0.2),
         Grant(Room, authorize=forgets, name="forgetful"),
         Grant(Room, authorize=breaks, name="broken"),

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from conformance.client import Client, EventStream
+from conformance.servers import RunningServer
 from inngest_realtime_devserver.server import DevServer
 
 
@@ -176,6 +177,21 @@ async def test_a_stream_ends_when_authorize_no_longer_allows_it(client: Client) 
     assert (last.event, last.json) == ("end", {"kind": "end", "reason": "forbidden"})
     assert time.time() * 1000 >= int(until)
     assert (await client.get("fleeting/stream", until=until)).status_code == 403
+
+
+@pytest.mark.parametrize("grant", ["member", "member-async"])
+async def test_authorize_finds_the_frameworks_context_again(client: Client, server: RunningServer, grant: str) -> None:
+    """In the middle of a stream, when for the framework the request may be over."""
+    until = str(int(time.time() * 1000) + 800)
+    printed = len(server.log)
+    async with client.stream(f"{grant}/stream", until=until, headers={"x-user": "member"}) as stream:
+        last = (await stream.until_end())[-1]
+    assert (last.event, last.json) == ("end", {"kind": "end", "reason": "forbidden"})
+    assert time.time() * 1000 >= int(until)
+    assert "authorize" not in server.log[printed:]
+    later = str(int(time.time() * 1000) + 10_000)
+    stranger = await client.get(f"{grant}/stream", until=later, headers={"x-user": "stranger"})
+    assert stranger.status_code == 403
 
 
 async def test_a_stream_has_no_head(client: Client, run_id: str) -> None:

@@ -12,6 +12,7 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
+from django.utils.functional import SimpleLazyObject
 
 from conformance import site
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription, SyncSubscription
@@ -44,16 +45,32 @@ class HttpErrorMiddleware:
         return HttpResponse(status=exception.status) if isinstance(exception, HttpError) else None
 
 
+class UserMiddleware:
+    """As `AuthenticationMiddleware`, without a database."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.user = SimpleLazyObject(lambda: request.headers.get("x-user"))
+        return self.get_response(request)
+
+
+def user(request: HttpRequest) -> str | None:
+    return None if not request.user else str(request.user)
+
+
 realtime = Realtime()
 settings.configure(
     ALLOWED_HOSTS=["*"],
     INSTALLED_APPS=["inngest_realtime_django"],
     INNGEST_REALTIME={
         "REALTIME": "conformance.apps.django.realtime",
-        "GRANTS": site.grants(HttpError),
+        "GRANTS": site.grants(HttpError, user),
         **{name.upper(): value for name, value in site.options().items()},
     },
     MIDDLEWARE=[
+        "conformance.apps.django.UserMiddleware",
         "conformance.apps.django.HttpErrorMiddleware",
         "inngest_realtime_django.middleware.RealtimeErrorMiddleware",
     ],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conformance import site
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
@@ -18,9 +20,27 @@ from inngest_realtime_fastapi import (
     subscription_token,
 )
 
+current_user: ContextVar[str | None] = ContextVar("current_user")
+
+
+class UserMiddleware:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            current_user.set(Request(scope).headers.get("x-user"))
+        await self.app(scope, receive, send)
+
+
+def user(_: Request) -> str | None:
+    return current_user.get()
+
+
 realtime = Realtime()
 app = FastAPI()
-app.include_router(realtime_router(realtime, site.grants(HTTPException), **site.options()), prefix=site.PREFIX)
+app.add_middleware(UserMiddleware)
+app.include_router(realtime_router(realtime, site.grants(HTTPException, user), **site.options()), prefix=site.PREFIX)
 app.add_exception_handler(RealtimeError, realtime_error_handler)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from conformance import site
@@ -26,10 +26,22 @@ def http_error(status: int) -> Exception:
     return error
 
 
+def user(_: Any) -> str | None:
+    assert request.headers.get("x-user") == g.user
+    return g.user
+
+
 realtime = Realtime()
 app = Flask(__name__)
-app.register_blueprint(realtime_blueprint(realtime, site.grants(http_error), **site.options()), url_prefix=site.PREFIX)
+grants = site.grants(http_error, user)
+app.register_blueprint(realtime_blueprint(realtime, grants, **site.options()), url_prefix=site.PREFIX)
 app.register_error_handler(RealtimeError, realtime_error_handler)
+
+
+@app.before_request
+def load_user() -> None:
+    """As the tutorial of Flask does it."""
+    g.user = request.headers.get("x-user")
 
 
 @app.get("/own/<run_id>/token")

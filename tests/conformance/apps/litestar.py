@@ -12,11 +12,11 @@ from inngest_realtime_litestar import (
     subscription_stream,
     subscription_token,
 )
-from litestar import Litestar, Response, get
+from litestar import Litestar, Request, Response, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.response import Stream
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from conformance import site
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
@@ -69,6 +69,18 @@ async def own_error(run_id: str) -> None:
     site.Pipeline(run_id="a:b")
 
 
+def with_user(app: ASGIApp) -> ASGIApp:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["user"] = Request[Any, Any, Any](scope).headers.get("x-user")
+        await app(scope, receive, send)
+
+    return middleware
+
+
+def user(request: Request[Any, Any, Any]) -> str | None:
+    return request.user
+
+
 app = Litestar(
     [
         stats,
@@ -78,7 +90,8 @@ app = Litestar(
         own_rendered,
         own_response,
         own_error,
-        realtime_router(realtime, site.grants(http_error), site.PREFIX, **site.options()),
+        realtime_router(realtime, site.grants(http_error, user), site.PREFIX, **site.options()),
     ],
+    middleware=[with_user],
     exception_handlers={RealtimeError: realtime_error_handler},
 )

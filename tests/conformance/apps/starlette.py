@@ -6,9 +6,11 @@ import asyncio
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conformance import site
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
@@ -59,7 +61,21 @@ async def own_error(request: Request) -> Response:
     raise AssertionError
 
 
-routes = realtime_routes(realtime, site.grants(HTTPException), **site.options())
+class UserMiddleware:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            Request(scope).state.user = Request(scope).headers.get("x-user")
+        await self.app(scope, receive, send)
+
+
+def user(request: Request) -> str | None:
+    return request.state.user
+
+
+routes = realtime_routes(realtime, site.grants(HTTPException, user), **site.options())
 app = Starlette(
     routes=[
         Route("/stats", stats),
@@ -71,5 +87,6 @@ app = Starlette(
         Route("/own/{run_id}/error", own_error),
         Mount(site.PREFIX, routes=routes),
     ],
+    middleware=[Middleware(UserMiddleware)],
     exception_handlers={RealtimeError: realtime_error_handler},
 )

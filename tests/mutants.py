@@ -1,0 +1,451 @@
+"""Wrong lines on the floors `_upstream`, `_hub` and `_replay`, and the test that catches each: `nox -s mutants`.
+
+Each mutant is put into a copy of the project, where the tests of its floor run: those without sockets, which take
+seconds together. `survives` says why none fails: because nobody could tell the difference, or what would tell it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CORE = "inngest_realtime_core"
+TESTS = {
+    "_upstream": "registry handover dialer connection merge batching placement upstream throttle transport",
+    "_hub": "sharing placement buffer upstream",
+    "_replay": "channel_log",
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong line.
+
+    Attributes:
+        file: Below the core.
+        right: The text that is replaced; it occurs once.
+        wrong: What takes its place.
+        survives: Why no test fails, where none does.
+    """
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    survives: str = ""
+
+
+MUTANTS = [
+    # The eight of old, each of which survived the fast tests once.
+    Mutant("the circuit is never told of a success", "_upstream/connecting.py", "self._circuit.succeeded()", "pass"),
+    Mutant(
+        "the token goes to the target of a redirect",
+        "_upstream/transport.py",
+        "if protocol.uri == address:",
+        "if True:",
+    ),
+    Mutant(
+        "a topic that was left while being subscribed is never unsubscribed",
+        "_upstream/registry.py",
+        "if channel not in self._subscribers:\n                # It left",
+        "if False:\n                # It left",
+    ),
+    Mutant(
+        "the token size of a leaver is never given back",
+        "_upstream/registry.py",
+        "self._subscribers.pop(channel, None)\n        self.token_size -= self._sizes.pop(channel, 0)",
+        "self._subscribers.pop(channel, None)",
+    ),
+    Mutant("the backlog is unbounded", "_upstream/connection.py", "_BACKLOG: Final = 8_192", "_BACKLOG: Final = 10**9"),
+    Mutant(
+        "no limit of channels per socket",
+        "_hub/placement.py",
+        "_CHANNELS_PER_SOCKET: Final = 1_000",
+        "_CHANNELS_PER_SOCKET: Final = 10**9",
+    ),
+    Mutant(
+        "predecessors of a handover are kept alive",
+        "_upstream/handover.py",
+        "        self._before = None\n        self._route_all",
+        "        self._route_all",
+    ),
+    Mutant(
+        "leavers are always served before joiners",
+        "_upstream/upstream.py",
+        "        if self._joiner.ready:\n            await self._joiner.subscribe(connection, self._handovers.adopt)\n"
+        "        elif self._registry.departing:\n            await self._joiner.unsubscribe(connection)",
+        "        if self._registry.departing:\n            await self._joiner.unsubscribe(connection)\n"
+        "        elif self._joiner.ready:\n            await self._joiner.subscribe(connection, self._handovers.adopt)",
+    ),
+    # Four that survived later.
+    Mutant(
+        "rejected topics stay wanted",
+        "_hub/hub.py",
+        "            feed.withdraw(set(topics) - feed.confirmed)\n",
+        "",
+    ),
+    Mutant(
+        "retaking does not wait for leaving",
+        "_hub/hub.py",
+        "while (left := self._leaving.get(key)) is not None:",
+        "while (left := None) is not None:",
+    ),
+    Mutant(
+        "leavers are released before the socket is closed",
+        "_upstream/joining.py",
+        "            if not registry.empty:\n                registry.release(leavers)",
+        "            if True:\n                registry.release(leavers)",
+    ),
+    Mutant(
+        "an upstream that has ended is used",
+        "_hub/hub.py",
+        "if feed is None or not feed.upstream.alive:",
+        "if feed is None:",
+    ),
+    # The connection floor.
+    Mutant(
+        "the old connection delivers on after the switch",
+        "_upstream/merge.py",
+        "        if topic.switched:\n            return\n        stream_id",
+        "        stream_id",
+    ),
+    Mutant(
+        "what the old one brought ahead is never forgotten",
+        "_upstream/merge.py",
+        "            topic.ahead.discard(identity)\n            if envelope",
+        "            if envelope",
+    ),
+    Mutant("a held message is held for ever", "_upstream/merge.py", "topic.held[identity] = envelope", "pass"),
+    Mutant(
+        "a pong that failed is proof",
+        "_upstream/connection.py",
+        "alive = pong.done() and not pong.cancelled() and pong.exception() is None",
+        "alive = pong.done() and (pong.cancelled() or pong.exception() is None or True)",
+    ),
+    Mutant(
+        "the keepalive outlives its connection",
+        "_upstream/connection.py",
+        "                await end_tasks([keepalive])",
+        "                pass",
+    ),
+    Mutant(
+        "a connection counts before it is proved",
+        "_upstream/dialer.py",
+        "                await connection.confirm()\n                for batch",
+        "                for batch",
+    ),
+    Mutant(
+        "a departure counts before it is proved",
+        "_upstream/dialer.py",
+        "            await connection.send(frame)\n        await connection.confirm()",
+        "            await connection.send(frame)",
+    ),
+    Mutant(
+        "the connection of a failed attempt stays open",
+        "_upstream/dialer.py",
+        "                await connection.close()\n                length",
+        "                length",
+    ),
+    Mutant(
+        "nothing comes between leaving and coming back",
+        "_upstream/joining.py",
+        "await asyncio.sleep(_LEAVE_PAUSE)",
+        "pass",
+    ),
+    Mutant(
+        "who joins during a handover waits for the old connection",
+        "_upstream/joining.py",
+        "            adopt(result.entries)\n",
+        "",
+    ),
+    Mutant(
+        "a channel that came back loses its topics",
+        "_upstream/registry.py",
+        "gone = [entry for entry in leaving if entry[0] not in self._subscribers]",
+        "gone = list(leaving)",
+    ),
+    Mutant(
+        "a lost connection is not reported",
+        "_upstream/registry.py",
+        "            subscriber.report(error)\n\n    def clear",
+        "            pass\n\n    def clear",
+    ),
+    Mutant(
+        "the first rejection of a reconnect is final",
+        "_upstream/connecting.py",
+        "or self._rejections >= 2",
+        "or self._rejections >= 1",
+    ),
+    Mutant(
+        "rejections are counted for ever",
+        "_upstream/connecting.py",
+        "        self._rejections = 0\n        self._foreign",
+        "        self._foreign",
+    ),
+    Mutant(
+        "who joins waits for the whole pause",
+        "_upstream/connecting.py",
+        "min(seconds, _MAX_JOIN_WAIT) if self._registry.joining else seconds",
+        "seconds",
+    ),
+    Mutant(
+        "the circuit is never told of a failure",
+        "_upstream/connecting.py",
+        "                self._circuit.failed(error)",
+        "                pass",
+    ),
+    Mutant(
+        "the old connection is left before it has delivered all",
+        "_upstream/handover.py",
+        "return self._drained and time.monotonic()",
+        "return time.monotonic()",
+    ),
+    Mutant(
+        "the overlap has no length",
+        "_upstream/handover.py",
+        "time.monotonic() - self._since >= _OVERLAP and self._merge.settled",
+        "self._merge.settled",
+    ),
+    Mutant(
+        "the echo begins with the handover",
+        "_upstream/handover.py",
+        "        self._since = time.monotonic()\n        await self.old.close()",
+        "        await self.old.close()",
+    ),
+    Mutant(
+        "pauses are saved up without bound",
+        "_upstream/throttle.py",
+        "min(_LONGEST, self._credit + messages * _SHARE)",
+        "self._credit + messages * _SHARE",
+    ),
+    Mutant(
+        "a successor of a successor is sought",
+        "_upstream/upstream.py",
+        "if connection.closing and self._handovers.old is None:",
+        "if connection.closing:",
+    ),
+    Mutant(
+        "a token fills a frame to its last byte",
+        "_upstream/batching.py",
+        "_FRAME_BUDGET: Final = MAX_CLIENT_FRAME - 1_024",
+        "_FRAME_BUDGET: Final = MAX_CLIENT_FRAME",
+    ),
+    # Who shares what.
+    Mutant(
+        "what was never read lingers",
+        "_hub/hub.py",
+        "or self.shutting_down or not feed.was_read:",
+        "or self.shutting_down:",
+    ),
+    Mutant(
+        "a channel that is taken again lingers out",
+        "_hub/hub.py",
+        "        feed.acquire()\n        self._cancel_linger(feed)",
+        "        feed.acquire()",
+    ),
+    Mutant(
+        "what is being opened outlives the shutdown", "_hub/hub.py", "            opening.cancel()", "            pass"
+    ),
+    Mutant("sockets outlive their hub", "_hub/hub.py", "        await self._placement.close()", "        pass"),
+    Mutant(
+        "topics that nobody asked for are delivered",
+        "_hub/feed.py",
+        'if envelope.topic not in self.topics and envelope.kind != "run":',
+        "if False:",
+    ),
+    Mutant(
+        "a lost connection cuts off no data stream", "_hub/feed.py", "        self._streams.interrupt_all(_LOST)\n", ""
+    ),
+    Mutant(
+        "who comes to an ended channel waits for ever",
+        "_hub/feed.py",
+        "            buffer.end(*self._end)",
+        "            pass",
+    ),
+    Mutant("a failed channel is kept", "_hub/feed.py", "        self._on_failed(self)\n", ""),
+    Mutant(
+        "a subscription that nobody holds stays open",
+        "_hub/readers.py",
+        "if not held and len(self._attached) == (self.own in self._attached):",
+        "if False:",
+    ),
+    Mutant(
+        "every event stream begins at the beginning",
+        "_hub/readers.py",
+        "begin, self._begin = self._begin, None",
+        "begin = self._begin",
+    ),
+    Mutant("a key of one's own shares a socket", "_hub/placement.py", "or source.key is not None or", "or"),
+    Mutant(
+        "two readers get one object",
+        "_hub/groups.py",
+        "own = twin(message, message.event_id) if len(group.readers) > 1 else message",
+        "own = message",
+    ),
+    # What is kept.
+    Mutant(
+        "a message is in the log twice", "_replay/channel_log.py", "other.topic == topic and other.id == id", "False"
+    ),
+    Mutant("nothing grows too old", "_replay/channel_log.py", " or now - entries[0].at > limits.max_age", ""),
+    Mutant(
+        "what is evicted is not remembered",
+        "_replay/channel_log.py",
+        "self.evicted[envelope.topic] = self.first, name",
+        "pass",
+    ),
+    Mutant(
+        "a gap that is evicted is forgotten",
+        "_replay/channel_log.py",
+        "                self.floor = self.first + 1",
+        "                pass",
+    ),
+    Mutant(
+        "bytes have no limit",
+        "_replay/channel_log.py",
+        "len(entries) > limits.size or self._bytes > limits.max_bytes or",
+        "len(entries) > limits.size or",
+    ),
+    Mutant(
+        "the message at the place is skipped",
+        "_replay/resume.py",
+        "if place >= offset and _concerns(entry, concerned)",
+        "if place > offset and _concerns(entry, concerned)",
+    ),
+    Mutant(
+        "one evicted message is overlooked",
+        "_replay/resume.py",
+        "if evicted >= offset and topic in concerned:",
+        "if evicted > offset and topic in concerned:",
+    ),
+    Mutant(
+        "a topic that was not followed is taken for empty",
+        "_replay/resume.py",
+        "if coverage is None or coverage.offset > offset:",
+        "if coverage is None:",
+    ),
+    Mutant("a place in the future is believed", "_replay/resume.py", "if offset > log.end or (", "if ("),
+    Mutant(
+        "an id need not be authentic",
+        "_replay/event_ids.py",
+        "if not any(compare_digest(_tag(key, channel, text), tag) for key in self._keys):",
+        "if False:",
+    ),
+    Mutant(
+        "an id is good for every channel", "_replay/event_ids.py", 'blake2b(f"{channel}\\n{text}"', 'blake2b(f"{text}"'
+    ),
+    Mutant(
+        "an id that names too little is believed",
+        "_replay/resume.py",
+        "    if not cursor.complete:\n        return None\n",
+        "",
+    ),
+    Mutant("each chunk counts", "_replay/resume.py", "rest - (envelope.kind in _COUNTED)", "rest - 1"),
+    Mutant(
+        "a rewind gives all topics",
+        "_replay/resume.py",
+        "        elif envelope.topic in concerned:\n            rest",
+        "        elif True:\n            rest",
+    ),
+    Mutant(
+        "a mixed channel is bridged",
+        "_replay/channel_history.py",
+        "if kept is not None and kept.whole and not self.mixed:\n            newest",
+        "if kept is not None and kept.whole:\n            newest",
+    ),
+    Mutant(
+        "a part bridges a hole",
+        "_replay/channel_history.py",
+        "if kept is not None and kept.whole and not self.mixed:\n            newest",
+        "if kept is not None and not self.mixed:\n            newest",
+    ),
+    Mutant(
+        "what is kept is put in front again and again",
+        "_replay/channel_history.py",
+        "        if self.loaded:\n            return\n",
+        "",
+    ),
+    Mutant(
+        "what was withdrawn stays",
+        "_replay/record.py",
+        "channel.messages.pop(envelope.identity, None) is not None",
+        "False",
+    ),
+    Mutant(
+        "another publisher is not noticed",
+        "_replay/record.py",
+        " or any(envelope.identity not in messages for envelope in received)",
+        "",
+    ),
+    Mutant(
+        "the record claims what it has evicted",
+        "_replay/record.py",
+        "            channel.since = max(channel.since, at)\n",
+        "",
+    ),
+    Mutant(
+        "the order of receipt is not learnt", "_replay/record.py", "messages.move_to_end(envelope.identity)", "pass"
+    ),
+]
+
+
+def outcome(mutant: Mutant, copy: Path) -> tuple[str, float]:
+    """The test that catches a mutant, empty when it survives; and its seconds."""
+    path = copy / CORE / mutant.file
+    text = path.read_text()
+    if text.count(mutant.right) != 1:
+        return f"does not apply: its text is there {text.count(mutant.right)} times", 0.0
+    path.write_text(text.replace(mutant.right, mutant.wrong))
+    names = TESTS[mutant.file.partition("/")[0]].split()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "20", "--durations=0"]
+    try:
+        done = subprocess.run(
+            [*command, "--durations-min=0", "-vv", *(f"tests/test_{name}.py" for name in names)],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{copy / 'integrations'}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        path.write_text(text)
+    failed = re.findall(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py(?:::\S+)?)", done.stdout, re.MULTILINE)
+    if not failed:
+        return ("" if done.returncode == 0 else f"no test: {(done.stdout + done.stderr)[-300:]}"), 0.0
+    node = failed[0].partition("[")[0]
+    times = re.findall(rf"^([\d.]+)s call +\S*{re.escape(node)}", done.stdout, re.MULTILINE)
+    return failed[0], max(map(float, times), default=0.0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="only the mutants whose names hold one of these")
+    words = parser.parse_args().words
+    wrong = 0
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory)
+        for name in (CORE, "integrations", "tests", "docs"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for mutant in MUTANTS:
+            if words and not any(word in mutant.name for word in words):
+                continue
+            began = time.monotonic()
+            caught, seconds = outcome(mutant, copy)
+            as_said = caught.startswith("test_") is not bool(mutant.survives)
+            wrong += not as_said
+            said = f"{caught} ({seconds:.2f} s)" if caught else f"survives: {mutant.survives or 'nobody knows why'}"
+            print(f"{'  ' if as_said else '! '}{mutant.name}: {said} [{time.monotonic() - began:.0f} s]", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
