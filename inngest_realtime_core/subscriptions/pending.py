@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import closing
 from typing import Any, NoReturn, overload
 
-from .._concurrency.background import run_sync
+from .._concurrency.background import check_may_block, run_sync
 from .._hub.readers import Readers
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, RealtimeError
 from .fragments import Render
 from .subscription import Subscription
 from .sync import SyncSubscription
@@ -98,4 +99,15 @@ def take_over(
     Raises:
         SubscriptionClosedError: The subscription is closed.
     """
+    if isinstance(subscription, SyncSubscription):
+        try:
+            check_may_block()
+        except RealtimeError:
+            # An async view under WSGI: its event loop ends with it, and the server reads the body after that.
+            return _taken_over_later(subscription, heartbeat, last_event_id, render)
     return subscription._event_stream(heartbeat, last_event_id, render, takes_over=True)  # pyright: ignore[reportPrivateUsage]
+
+
+def _taken_over_later(subscription: SyncSubscription, *options: Any) -> Generator[bytes, None, None]:
+    with closing(subscription._event_stream(*options, takes_over=True)) as body:  # pyright: ignore[reportPrivateUsage]
+        yield from body

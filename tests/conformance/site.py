@@ -9,6 +9,7 @@ An application mounts the adapter's endpoints with `grants(...)` and `options()`
 | `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, PIPELINE)` hands over |
 | `/own/{run_id}/iterated` | the events of the messages of what `subscription_stream(realtime, PIPELINE)` hands over |
 | `/own/{run_id}/rendered` | the same as `stream`, as HTML: the response is given `render=fragment` |
+| `/own/{run_id}/other/token`, `.../other/stream` | the same of the other kind of view, async or sync |
 | `/own/{run_id}/response` | the event stream of a subscription that it opens itself, a second after it did so |
 | `/own/{run_id}/error` | nothing: a `ChannelError` is raised, by a value that holds a separator |
 """

@@ -24,8 +24,12 @@ async def own(client: Client, path: str, last_event_id: str | None = None, **par
         yield EventStream(response)
 
 
-async def test_a_token_is_handed_over(client: Client, inngest: DevServer, run_id: str) -> None:
-    response = await client.http.get(f"/own/{run_id}/token?theme=dark&topics=tokens")
+KINDS = pytest.mark.parametrize("kind", ["", "other/"], ids=["", "other"])
+
+
+@KINDS
+async def test_a_token_is_handed_over(client: Client, inngest: DevServer, run_id: str, kind: str) -> None:
+    response = await client.http.get(f"/own/{run_id}/{kind}token?theme=dark&topics=tokens")
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
     assert response.json()["apiBaseUrl"] == inngest.url
@@ -33,7 +37,7 @@ async def test_a_token_is_handed_over(client: Client, inngest: DevServer, run_id
     assert [(topic.channel, topic.name) for topic in claims.topics] == [(f"pipeline:{run_id}", "tokens")]
 
 
-@pytest.mark.parametrize("endpoint", ["token", "stream"])
+@pytest.mark.parametrize("endpoint", ["token", "stream", "other/token", "other/stream"])
 async def test_a_request_that_gets_nothing(client: Client, inngest: DevServer, run_id: str, endpoint: str) -> None:
     before = inngest.stats().token_requests
     for path, headers, status, code, parameter in (
@@ -57,19 +61,20 @@ async def test_an_error_of_a_route_is_answered(client: Client, run_id: str) -> N
     assert response.headers["content-type"] == "application/json"
 
 
-async def test_a_stream_is_handed_over_and_resumes(client: Client, inngest: DevServer, run_id: str) -> None:
+@KINDS
+async def test_a_stream_is_handed_over_and_resumes(client: Client, inngest: DevServer, run_id: str, kind: str) -> None:
     channel = f"pipeline:{run_id}"
-    async with own(client, f"{run_id}/stream") as stream:
+    async with own(client, f"{run_id}/{kind}stream") as stream:
         await stream.next_block()
         await inngest.publish(channel, "tokens", 0)
         last = (await stream.next_event()).id
     assert last
     await inngest.publish(channel, "tokens", 1)
-    async with own(client, f"{run_id}/stream", last) as stream:
+    async with own(client, f"{run_id}/{kind}stream", last) as stream:
         assert (await stream.next_event()).json["data"] == 1
-    async with own(client, f"{run_id}/stream", lastEventId=last) as stream:
+    async with own(client, f"{run_id}/{kind}stream", lastEventId=last) as stream:
         assert (await stream.next_event()).json["data"] == 1
-    async with own(client, f"{run_id}/stream", "unknown") as stream:
+    async with own(client, f"{run_id}/{kind}stream", "unknown") as stream:
         assert (await stream.next_event()).event == "gap"
 
 

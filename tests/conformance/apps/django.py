@@ -106,6 +106,16 @@ def own_rendered(request: HttpRequest, run_id: str, stream: Any) -> HttpResponse
     return RealtimeStreamingResponse(request, stream, render=site.fragment)
 
 
+@subscription_token(realtime, site.PIPELINE)
+async def other_token(request: HttpRequest, run_id: str, token: ClientSubscriptionToken) -> HttpResponse:
+    return JsonResponse(token.to_dict())
+
+
+@subscription_stream(realtime, site.PIPELINE)
+async def other_stream(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
+    return RealtimeStreamingResponse(request, stream)
+
+
 def own_response(request: HttpRequest, run_id: str) -> HttpResponseBase:
     pending = realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
     response = RealtimeStreamingResponse(request, pending)
@@ -123,6 +133,8 @@ urlpatterns = [
     path("own/<str:run_id>/stream", own_stream),
     path("own/<str:run_id>/iterated", own_iterated),
     path("own/<str:run_id>/rendered", own_rendered),
+    path("own/<str:run_id>/other/token", other_token),
+    path("own/<str:run_id>/other/stream", other_stream),
     path("own/<str:run_id>/response", own_response),
     path("own/<str:run_id>/error", own_error),
     path(f"{site.PREFIX.strip('/')}/", include("inngest_realtime_django.urls")),

@@ -77,6 +77,20 @@ def own_rendered(
     return RealtimeStreamingResponse(stream, render=site.fragment)
 
 
+@app.get("/own/{run_id}/other/token")
+def other_token(
+    token: Annotated[ClientSubscriptionToken, Depends(subscription_token(realtime, site.PIPELINE))],
+) -> dict[str, str]:
+    return token.to_dict()
+
+
+@app.get("/own/{run_id}/other/stream")
+def other_stream(
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+) -> RealtimeStreamingResponse:
+    return RealtimeStreamingResponse(stream)
+
+
 @app.get("/own/{run_id}/response")
 async def own_response(run_id: str) -> RealtimeStreamingResponse:
     subscription = await realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])

@@ -68,6 +68,20 @@ def own_rendered(run_id: str, stream: SyncSubscription) -> Response:
     return sse_response(stream, render=site.fragment)
 
 
+@app.get("/own/<run_id>/other/token")
+@subscription_token(realtime, site.PIPELINE)
+async def other_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, str]:
+    await asyncio.sleep(0)
+    return token.to_dict()
+
+
+@app.get("/own/<run_id>/other/stream")
+@subscription_stream(realtime, site.PIPELINE)
+async def other_stream(run_id: str, stream: SyncSubscription) -> Response:
+    await asyncio.sleep(0)
+    return sse_response(stream)
+
+
 @app.get("/own/<run_id>/response")
 def own_response(run_id: str) -> Response:
     subscription = realtime.subscribe_sync(channel=site.Pipeline(run_id=run_id), topics=["tokens"])

@@ -57,6 +57,16 @@ async def own_rendered(stream: Subscription) -> ASGIApp:
     return event_stream(stream, render=site.fragment)
 
 
+@get("/own/{run_id:str}/other/token", dependencies={"token": Provide(provide_token)}, sync_to_thread=True)
+def other_token(token: ClientSubscriptionToken) -> Response[dict[str, str]]:
+    return Response(token.to_dict(), headers={"Cache-Control": "no-store"})
+
+
+@get("/own/{run_id:str}/other/stream", dependencies={"stream": Provide(provide_stream)}, sync_to_thread=True)
+def other_stream(stream: Subscription) -> ASGIApp:
+    return event_stream(stream)
+
+
 @get("/own/{run_id:str}/response")
 async def own_response(run_id: str) -> ASGIApp:
     subscription = await realtime.subscribe(channel=site.Pipeline(run_id=run_id), topics=["tokens"])
@@ -88,6 +98,8 @@ app = Litestar(
         own_stream,
         own_iterated,
         own_rendered,
+        other_token,
+        other_stream,
         own_response,
         own_error,
         realtime_router(realtime, site.grants(http_error, user), site.PREFIX, **site.options()),

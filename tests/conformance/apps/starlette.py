@@ -49,6 +49,16 @@ def own_rendered(request: Request, stream: Subscription) -> Response:
     return RealtimeStreamingResponse(stream, render=site.fragment)
 
 
+@subscription_token(realtime, site.PIPELINE)
+def other_token(request: Request, token: ClientSubscriptionToken) -> Response:
+    return JSONResponse(token.to_dict())
+
+
+@subscription_stream(realtime, site.PIPELINE)
+def other_stream(request: Request, stream: Subscription) -> Response:
+    return RealtimeStreamingResponse(stream)
+
+
 async def own_response(request: Request) -> Response:
     channel = site.Pipeline(run_id=request.path_params["run_id"])
     subscription = await realtime.subscribe(channel=channel, topics=["tokens"])
@@ -83,6 +93,8 @@ app = Starlette(
         Route("/own/{run_id}/stream", own_stream),
         Route("/own/{run_id}/iterated", own_iterated),
         Route("/own/{run_id}/rendered", own_rendered),
+        Route("/own/{run_id}/other/token", other_token),
+        Route("/own/{run_id}/other/stream", other_stream),
         Route("/own/{run_id}/response", own_response),
         Route("/own/{run_id}/error", own_error),
         Mount(site.PREFIX, routes=routes),
