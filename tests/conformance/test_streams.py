@@ -182,7 +182,7 @@ async def test_a_stream_ends_when_authorize_no_longer_allows_it(client: Client) 
 @pytest.mark.parametrize("grant", ["member", "member-async"])
 async def test_authorize_finds_the_frameworks_context_again(client: Client, server: RunningServer, grant: str) -> None:
     """In the middle of a stream, when for the framework the request may be over."""
-    until = str(int(time.time() * 1000) + 800)
+    until = str(int(time.time() * 1000) + 1500)
     printed = len(server.log)
     async with client.stream(f"{grant}/stream", until=until, headers={"x-user": "member"}) as stream:
         last = (await stream.until_end())[-1]
