@@ -184,9 +184,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Run the long tests that break connections and processes."""
+    """Run the tests that break connections and processes; `-- --short` takes two minutes of them."""
     session.install("-e", ".[all]", *group("test"))
-    session.run("python", "-m", "pytest", "tests/chaos", *session.posargs)
+    arguments = [argument for argument in session.posargs if argument != "--short"]
+    if "--short" in session.posargs:
+        arguments = ["-n", "2", "-m", "not long", *arguments]
+    session.run("python", "-m", "pytest", "tests/chaos", *arguments)
 
 
 @nox.session

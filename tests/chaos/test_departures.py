@@ -17,7 +17,7 @@ from conformance.client import PREFIX, TIMEOUT, Client
 from conformance.servers import CASES, RunningServer, ServerCase, running
 from inngest_realtime_devserver.server import DevServer
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.long
 
 DEPARTURES = int(os.environ.get("CHAOS_DEPARTURES", "500"))
 AT_ONCE = 50

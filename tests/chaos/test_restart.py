@@ -263,6 +263,7 @@ async def test_abrupt(cluster: Cluster, realtime: Realtime, channel: str, note: 
         await witness.stop()
 
 
+@pytest.mark.long
 async def test_mixture(cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]) -> None:
     """Cuts, resets, holes, restarts and switch-overs in any order, on several sockets."""
     channels = [f"{channel}:{number}" for number in range(20)]
@@ -301,6 +302,7 @@ async def test_mixture(cluster: Cluster, realtime: Realtime, channel: str, note:
         await witness.stop()
 
 
+@pytest.mark.long
 async def test_thousand_channels(cluster: Cluster, channel: str, note: Callable[..., None]) -> None:
     """1,000 channels on one socket through a cut, a kill and a replacement."""
     channels = [f"{channel}:{number}" for number in range(1_000)]

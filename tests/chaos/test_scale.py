@@ -16,6 +16,7 @@ from .ledger import Witness, until
 from .proxy import Proxy
 
 
+@pytest.mark.long
 async def test_ten_thousand_channels(channel: str, proxy: Proxy, server: DevServer, note: Callable[..., None]) -> None:
     """At most 20 sockets, and at most 20 token requests after all of them were lost."""
     channels = [f"{channel}:{number}" for number in range(10_000)]
@@ -86,6 +87,7 @@ async def test_short_urls_only(
             await witness.stop()
 
 
+@pytest.mark.long
 async def test_outage_is_not_hammered(channel: str, proxy: Proxy, server: DevServer, note: Callable[..., None]) -> None:
     """20 sockets in an outage of 10 s: about one attempt a second for all of them, and all come back."""
     async with Realtime(api_base_url=proxy.url, multiplex=False, linger=0.0) as realtime:
@@ -159,6 +161,7 @@ async def test_accepting_and_dropping_is_not_hammered(
     await witness.stop()
 
 
+@pytest.mark.long
 async def test_herd_of_clients(channel: str, server: DevServer, note: Callable[..., None]) -> None:
     """1,000 equal mints at once, and again while Inngest fails, cost a handful of requests."""
     async with Realtime(api_base_url=server.url) as realtime:
@@ -183,6 +186,7 @@ async def test_herd_of_clients(channel: str, server: DevServer, note: Callable[.
         assert failing <= 10
 
 
+@pytest.mark.long
 async def test_herd_of_subscribers(channel: str, server: DevServer, note: Callable[..., None]) -> None:
     """1,000 subscriptions of one channel at once cost one socket and a handful of tokens."""
     async with Realtime(api_base_url=server.url, linger=0.0) as realtime:

@@ -257,6 +257,7 @@ def _measure() -> dict[str, float]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + 120)
 async def test_churn(note: Callable[..., None]) -> None:
     """Everything at once, then nothing: what is left is what was there before."""
