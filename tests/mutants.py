@@ -1,27 +1,48 @@
 """Wrong lines on the floors `_upstream`, `_hub` and `_replay`, and the test that catches each: `nox -s mutants`.
 
-Each mutant is put into a copy of the project, where the tests of its floor run: those without sockets, which take
-seconds together. `survives` says why none fails: because nobody could tell the difference, or what would tell it.
+Each mutant is imported in place of its file, in a process of its own, where the tests of its floor run: those without
+sockets, which take seconds together. `survives` says why none fails:
+because nobody could tell the difference, or what would tell it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
 from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
 from pathlib import Path
+from types import ModuleType
+
+# What the tests import of others, so that the process of each mutant has it.
+import httpx  # noqa: F401
+import hypothesis.strategies  # noqa: F401
+import pydantic  # noqa: F401
+import pytest
+import starlette.applications  # noqa: F401
+import uvicorn  # noqa: F401
+import websockets.asyncio.client  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 CORE = "inngest_realtime_core"
 TESTS = {
-    "_upstream": "registry handover dialer connection merge batching placement upstream throttle transport",
-    "_hub": "sharing placement buffer upstream",
+    "_upstream/batching.py": "batching dialer",
+    "_upstream/connecting.py": "upstream handover",
+    "_upstream/connection.py": "connection dialer upstream",
+    "_upstream/dialer.py": "dialer upstream",
+    "_upstream/handover.py": "handover",
+    "_upstream/joining.py": "upstream handover sharing",
+    "_upstream/merge.py": "merge handover",
+    "_upstream/registry.py": "registry upstream",
+    "_upstream/throttle.py": "throttle connection",
+    "_upstream/transport.py": "transport",
+    "_upstream/upstream.py": "upstream handover",
+    "_hub/placement.py": "placement sharing",
+    "_hub": "sharing buffer",
     "_replay": "channel_log",
 }
 
@@ -397,54 +418,88 @@ MUTANTS = [
 ]
 
 
-def outcome(mutant: Mutant, copy: Path) -> tuple[str, float]:
+class Mutated(MetaPathFinder, Loader):
+    """Imports the wrong module in place of the right one."""
+
+    def __init__(self, name: str, path: Path, text: str) -> None:
+        self._name, self._path, self._text = name, path, text
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        return spec_from_loader(fullname, self, origin=str(self._path)) if fullname == self._name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__file__ = str(self._path)
+        exec(compile(self._text, str(self._path), "exec"), vars(module))
+
+
+class Failures:
+    """A plugin of pytest that collects which tests failed, and after how many seconds."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, float]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.found.append((report.nodeid, report.duration))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.found.append((report.nodeid, 0.0))
+
+
+def run_tests(mutant: Mutant, results: int) -> None:
+    """Runs the tests of a mutant's file in this process, and writes the failures to a descriptor."""
+    path = ROOT / CORE / mutant.file
+    wrong = path.read_text().replace(mutant.right, mutant.wrong)
+    module = ".".join((CORE, *Path(mutant.file).with_suffix("").parts))
+    sys.path[:0] = [str(ROOT), str(ROOT / "integrations")]
+    sys.meta_path.insert(0, Mutated(module, path, wrong))
+    names = (TESTS.get(mutant.file) or TESTS[mutant.file.partition("/")[0]]).split()
+    failures = Failures()
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    files = [f"tests/test_{name}.py" for name in names]
+    pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", "--timeout=20", *files], plugins=[failures])
+    os.write(results, json.dumps(failures.found).encode())
+
+
+def outcome(mutant: Mutant) -> tuple[str, float]:
     """The test that catches a mutant, empty when it survives; and its seconds."""
-    path = copy / CORE / mutant.file
-    text = path.read_text()
-    if text.count(mutant.right) != 1:
-        return f"does not apply: its text is there {text.count(mutant.right)} times", 0.0
-    path.write_text(text.replace(mutant.right, mutant.wrong))
-    names = TESTS[mutant.file.partition("/")[0]].split()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "20", "--durations=0"]
-    try:
-        done = subprocess.run(
-            [*command, "--durations-min=0", "-vv", *(f"tests/test_{name}.py" for name in names)],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{copy / 'integrations'}"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    finally:
-        path.write_text(text)
-    failed = re.findall(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py(?:::\S+)?)", done.stdout, re.MULTILINE)
-    if not failed:
-        return ("" if done.returncode == 0 else f"no test: {(done.stdout + done.stderr)[-300:]}"), 0.0
-    node = failed[0].partition("[")[0]
-    times = re.findall(rf"^([\d.]+)s call +\S*{re.escape(node)}", done.stdout, re.MULTILINE)
-    return failed[0], max(map(float, times), default=0.0)
+    found = (ROOT / CORE / mutant.file).read_text().count(mutant.right)
+    if found != 1:
+        return f"does not apply: its text is there {found} times", 0.0
+    # The child has what does not change imported already.
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            run_tests(mutant, writing)
+        except BaseException as error:
+            os.write(writing, json.dumps([[f"no test could run: {error!r}", 0.0]]).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as results:
+        text = results.read()
+    os.waitpid(child, 0)
+    failed = json.loads(text or '[["the tests do not end", 0.0]]')
+    return (failed[0][0].removeprefix("tests/"), failed[0][1]) if failed else ("", 0.0)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*", help="only the mutants whose names hold one of these")
     words = parser.parse_args().words
-    wrong = 0
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory)
-        for name in (CORE, "integrations", "tests", "docs"):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        for mutant in MUTANTS:
-            if words and not any(word in mutant.name for word in words):
-                continue
-            began = time.monotonic()
-            caught, seconds = outcome(mutant, copy)
-            as_said = caught.startswith("test_") is not bool(mutant.survives)
-            wrong += not as_said
-            said = f"{caught} ({seconds:.2f} s)" if caught else f"survives: {mutant.survives or 'nobody knows why'}"
-            print(f"{'  ' if as_said else '! '}{mutant.name}: {said} [{time.monotonic() - began:.0f} s]", flush=True)
-    return 1 if wrong else 0
+    os.chdir(ROOT)
+    unexpected = 0
+    for mutant in MUTANTS:
+        if words and not any(word in mutant.name for word in words):
+            continue
+        caught, seconds = outcome(mutant)
+        as_said = caught.startswith("test_") is not bool(mutant.survives)
+        unexpected += not as_said
+        said = f"{caught} ({seconds:.2f} s)" if caught else f"survives: {mutant.survives or 'nobody knows why'}"
+        print(f"{'  ' if as_said else '! '}{mutant.name}: {said}", flush=True)
+    return 1 if unexpected else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import closing
 from typing import Any, NoReturn, overload
@@ -13,7 +15,7 @@ from .fragments import Render
 from .subscription import Subscription
 from .sync import SyncSubscription
 
-__all__ = ["PendingSubscription", "open_sync", "resume", "sync_face", "take_over"]
+__all__ = ["PendingSubscription", "close_with_task", "open_sync", "resume", "sync_face", "take_over"]
 
 _INSTEAD = (
     "subscribe() opens nothing before it is awaited. Write `async with realtime.subscribe(...) as subscription:` or "
@@ -77,6 +79,18 @@ def sync_face(subscription: Subscription) -> SyncSubscription:
 def resume(subscription: Subscription | SyncSubscription, last_event_id: str | None) -> None:
     """Lets messages of the subscription itself have event ids, and begin where a client left off."""
     subscription._readers.resumed = last_event_id or ""  # pyright: ignore[reportPrivateUsage]
+
+
+def close_with_task(subscription: Subscription) -> Subscription:
+    """Has the subscription closed when the task that runs now ends: the one of a request, until its response has ended.
+
+    A generator of the application's that is cancelled while it iterates may be held by its exception for long.
+    """
+    readers = subscription._readers  # pyright: ignore[reportPrivateUsage]
+    task = asyncio.current_task()
+    if task is not None:
+        task.add_done_callback(lambda _: readers.close(), context=contextvars.Context())
+    return subscription
 
 
 @overload

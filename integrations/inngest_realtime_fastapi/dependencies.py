@@ -14,6 +14,7 @@ from fastapi import HTTPException, Request, Response
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription
 from inngest_realtime_core.endpoints import EndpointError, Endpoints, Grant
 from inngest_realtime_core.endpoints.routes import check_own_stream
+from inngest_realtime_core.subscriptions.pending import close_with_task
 from inngest_realtime_starlette.requests import route_request
 
 from .requests import HOST
@@ -71,7 +72,8 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[Request],
     # Not a `yield` dependency: FastAPI 0.106 to 0.117 would close the subscription before the response is sent.
     async def dependency(request: Request) -> Subscription:
         try:
-            return await endpoints.subscribe(grant.name, route_request(request))
+            # A dependency is called in the request's own task, which ends with the response.
+            return close_with_task(await endpoints.subscribe(grant.name, route_request(request)))
         except EndpointError as error:
             raise _http_exception(error) from error
 
