@@ -13,6 +13,7 @@ from inngest_fake import URL, FakeInngest, ignore
 from inngest_realtime_core import Settings, ShuttingDownError, UnexpectedResponseError
 from inngest_realtime_core._api.client import ApiClient
 from inngest_realtime_core._hub import placement
+from inngest_realtime_core._hub.budget import ByteBudget
 from inngest_realtime_core._hub.feed import Feed
 from inngest_realtime_core._hub.hub import Hub
 from inngest_realtime_core._hub.options import HubOptions, Source
@@ -53,6 +54,7 @@ def hub_of(inngest: FakeInngest, **options: Any) -> Hub:
         Counters(),
         history=MemoryHistory(Record(Replay())),
         ids=EventIds.of(None),
+        budget=ByteBudget(2**28, list),
         on_stream=ignore,
     )
 
