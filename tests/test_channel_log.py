@@ -25,6 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (channel_log, channel_history, record):
         monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(channel_log, "_now", clock.monotonic)
     return clock
 
 
@@ -54,7 +55,7 @@ def history(*topics: str, ids: EventIds = KEY, **limits: Any) -> ChannelHistory:
 
 
 def receive(history: ChannelHistory, *envelopes: Envelope) -> list[Entry]:
-    return [entry for each in envelopes if (entry := history.receive(each)[0]) is not None]
+    return [entry for each in envelopes if (entry := history.receive(each)) is not None]
 
 
 def resumed(history: ChannelHistory, event_id: str, *topics: str) -> list[str] | None:

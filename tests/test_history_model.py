@@ -22,6 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (channel_log, channel_history):
         monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(channel_log, "_now", clock.monotonic)
     return clock
 
 
