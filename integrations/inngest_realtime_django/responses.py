@@ -83,7 +83,12 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         if isinstance(stream, PendingSubscription):
             stream = _opened(stream) if asgi else open_sync(stream)
         if isinstance(stream, Subscription | SyncSubscription):
-            _check_face(asgi, isinstance(stream, Subscription))
+            try:
+                _check_face(asgi, isinstance(stream, Subscription))
+            except ConfigurationError:
+                # Nobody else will: what reports the error may hold the view's variables for long.
+                stream.close("the response was refused")
+                raise
             last_event_id = route_request(request).last_event_id
             stream = _taken_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
         _check_stream(stream)
