@@ -153,7 +153,7 @@ def tutorials(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
     (wheel,) = folder.glob("*.whl")
-    for framework in session.posargs or FRAMEWORKS:
+    for framework in session.posargs or sorted(page.stem for page in (HERE / "docs" / "tutorial").glob("*.md")):
         page = HERE / "docs" / "tutorial" / f"{framework}.md"
         with session.chdir(HERE / "tests"):
             session.run("python", "-m", "docs.stranger", str(page), str(wheel))
@@ -190,6 +190,13 @@ def chaos(session: nox.Session) -> None:
     if "--short" in session.posargs:
         arguments = ["-n", "2", "-m", "not long", *arguments]
     session.run("python", "-m", "pytest", "tests/chaos", *arguments)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Put wrong lines into the floors of connections, sharing and history, one by one: each has to make a test fail."""
+    session.install("-e", ".[all]", *group("test"))
+    session.run("python", "tests/mutants.py", *session.posargs)
 
 
 @nox.session

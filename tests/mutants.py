@@ -209,8 +209,8 @@ MUTANTS = [
     Mutant(
         "rejections are counted for ever",
         "_upstream/connecting.py",
-        "        self._rejections = 0\n        self._foreign",
-        "        self._foreign",
+        "        self._rejections = 0\n        self._foreign_since = None\n        self._circuit",
+        "        self._foreign_since = None\n        self._circuit",
     ),
     Mutant(
         "who joins waits for the whole pause",

@@ -14,7 +14,7 @@ from inngest_realtime_core._upstream.liveness import Liveness
 from inngest_realtime_core._upstream.throttle import Throttle
 from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core.messages.envelope import Envelope
-from talk import eventually
+from talk import eventually, soon
 from wire import frame
 
 
@@ -185,3 +185,22 @@ async def test_a_closed_connection_takes_nothing_more() -> None:
         await connection.confirm()
     assert transport.sent == []
     await connection.close()
+
+
+async def test_a_pong_that_fails_with_its_connection_proves_nothing() -> None:
+    connection, transport = await FakeInngest().connection(ping_timeout=60)
+    transport.silent = True
+    transport.log.clear()
+    confirming = asyncio.create_task(connection.confirm())
+    await eventually(lambda: transport.log == ["ping"])
+    transport.end()
+    with pytest.raises(UnreachableError):
+        await soon(confirming)
+    await connection.close()
+
+
+async def test_the_keepalive_ends_with_its_connection() -> None:
+    connection, _ = await FakeInngest().connection()
+    assert len(asyncio.all_tasks()) == 2
+    await connection.close()
+    assert len(asyncio.all_tasks()) == 1
