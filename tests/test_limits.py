@@ -45,7 +45,7 @@ def test_slots_of_all_and_of_each() -> None:
 
 
 def test_a_client_gets_a_burst_and_then_so_many_a_second(clock: Clock) -> None:
-    rate = RateLimit()
+    rate = RateLimit(20, 100)
     for _ in range(100):
         rate.spend("ada")
     with pytest.raises(EndpointError) as refused:
@@ -61,7 +61,7 @@ def test_a_client_gets_a_burst_and_then_so_many_a_second(clock: Clock) -> None:
 
 
 def test_clients_that_are_gone_take_no_memory(clock: Clock) -> None:
-    rate = RateLimit()
+    rate = RateLimit(20, 100)
     for number in range(10_000):
         rate.spend(str(number))
         clock.now += 0.01

@@ -19,14 +19,14 @@ from conformance.client import Client
 from conformance.serving import serving
 from conformance.site import PREFIX, whose
 from inngest_realtime_core import Grant, Realtime, allow_anyone
-from inngest_realtime_core.endpoints import endpoints
-from inngest_realtime_core.endpoints.limits import RateLimit
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_flask import realtime_blueprint
 from inngest_realtime_starlette import realtime_routes
 from talk import Pipeline
 
 ADA = {"x-client": "ada"}
+# A burst of three, and no more for the length of a test.
+SPARING: Any = {"rate_per_client": 0.001, "burst_per_client": 3}
 
 
 @pytest.fixture
@@ -38,7 +38,9 @@ def inngest() -> Iterator[DevServer]:
 @contextmanager
 def _flask(realtime: Realtime, grants: list[Grant]) -> Iterator[str]:
     app = Flask(__name__)
-    app.register_blueprint(realtime_blueprint(realtime, grants, client=whose, heartbeat=0.1), url_prefix=PREFIX)
+    app.register_blueprint(
+        realtime_blueprint(realtime, grants, client=whose, heartbeat=0.1, **SPARING), url_prefix=PREFIX
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -51,15 +53,11 @@ def _flask(realtime: Realtime, grants: list[Grant]) -> Iterator[str]:
 
 
 def _starlette(realtime: Realtime, grants: list[Grant]) -> Any:
-    return serving(Starlette(routes=[Mount(PREFIX, routes=realtime_routes(realtime, grants, client=whose))]))
+    return serving(Starlette(routes=[Mount(PREFIX, routes=realtime_routes(realtime, grants, client=whose, **SPARING))]))
 
 
 @pytest.fixture(params=[_starlette, _flask])
-async def client(
-    request: pytest.FixtureRequest, realtime: Realtime, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Client]:
-    # A burst of three, and no more for the length of a test.
-    monkeypatch.setattr(endpoints, "RateLimit", lambda: RateLimit(rate=0.001, burst=3))
+async def client(request: pytest.FixtureRequest, realtime: Realtime) -> AsyncIterator[Client]:
     with request.param(realtime, [Grant(Pipeline, authorize=allow_anyone)]) as url:
         async with Client(url) as client:
             yield client

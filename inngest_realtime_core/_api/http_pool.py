@@ -109,7 +109,10 @@ def sync_client(settings: Settings, proxy: str | None) -> httpx.Client:
         ConfigurationError: The proxy is not supported.
     """
     url = settings.api_base_url
-    return httpx.Client(verify=_verify(url), proxy=proxy_for(url, proxy), trust_env=False)
+    try:
+        return httpx.Client(verify=_verify(url), proxy=proxy_for(url, proxy), trust_env=False)
+    finally:
+        del proxy  # it may hold a password, and error reports show local variables
 
 
 def _verify(url: str) -> ssl.SSLContext | bool:

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any, Final, Literal
 
 import msgspec
@@ -22,6 +23,7 @@ __all__ = [
     "Closing",
     "Decoder",
     "Unreadable",
+    "is_decodable",
     "subscribe_frame",
     "unsubscribe_frame",
 ]
@@ -63,7 +65,7 @@ MAX_DIGITS: Final = 4_300
 """Digits of an integer; Python converts no longer ones from text."""
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level more, one level less
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
 
@@ -109,12 +111,12 @@ class Decoder:
         # Ours, whatever the wire says.
         if envelope.stream is not None or envelope.index or envelope.known_identity:
             envelope.stream, envelope.index, envelope.known_identity = None, 0, ""
+        # Shorter ones have no room for it.
+        if len(frame) > _SHORT and not is_decodable(envelope):
+            return Unreadable(envelope.channel, envelope.topic) if envelope.channel else None
         if envelope.kind == "data":
             if envelope.channel and envelope.topic:
                 envelope.stream_id = None
-                # Shorter ones have room for neither.
-                if len(frame) > _SHORT and _is_undecodable(bytes(envelope.data)):
-                    return Unreadable(envelope.channel, envelope.topic)
                 return envelope
             return _dropped(envelope, "it names no channel or no topic")
         return self._decode_other(envelope)
@@ -178,16 +180,18 @@ class Decoder:
         return envelope
 
 
-def _is_undecodable(data: bytes) -> bool:
+def is_decodable(envelope: Envelope) -> bool:
+    """Whether every reader can decode the payload and the metadata."""
+    metadata = envelope.metadata
+    return not (_is_undecodable(envelope.data) or (len(metadata) > _SHORT and _is_undecodable(metadata)))
+
+
+def _is_undecodable(raw: msgspec.Raw) -> bool:
     """Whether the JSON text nests too deep, or holds an integer that is too long, for some who decode it."""
+    data = bytes(raw)
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-        brackets = _STRINGS.sub(b"", data).translate(_BRACKETS, _NO_BRACKETS)
-        for _ in range(MAX_DEPTH):
-            # Each round takes the innermost level off.
-            brackets = brackets.replace(b"[]", b"")
-            if not brackets:
-                break
-        else:
+        steps = memoryview(_STRINGS.sub(b"", data).translate(_BRACKETS, _NO_BRACKETS)).cast("b")
+        if max(accumulate(steps), default=0) > MAX_DEPTH:
             return True
     if len(data) > MAX_DIGITS and _LONG_NUMBER.search(data):
         try:

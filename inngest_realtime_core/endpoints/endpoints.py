@@ -89,7 +89,7 @@ class Endpoints:
             raise ConfigurationError(f"Two grants have the same name; pass name= to one of them: {', '.join(names)}.")
         check_overlaps(grants)
         self.options: EndpointOptions = options or EndpointOptions()
-        self._rate = RateLimit()
+        self._rate = RateLimit(self.options.rate_per_client, self.options.burst_per_client)
         self._limit_checked = False
         self._tokens = TokenIssuer(realtime)
         self._authorizer = Authorizer(host or Host(), self.options.authorize_timeout)
@@ -223,9 +223,12 @@ class Endpoints:
         parameters = [*(request.route or ()), *query_parameters(request.query)]
         if request.route is not None:
             parameters, _ = resume_point(parameters, None)
-        content_type = request.headers.get("content-type", "")
+        kind = request.headers.get("content-type", "")
         own = request.route is not None
-        return select(grant, parameters, body, content_type=content_type, ignore_unknown=own, wishes=_TOKEN_WISHES)
+        most = self.options.max_channel_length
+        return select(
+            grant, parameters, body, content_type=kind, ignore_unknown=own, wishes=_TOKEN_WISHES, max_length=most
+        )
 
     def _opening(self, name: str, request: EndpointRequest) -> Opening:
         grant = self._grant(name)
@@ -234,7 +237,9 @@ class Endpoints:
         parameters = [*(request.route or ()), *query_parameters(request.query)]
         parameters, last_event_id = resume_point(parameters, request.headers.get("last-event-id"))
         own = request.route is not None
-        selection = select(grant, parameters, ignore_unknown=own, wishes=() if own else _STREAM_WISHES)
+        wishes = () if own else _STREAM_WISHES
+        most = self.options.max_channel_length
+        selection = select(grant, parameters, ignore_unknown=own, wishes=wishes, max_length=most)
         return Opening(selection, request.native, None, last_event_id, selection.json)
 
     def _check_server(self, request: EndpointRequest) -> None:

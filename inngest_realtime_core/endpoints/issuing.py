@@ -15,6 +15,8 @@ from .selection import Selection
 
 __all__ = ["TokenIssuer"]
 
+_MAX_TOKENS: Final = 1_000  # requests for tokens under way in a process
+_MAX_THREADS: Final = 8  # of them where each holds a thread of the server
 _LOOK: Final = 0.1  # seconds between two looks whether the process is to stop, while Inngest is slow to answer
 
 
@@ -27,7 +29,8 @@ class TokenIssuer:
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._circuit = Circuit()
-        self._gate = TokenGate()
+        self._threads = TokenGate(_MAX_THREADS)
+        self._gate = TokenGate(_MAX_TOKENS)
 
     async def issue(self, selection: Selection) -> ClientSubscriptionToken:
         """Returns a token for the channel and the topics.
@@ -38,7 +41,8 @@ class TokenIssuer:
         self._circuit.check()
         self._realtime.install_signal_handlers()
         try:
-            token = await self._until_shutdown(selection)
+            with self._gate.entered():
+                token = await self._until_shutdown(selection)
         except RealtimeError as error:
             if isinstance(error, UnreachableError):
                 self._circuit.failed()
@@ -48,7 +52,7 @@ class TokenIssuer:
 
     def issue_sync(self, selection: Selection) -> ClientSubscriptionToken:
         """The sync twin of `issue`; so many at once at most, because each holds a thread."""
-        with self._gate.entered():
+        with self._threads.entered():
             self._realtime.install_signal_handlers()
             return run_sync(lambda: self.issue(selection))
 

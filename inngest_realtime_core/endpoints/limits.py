@@ -14,9 +14,6 @@ from .errors import EndpointError
 __all__ = ["Circuit", "RateLimit", "StreamSlots", "TokenGate"]
 
 _RETRY_FULL: Final = 5  # seconds after which a stream has probably ended
-_RATE: Final = 20.0  # new channels or tokens a second of one client
-_BURST: Final = 100.0
-_MAX_TOKENS: Final = 8  # token requests under way in a process whose threads they hold
 _FAILURES: Final = 3  # in a row, until Inngest is left alone for a while
 _PAUSE: Final = 2.0  # seconds for which it is
 _TRIAL: Final = 10.0  # seconds that the answer to the next request may take
@@ -79,7 +76,7 @@ class StreamSlots:
 class RateLimit:
     """How often one client may ask for something new: a token bucket for each."""
 
-    def __init__(self, rate: float = _RATE, burst: float = _BURST) -> None:
+    def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
         self._lock = threading.Lock()
@@ -109,10 +106,10 @@ class RateLimit:
 
 
 class TokenGate:
-    """The token requests that are under way, in a process whose threads they hold."""
+    """The token requests that are under way."""
 
-    def __init__(self, limit: int | None = _MAX_TOKENS) -> None:
-        self._slots = None if limit is None else threading.BoundedSemaphore(limit)
+    def __init__(self, limit: int) -> None:
+        self._slots = threading.BoundedSemaphore(limit)
 
     @contextmanager
     def entered(self) -> Generator[None, None, None]:
@@ -121,9 +118,6 @@ class TokenGate:
         Raises:
             EndpointError: 503, too many are under way.
         """
-        if self._slots is None:
-            yield
-            return
         if not self._slots.acquire(blocking=False):
             message = "This server asks Inngest for as many tokens as it can; ask again."
             raise EndpointError(503, "too_many_token_requests", message, retry_after=1)

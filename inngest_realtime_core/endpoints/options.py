@@ -25,12 +25,15 @@ class EndpointOptions:
             10,000, and 16 under WSGI, where each stream occupies a thread: give the server more threads than this.
         max_streams_per_client: Streams open at once for one client; more are answered with 429. Needs `client`, and is
             then 32 by default.
+        rate_per_client: New channels or tokens a second for one client; more are answered with 429. Needs `client`.
+        burst_per_client: How many of them at once, after a while of none.
         client: Says of a request whose it is: a user's id, say. It returns a text, or None for a request that is not
-            limited. Who is named gets 20 new channels or tokens a second, 100 in a burst.
+            limited.
         authorize_timeout: Seconds that `authorize` may take; then the request is answered with 503. None for no limit.
             Under WSGI a synchronous `authorize` has none.
         send_timeout: Seconds that one send to a client may block before its stream is ended. None for no limit.
         max_body: Bytes of a request's body; a larger one is answered with 413, and not read.
+        max_channel_length: Characters of a channel's name that a request makes; a longer one is answered with 422.
 
     Raises:
         ConfigurationError: A value makes no sense.
@@ -39,16 +42,20 @@ class EndpointOptions:
     heartbeat: float = 10.0
     max_streams: int | None = 10_000
     max_streams_per_client: int | None = None
+    rate_per_client: float = 20.0
+    burst_per_client: int = 100
     client: Callable[[Any], object] | None = None
     authorize_timeout: float | None = 10.0
     send_timeout: float | None = 30.0
     max_body: int = 65_536
+    max_channel_length: int = 512
 
     def __post_init__(self) -> None:
         for name in ("heartbeat", "authorize_timeout", "send_timeout"):
             _check(name, getattr(self, name), float, "a number of seconds above 0", optional=name != "heartbeat")
-        for name in ("max_streams", "max_streams_per_client", "max_body"):
-            _check(name, getattr(self, name), int, "a number above 0", optional=name != "max_body")
+        _check("rate_per_client", self.rate_per_client, float, "a number above 0", optional=False)
+        for name in ("max_streams", "max_streams_per_client", "burst_per_client", "max_body", "max_channel_length"):
+            _check(name, getattr(self, name), int, "a number above 0", optional=name.startswith("max_streams"))
         if self.client is None:
             if self.max_streams_per_client is not None:
                 raise ConfigurationError(
@@ -79,10 +86,13 @@ class OptionsDict(TypedDict, total=False):
     heartbeat: float
     max_streams: int | None
     max_streams_per_client: int | None
+    rate_per_client: float
+    burst_per_client: int
     client: Callable[[Any], object] | None
     authorize_timeout: float | None
     send_timeout: float | None
     max_body: int
+    max_channel_length: int
 
 
 def _check(name: str, value: Any, kind: type, expected: str, *, optional: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 
 from ..channels.channel import Channel
 from ..errors import ChannelError
@@ -13,8 +13,6 @@ from .grants import Grant, camel_case
 from .parameters import TOPICS, body_parameters, spelling_of
 
 __all__ = ["Selection", "resume_point", "select"]
-
-_MAX_CHANNEL: Final = 512  # characters of a channel's name that comes from the web
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,7 @@ def select(
     content_type: str = "",
     ignore_unknown: bool = False,
     wishes: Collection[str] = (),
+    max_length: int = 512,
 ) -> Selection:
     """Reads a request's parameters.
 
@@ -101,6 +100,7 @@ def select(
         content_type: The body's type: a form says so.
         ignore_unknown: Passes over parameters that nobody declared, for routes that have their own.
         wishes: The reserved parameters that the endpoint knows.
+        max_length: Characters of the channel's name at most.
 
     Raises:
         EndpointError: 400 for a missing, unknown, repeated or contradictory parameter or a malformed body, 422 for a
@@ -135,7 +135,7 @@ def select(
             if values.setdefault(name, value) != value:
                 message = f"{spelling} is given twice, with different values."
                 raise EndpointError(400, "contradictory_parameter", message, parameter=spelling)
-    return Selection(grant, _channel(grant, values, spellings), _topics(grant, asked), wished)
+    return Selection(grant, _channel(grant, values, spellings, max_length), _topics(grant, asked), wished)
 
 
 def resume_point(parameters: Iterable[tuple[str, str]], header: str | None) -> tuple[list[tuple[str, str]], str | None]:
@@ -152,7 +152,7 @@ def resume_point(parameters: Iterable[tuple[str, str]], header: str | None) -> t
     return rest, header
 
 
-def _channel(grant: Grant, values: dict[str, str], spellings: dict[str, str]) -> Channel | str:
+def _channel(grant: Grant, values: dict[str, str], spellings: dict[str, str], max_length: int) -> Channel | str:
     if isinstance(grant.channel, str):
         return grant.channel
     for name in grant.channel.parameters():
@@ -164,9 +164,9 @@ def _channel(grant: Grant, values: dict[str, str], spellings: dict[str, str]) ->
     except ChannelError as error:
         parameter = None if error.parameter is None else spellings.get(error.parameter)
         raise EndpointError(422, "invalid_parameter", str(error), parameter=parameter) from error
-    if len(channel.name) > _MAX_CHANNEL:
+    if len(channel.name) > max_length:
         longest = spellings[max(values, key=lambda name: len(values[name]))]
-        message = f"{longest} makes a channel's name of more than {_MAX_CHANNEL} characters."
+        message = f"{longest} makes a channel's name of more than {max_length} characters."
         raise EndpointError(422, "invalid_parameter", message, parameter=longest)
     return channel
 

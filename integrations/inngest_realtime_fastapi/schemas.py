@@ -38,7 +38,9 @@ class ErrorBody(BaseModel):
 _REASONS = {
     400: "A parameter is missing, unknown, repeated or contradictory, or the body is malformed",
     403: "Not allowed, or a topic that is not granted",
+    413: "The body is too large",
     422: "A value does not fit its parameter",
+    429: "One client asks for too much: ask again after Retry-After seconds",
     502: "Inngest refused, or gave an unexpected answer",
     503: "Inngest is unreachable, or this server has no room: ask again after Retry-After seconds",
 }

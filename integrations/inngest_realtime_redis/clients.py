@@ -6,30 +6,31 @@ from typing import Any, Final, cast
 
 from inngest_realtime_core.errors import ConfigurationError
 
-__all__ = ["check_source", "new_client"]
+__all__ = ["new_client", "source_problem"]
 
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
-def check_source(source: object) -> None:
-    """Raise `ConfigurationError` when a client cannot be made of this. The message does not repeat a URL."""
-    if isinstance(source, str):
-        if not source.startswith(_SCHEMES):
-            raise ConfigurationError(f"The URL of a RedisReplay begins with one of {', '.join(_SCHEMES)}.")
-        _options_of(source)
-    elif not hasattr(source, "connection_pool"):
-        raise ConfigurationError(
+def source_problem(source: object) -> ConfigurationError | None:
+    """Why a client cannot be made of this. Returned, not raised: error reports show local variables of frames.
+
+    The message does not repeat a URL, which may hold a password.
+    """
+    if not isinstance(source, str):
+        if hasattr(source, "connection_pool"):
+            return None
+        return ConfigurationError(
             f"RedisReplay takes the URL of a Redis or a client of the package redis, not {type(source).__name__}."
         )
-
-
-def _options_of(url: str) -> None:
+    if not source.startswith(_SCHEMES):
+        return ConfigurationError(f"The URL of a RedisReplay begins with one of {', '.join(_SCHEMES)}.")
     from redis.asyncio import connection
 
     try:
-        cast("Any", connection).parse_url(url)
+        cast("Any", connection).parse_url(source)
     except ValueError:
-        raise ConfigurationError("The URL of a RedisReplay is not valid. Expected redis://host:port/number.") from None
+        return ConfigurationError("The URL of a RedisReplay is not valid. Expected redis://host:port/number.")
+    return None
 
 
 def new_client(source: Any, timeout: float) -> Any:

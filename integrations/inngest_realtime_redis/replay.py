@@ -14,7 +14,7 @@ from inngest_realtime_core.arguments import describe
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.settings import Settings
 
-from .clients import check_source
+from .clients import source_problem
 from .store import RedisHistory
 
 __all__ = ["RedisReplay"]
@@ -50,15 +50,18 @@ class RedisReplay:
         published: bool = True,
         prefix: str = "inngest-realtime:",
     ) -> None:
+        self._namespace = namespace
+        self._prefix = prefix
+        self._source = url_or_client
+        del url_or_client  # it may hold a password, and error reports show local variables
         if importlib.util.find_spec("redis") is None:
             raise ConfigurationError("RedisReplay needs the package redis. Install inngest-realtime[redis].")
-        check_source(url_or_client)
+        problem = source_problem(self._source)
+        if problem is not None:
+            raise problem
         given = cast("object", namespace)
         if given is not None and (not isinstance(given, str) or not given or "{" in given):
             raise ConfigurationError(f"namespace is {describe(namespace)}: expected a text without '{{', or None.")
-        self._source = url_or_client
-        self._namespace = namespace
-        self._prefix = prefix
         self.local: Replay = Replay(size=size, max_age=max_age, max_bytes=max_bytes, published=published)
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from hashlib import blake2b
@@ -13,6 +14,8 @@ from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tas
 from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
+from inngest_realtime_core._upstream.protocol import is_decodable
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
@@ -23,9 +26,12 @@ from .trouble import Trouble
 
 __all__ = ["RedisHistory"]
 
+_log = ThrottledLog(logging.getLogger("inngest_realtime.replay"))
+
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
 _REST: Final = 2.0  # seconds after a failure until Redis is asked again
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
+_QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
 _RENEW: Final = 1_200.0  # seconds between two marks that a channel is followed; Redis keeps them for an hour
 _BATCH: Final = 100  # messages that are recorded with one command
 
@@ -55,7 +61,7 @@ class RedisHistory:
         self._claims = claims
         self._event_ids = event_ids
         self._waiting: dict[str, list[Envelope]] = {}
-        self._count = 0
+        self._count = self._size = 0
         self._before: dict[tuple[str, str], str] = {}  # the last identity of each channel and topic
         # Channels to be marked: as mixed, or as followed.
         self._marks: dict[str, str] = {}
@@ -131,11 +137,14 @@ class RedisHistory:
 
     def add(self, envelope: Envelope) -> None:
         """Record a message that was received. Returns at once."""
-        if self._count >= _QUEUE or time.monotonic() < self._resting:
+        size = len(envelope.data)
+        too_much = self._count >= _QUEUE or self._size + size > _QUEUE_BYTES
+        if too_much or time.monotonic() < self._resting:
             self._marks[envelope.channel] = "mixed"
             return
         self._waiting.setdefault(envelope.channel, []).append(envelope)
         self._count += 1
+        self._size += size
         self._idle.clear()
         self._wake.set()
 
@@ -244,6 +253,7 @@ class RedisHistory:
                 if rest:
                     self._waiting[channel] = rest
                 self._count -= len(batch)
+                self._size -= sum(len(envelope.data) for envelope in batch)
                 await self._run_script(RECEIVE, channel, self._receipts(channel, batch), pipeline)
             try:
                 async with pipeline:
@@ -253,7 +263,7 @@ class RedisHistory:
                 self._failed(error)
                 unrecorded = [*waiting, *self._waiting, *(name for name, mark in marks.items() if mark == "mixed")]
                 self._waiting.clear()
-                self._count = 0
+                self._count = self._size = 0
                 self._marks = {**dict.fromkeys(marks, "followed"), **self._marks, **dict.fromkeys(unrecorded, "mixed")}
                 self._idle.set()
                 return
@@ -283,15 +293,18 @@ class RedisHistory:
         answer = await self._call(LOAD, channel, name)
         if answer is None:
             return None
-        now, since, is_mixed, *rest = answer
-        clock = float(now) / 1000 - time.monotonic()
-        messages = [
-            (float(at) / 1000 - clock, decode_envelope(text))
-            for at, text in zip(rest[::2], rest[1::2], strict=True)
-            if text is not None
-        ]
-        whole = not is_mixed and self._limits.published
-        return Kept(messages, whole=whole, since=float(since) / 1000 - clock, clock=clock)
+        try:
+            return _read(channel, answer, whole=self._limits.published)
+        except Exception as error:
+            # Whatever somebody else has put there: nothing of it is known, and clients get a gap.
+            _log.write(
+                logging.WARNING,
+                type(error),
+                f"What Redis keeps of channel {channel[:200]!r} cannot be read; who returns to it gets a gap.",
+                error,
+                event="redis.unreadable",
+            )
+            return None
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -310,3 +323,17 @@ class RedisHistory:
 
 async def _awaited(command: Awaitable[Any]) -> Any:
     return await command
+
+
+def _read(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
+    """What the script has found; raises whatever is wrong with it."""
+    now, since, is_mixed, *rest = answer
+    clock = float(now) / 1000 - time.monotonic()
+    messages: list[tuple[float, Envelope]] = []
+    for at, text in zip(rest[::2], rest[1::2], strict=True):
+        if text is not None:
+            envelope = decode_envelope(text)
+            if envelope.channel != channel or not is_decodable(envelope):
+                raise ValueError("a message of another channel, or one that no reader could decode")
+            messages.append((float(at) / 1000 - clock, envelope))
+    return Kept(messages, whole=whole and not is_mixed, since=float(since) / 1000 - clock, clock=clock)

@@ -172,9 +172,12 @@ def options() -> dict[str, Any]:
         "max_streams": None if max_streams is None else int(max_streams),
         "client": whose,
     }
-    for name in ("send_timeout", "authorize_timeout"):
+    for name in ("send_timeout", "authorize_timeout", "rate_per_client"):
         if (value := os.environ.get(f"CONFORMANCE_{name.upper()}")) is not None:
             options[name] = float(value)
+    for name in ("burst_per_client", "max_channel_length"):
+        if (value := os.environ.get(f"CONFORMANCE_{name.upper()}")) is not None:
+            options[name] = int(value)
     return options
 
 

@@ -14,12 +14,23 @@ import jwt
 import pytest
 
 import inngest_realtime_core
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, Settings, get_client_subscription_token, subscribe
+from inngest_realtime_cli.inngest_checks import check_inngest
+from inngest_realtime_core import (
+    Channel,
+    ClientSubscriptionToken,
+    Realtime,
+    Settings,
+    get_client_subscription_token,
+    subscribe,
+    topic,
+)
 from inngest_realtime_core._api.signing import hash_signing_key
 from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_redis import RedisReplay
 from talk import fresh, soon
 
-OURS = Path(inngest_realtime_core.__file__).parent
+ROOT = Path(inngest_realtime_core.__file__).parents[1]
+OURS = (str(ROOT / "inngest_realtime_core"), str(ROOT / "integrations"))
 KEY = "signkey-prod-0123456789abcdef0123456789abcdef"
 BAD = "signkey-prod-hunter2hunter2hunter2"
 
@@ -44,7 +55,7 @@ def frames(error: BaseException) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def check(error: BaseException, secrets: set[str]) -> None:
     for place, variables in frames(error):
-        if place.startswith(str(OURS)):
+        if place.startswith(OURS):
             # pprint looks into dicts and lists, as reporters do; objects show their repr.
             for name, value in variables.items():
                 shown = pprint.pformat(value)
@@ -67,6 +78,12 @@ CONSTRUCTIONS: dict[str, Callable[[], object]] = {
     "branch": nested(signing_key=KEY, env="\n"),
     "option": nested(signing_key=KEY, buffer_size=1.5),
     "proxy": nested(proxy="http://user:hunter2hunter2hunter2@"),
+    "proxy of another kind": nested(proxy="ftp://user:hunter2hunter2hunter2@a"),
+    "redis of another kind": lambda: RedisReplay("http://user:hunter2hunter2hunter2@a"),
+    "redis that is no address": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a:b:c/x"),
+    "redis and a wrong size": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a", size=-5),
+    "redis and a wrong age": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a", max_age=float("nan")),
+    "redis and a wrong namespace": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a", namespace="{"),
     "settings": lambda: Settings.resolve(signing_key=BAD),
     "settings of an environment": lambda: Settings.resolve(environ={"INNGEST_SIGNING_KEY": BAD}),
     "settings and an address": lambda: Settings.resolve(signing_key=KEY, api_base_url="ftp://a"),
@@ -110,6 +127,21 @@ async def test_a_malformed_key_that_nobody_checked() -> None:
 def calls(realtime: Realtime, channel: str) -> list[Callable[[], Awaitable[object]]]:
     """Every call that reaches Inngest, async and sync."""
     place, topics = (channel, "t"), ["t"]
+    texts = Texts(name_of=channel.replace(":", "-")).texts
+    step, sync_step = Context(AsyncStep()), Context(SyncStep())
+
+    async def batching() -> object:
+        async with realtime.batch(texts, every=0.001) as batch:
+            await batch.send("a")
+            await asyncio.sleep(0.01)
+            await batch.send("b")
+        return None
+
+    def batching_sync() -> object:
+        with realtime.batch_sync(texts, every=0.001) as batch:
+            batch.send("a")
+            batch.send("b")
+        return None
 
     async def subscribing() -> object:
         return await realtime.subscribe(channel=channel, topics=topics)
@@ -124,7 +156,55 @@ def calls(realtime: Realtime, channel: str) -> list[Callable[[], Awaitable[objec
         lambda: asyncio.to_thread(realtime.publish_stream_sync, place, ["a"]),
         lambda: asyncio.to_thread(realtime.get_client_subscription_token_sync, channel=channel, topics=topics),
         lambda: asyncio.to_thread(realtime.subscribe_sync, channel=channel, topics=topics),
+        lambda: realtime.publish_step(step, "step", place, 1),
+        lambda: asyncio.to_thread(realtime.publish_step_sync, sync_step, "step", place, 1),
+        batching,
+        lambda: asyncio.to_thread(batching_sync),
     ]
+
+
+class Texts(Channel, name="texts:{name_of}"):
+    name_of: str
+    texts = topic(str)
+
+
+class Context:
+    """What is used of the context of an Inngest function."""
+
+    def __init__(self, step: Any) -> None:
+        self.step = step
+        self.run_id = "01JDRT2Z9XQ4N7B5C8D1E3F6G9"
+
+
+class AsyncStep:
+    async def run(self, step_id: str, handler: Callable[[], Awaitable[Any]], /) -> Any:
+        return await handler()
+
+
+class SyncStep:
+    def run(self, step_id: str, handler: Callable[[], Any], /) -> Any:
+        return handler()
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://user:hunter2hunter2hunter2@127.0.0.1:9", "socks5://u:hunter2hunter2hunter2@a"]
+)
+@pytest.mark.parametrize("environment", [False, True])
+async def test_a_proxy_that_fails(proxy: str, environment: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if environment:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", "")
+    given: dict[str, Any] = {} if environment else {"proxy": proxy}
+    async with Realtime(api_base_url="http://inngest.invalid", signing_key=KEY, **given) as realtime:
+        failed = 0
+        for call in calls(realtime, fresh()):
+            try:
+                await asyncio.wait_for(call(), 15)
+            except Exception as error:
+                failed += 1
+                check(error, secrets_of(BAD, KEY))
+        assert failed > 10
+        await asyncio.to_thread(realtime.close_sync)
 
 
 @pytest.mark.parametrize("failure", ["unreachable", "refused", "broken", "a web page", "connect refused"])
@@ -147,6 +227,9 @@ async def test_what_fails_at_inngest(failure: str) -> None:
                     await soon(asyncio.ensure_future(call()))
                 except inngest_realtime_core.RealtimeError as error:
                     check(error, secrets)
+            # The doctor catches what it meets, and says it.
+            said = [str(finding) async for finding in check_inngest(realtime)]
+            assert not [line for line in said if any(secret in line for secret in secrets)]
             with pytest.raises(inngest_realtime_core.RealtimeError) as caught:
                 await soon(asyncio.ensure_future(_open(realtime, token, url)))
             check(caught.value, secrets)
