@@ -299,7 +299,7 @@ class RedisHistory:
             # Whatever somebody else has put there: nothing of it is known, and clients get a gap.
             _log.write(
                 logging.WARNING,
-                type(error),
+                type(error).__name__,
                 f"What Redis keeps of channel {channel[:200]!r} cannot be read; who returns to it gets a gap.",
                 error,
                 event="redis.unreadable",
