@@ -317,20 +317,24 @@ def cutter(app: App) -> Iterator[Cutter]:
     loop.close()
 
 
-_outcomes: dict[tuple[str, str, str], str] = {}
-
-
 @pytest.fixture
-def cell(request: pytest.FixtureRequest, app: App) -> Iterator[Callable[[str, str], None]]:
-    """Notes the outcome of a test for the table in docs/clients.md: `cell(client, property)`."""
-    noted: list[tuple[str, str]] = []
-    yield lambda client, what: noted.append((client, what))
-    outcome = "fails" if getattr(request.node, "failed", True) else "yes"
-    for client, what in noted:
-        _outcomes[client, what, app.name] = outcome
+def cell(request: pytest.FixtureRequest, app: App) -> Callable[[str, str], None]:
+    """Notes that a test fills a cell of the table in docs/clients.md: `cell(client, property)`."""
+    return lambda client, what: request.node.user_properties.append(("cell", [client, what, app.name]))
+
+
+_outcomes: list[list[str]] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        outcome = "yes" if report.passed else "fails"
+        _outcomes.extend([*value, outcome] for name, value in report.user_properties if name == "cell")  # type: ignore[misc]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Writes what was found, for whoever fills the table: `BROWSER_MATRIX` names the file."""
-    if (target := os.environ.get("BROWSER_MATRIX")) and _outcomes:
-        Path(target).write_text(json.dumps([[*key, value] for key, value in _outcomes.items()], indent=1))
+    target = os.environ.get("BROWSER_MATRIX")
+    if target and _outcomes and not hasattr(session.config, "workerinput"):
+        order = [*SERVERS]
+        Path(target).write_text(json.dumps(sorted(_outcomes, key=lambda cell: order.index(cell[2])), indent=1))

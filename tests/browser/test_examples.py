@@ -142,4 +142,6 @@ def test_the_page_fits(scheme: str, device: str, width: int, height: int, demo: 
     page.click("#start")
     until(page, "document.querySelector('#text').textContent.length > 200")
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
+    live = page.locator("[aria-live], [role=status], [role=alert], [role=log]")
+    assert live.evaluate_all("(elements) => elements.map((element) => element.id)") == ["message"], "it says too much"
     picture(page, f"{device}-{scheme}")

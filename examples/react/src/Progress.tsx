@@ -23,7 +23,7 @@ export function Progress({ status, text, connection, error }: Props) {
         <div id="text">{text}</div>
       </section>
       <section className="wire">
-        <span id="state" role="status" data-state={connection}>{connection}</span>
+        <span id="state" data-state={connection}>{connection}</span>
         {error && <p id="note" role="alert">{error}</p>}
       </section>
     </>
