@@ -14,7 +14,18 @@ from pathlib import Path
 from .isolation import isolated
 from .report import Figure, environment, table
 
-NAMES = ("throughput", "imports", "application", "fanout", "steady", "capacity", "latency", "shutdown", "batch")
+NAMES = (
+    "throughput",
+    "imports",
+    "application",
+    "fanout",
+    "steady",
+    "capacity",
+    "latency",
+    "shutdown",
+    "endings",
+    "batch",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

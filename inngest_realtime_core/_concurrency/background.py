@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from ..errors import ConfigurationError, RealtimeError
 from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
 
-__all__ = ["check_may_block", "is_background", "run_coroutine", "run_sync"]
+__all__ = ["call_on_loop", "check_may_block", "is_background", "run_coroutine", "run_sync"]
 
 T = TypeVar("T")
 
@@ -145,6 +145,22 @@ def run_sync(make: Callable[[], Awaitable[T]]) -> T:
     except BaseException:
         loop.call_soon_threadsafe(call.cancel)
         raise
+
+
+def call_on_loop(function: Callable[[], T]) -> T:
+    """Calls a function on the background loop and returns its result.
+
+    Also where an event loop runs, as in an async view under WSGI: it waits for nothing but its turn.
+    """
+    if is_background():
+        return function()
+
+    async def call() -> T:
+        return function()
+
+    called = _Call(call)
+    _background.loop().call_soon_threadsafe(called.start)
+    return called.result()
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from .._concurrency.background import check_may_block, run_sync
+from .._concurrency.background import call_on_loop, check_may_block, run_sync
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
@@ -135,7 +135,8 @@ class SyncSubscription(SubscriptionFace):
         *,
         takes_over: bool = False,
     ) -> Generator[bytes, None, None]:
-        state = self._on_loop(
+        # A response may be made by an async view.
+        state = (call_on_loop if takes_over else self._on_loop)(
             lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
         )
         buffer = state.buffer

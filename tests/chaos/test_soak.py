@@ -1,7 +1,8 @@
 """Churn for as long as one likes: memory, descriptors and tasks stay flat. CHAOS_SOAK_SECONDS sets how long.
 
-The resident size alone says little: the allocators keep what has been freed, in pieces, and it creeps up for an hour
-without a leak. So what is in use is counted beside it: Python's objects and blocks, and bytes of the C library's heap.
+The allocators keep what has been freed, in pieces, and the resident size creeps up for an hour without a leak. So the C
+library is asked to give back what is free before each look, and what is in use is counted beside the resident size:
+Python's objects and blocks, and bytes of the C library's heap.
 CHAOS_TRACEMALLOC=1 traces Python's own allocations as well.
 """
 
@@ -242,8 +243,15 @@ def _heap() -> float:
     return (int(info.uordblks) + int(info.hblkhd)) / 2**20
 
 
+def _trim() -> None:
+    """Has the C library give back what is free, which it keeps in pieces otherwise, more of them each hour."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _measure() -> dict[str, float]:
     gc.collect()
+    _trim()
     process = psutil.Process()
     return {
         "rss_mib": process.memory_info().rss / 2**20,

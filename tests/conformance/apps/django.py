@@ -86,7 +86,7 @@ def stats(request: HttpRequest) -> HttpResponse:
 
 
 @subscription_token(realtime, site.PIPELINE)
-def own_token(request: HttpRequest, run_id: str, token: ClientSubscriptionToken) -> HttpResponse:
+async def own_token(request: HttpRequest, run_id: str, token: ClientSubscriptionToken) -> HttpResponse:
     return JsonResponse(token.to_dict())
 
 
@@ -102,7 +102,7 @@ def own_iterated(request: HttpRequest, run_id: str, stream: Subscription | SyncS
 
 
 @subscription_stream(realtime, site.PIPELINE)
-def own_rendered(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
+async def own_rendered(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
     return RealtimeStreamingResponse(request, stream, render=site.fragment)
 
 

@@ -46,7 +46,7 @@ def load_user() -> None:
 
 @app.get("/own/<run_id>/token")
 @subscription_token(realtime, site.PIPELINE)
-def own_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, str]:
+async def own_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, str]:
     return token.to_dict()
 
 
@@ -64,7 +64,7 @@ def own_iterated(run_id: str, stream: SyncSubscription) -> Response:
 
 @app.get("/own/<run_id>/rendered")
 @subscription_stream(realtime, site.PIPELINE)
-def own_rendered(run_id: str, stream: SyncSubscription) -> Response:
+async def own_rendered(run_id: str, stream: SyncSubscription) -> Response:
     return sse_response(stream, render=site.fragment)
 
 
