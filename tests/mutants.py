@@ -309,19 +309,24 @@ MUTANTS = [
     Mutant(
         "two readers get one object",
         "_hub/groups.py",
-        "own = twin(message, message.event_id) if len(group.readers) > 1 else message",
-        "own = message",
+        "            for buffer in readers[1:]:\n                buffer.push(twin(message, message.event_id), size)",
+        "            for buffer in readers[1:]:\n                buffer.push(message, size)",
     ),
     # What is kept.
     Mutant(
         "a message is in the log twice", "_replay/channel_log.py", "other.topic == topic and other.id == id", "False"
     ),
-    Mutant("nothing grows too old", "_replay/channel_log.py", " or now - entries[0].at > limits.max_age", ""),
+    Mutant(
+        "nothing grows too old",
+        "_replay/channel_log.py",
+        " or entries[0].at < too_old):",
+        "):",
+    ),
     Mutant(
         "what is evicted is not remembered",
         "_replay/channel_log.py",
-        "self.evicted[envelope.topic] = self.first, name",
-        "pass",
+        "            self.evicted[topic] = offset, name",
+        "            pass",
     ),
     Mutant(
         "a gap that is evicted is forgotten",
@@ -332,8 +337,8 @@ MUTANTS = [
     Mutant(
         "bytes have no limit",
         "_replay/channel_log.py",
-        "len(entries) > limits.size or self._bytes > limits.max_bytes or",
-        "len(entries) > limits.size or",
+        "while entries and (excess > 0 or self._bytes > self._max_bytes or entries",
+        "while entries and (excess > 0 or entries",
     ),
     Mutant(
         "the message at the place is skipped",
@@ -393,6 +398,7 @@ MUTANTS = [
         "_replay/channel_history.py",
         "        if self.loaded:\n            return\n",
         "",
+        survives="`prepend` leaves out what the log has, so a second time changes nothing: the look spares the work",
     ),
     Mutant(
         "what was withdrawn stays",
