@@ -21,7 +21,7 @@ from wire import chunk_frame, decoded, end_frame, frame, start_frame
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "_OVERLAP", 0.02)
+    monkeypatch.setattr(handover, "_OVERLAP", 0.2)
     monkeypatch.setattr(Backoff, "next_delay", lambda self: 0.001)
 
 
