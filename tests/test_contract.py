@@ -400,6 +400,7 @@ def test_override_and_published(dev: DevServer) -> None:
 
 
 def test_the_fixtures(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_it.py").write_text(
         "def test_it(inngest_realtime, inngest_realtime_server):\n"
         "    assert inngest_realtime.settings.api_base_url == inngest_realtime_server.url\n"
