@@ -10,6 +10,7 @@ import logging
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,7 @@ from inngest_realtime_core import ConfigurationError, Realtime
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
 from inngest_realtime_redis.trouble import Trouble
+from reverse_proxy import reverse_proxy
 from talk import fresh
 
 
@@ -216,6 +218,38 @@ async def test_a_hole_is_bridged_where_the_record_is_whole(
             assert await reading.read(1) == [3]
 
 
+@pytest.mark.parametrize("sent", ["before", "after"])
+async def test_what_is_recorded_first_and_received_later_is_not_lost(
+    server: DevServer, shared: RedisServer, channel: str, sent: str
+) -> None:
+    gate = threading.Event()
+
+    def hold(head: bytes) -> bytes:
+        if b"/publish" in head:
+            gate.wait(10)
+        return head
+
+    with reverse_proxy(server.url, change=hold) as url:
+        slow = Realtime(api_base_url=url, replay=RedisReplay(shared.url, namespace=channel))
+        fast, one, two = (worker(server, shared, namespace=channel) for _ in range(3))
+        async with slow, fast, one, two:
+            async with page(one, channel) as reading:
+                sending = asyncio.create_task(slow.publish((channel, "t"), "recorded first"))
+                await until(lambda: shared.client.keys(f"*{channel}*order"))
+                await fast.publish((channel, "t"), "received first")
+                assert await reading.read(1) == ["received first"]
+                id = reading.id
+            if sent == "before":
+                gate.set()
+                await sending
+            async with page(two, channel, id) as back:
+                assert await back.read(1) == ["recorded first"]
+                gate.set()
+                await sending
+                await fast.publish((channel, "t"), "last")
+                assert await back.read(1) == ["last"]
+
+
 async def test_a_foreign_publisher_makes_holes_gaps(server: DevServer, shared: RedisServer, channel: str) -> None:
     async with worker(server, shared) as publisher, worker(server, shared) as one, worker(server, shared) as two:
         async with page(one, channel) as reading, page(two, channel) as other:
@@ -306,7 +340,7 @@ async def test_sizes_hold_in_messages_and_bytes(server: DevServer, own: RedisSer
             for number in range(20):
                 await one.publish((name, "t"), f"{number:0300d}")
             keys = [key.decode() for key in own.client.keys(f"*{{{name}}}*")]
-            assert {key.rpartition(":")[2] for key in keys} <= {"order", "data", "seen", "state"}
+            assert {key.rpartition(":")[2] for key in keys} <= {"order", "data", "seen", "state", "taken"}
             (order,) = (key for key in keys if key.endswith(":order"))
             assert own.client.zcard(order) <= 6
 

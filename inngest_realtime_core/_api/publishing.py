@@ -54,6 +54,9 @@ class Recorder(Protocol):
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has rejected it."""
 
+    def sent(self, envelope: Envelope) -> None:
+        """Called when Inngest has taken it."""
+
 
 def build_publish_request(
     settings: Settings,
@@ -148,6 +151,7 @@ async def publish(
         if _is_rejected(error):
             await recorder.withdraw(envelope)
         raise
+    recorder.sent(envelope)
 
 
 def _envelope(request: HttpRequest, content: bytes) -> Envelope:

@@ -47,13 +47,13 @@ class ReaderBuffer(MessageQueue):
 
     Attributes:
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
-        knows_early: Whether it came after what is kept elsewhere was put into the channel's log.
+        since_offset: The offset in the channel's log from which on it is given all.
         turns: Taken by the read that waits.
         start_id: The `id:` for a client that begins here, before its first event; None for one that resumes.
     """
 
     delivered: int  # counted here as well, which a checker takes for a declaration
-    __slots__ = ("_detached", "_on_detach", "catch_up", "data_streams", "encoded", "knows_early", "start_id", "turns")
+    __slots__ = ("_detached", "_on_detach", "catch_up", "data_streams", "encoded", "since_offset", "start_id", "turns")
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class ReaderBuffer(MessageQueue):
         self.turns: deque[None] = deque((None,))
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.start_id: str | None = None
-        self.knows_early: bool = False
+        self.since_offset: float = float("-inf")
 
     def end(self, error: RealtimeError | None = None) -> None:
         # Where the event loop of a waiting task is closed already, there is nobody to wake.

@@ -199,7 +199,8 @@ class Feed(Recall):
             self._replay(spec, buffer, selected)
         elif events:
             buffer.start_id = history.here()
-        buffer.knows_early = history.loaded
+        if not after and rewind is None:
+            buffer.since_offset = history.end if since is None else since
         self.was_read = True
         self._groups.add(spec, buffer, events=events)
         if self._end is not None:
@@ -239,10 +240,10 @@ class Feed(Recall):
             self._held.append(envelope)
             return
         self._counters.received += 1
-        if self._beside is not None:
-            self._beside.add(envelope)
         entry = self._history.receive(envelope)
         if entry is not None:
+            if self._beside is not None:
+                self._beside.add(envelope)
             stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
             self._groups.deliver(entry, envelope, stream, self._history)
 

@@ -133,7 +133,7 @@ class ReaderGroups:
             history: What gives the entry its event id.
         """
         group = self._only
-        if group is None or stream is not None or entry.again:
+        if group is None or stream is not None or entry.early_offset is not None:
             self._deliver_to_all(entry, envelope, stream, history)
             return
         # Most channels have one kind of reader, and nothing to share between several.
@@ -170,7 +170,7 @@ class ReaderGroups:
     def _deliver_to_all(
         self, entry: Entry, envelope: Envelope, stream: DataStream | None, history: ChannelHistory
     ) -> None:
-        again = entry.again
+        early_offset = entry.early_offset
         size = len(envelope.data)
         views: list[tuple[ReaderGroup, Message[Any]]] = []
         for group in tuple(self._by_spec.values()):
@@ -190,7 +190,7 @@ class ReaderGroups:
             # Before anybody is handed the data, who may change it.
             if group.encoders and self._encodes(envelope, schema, message):
                 for buffer in group.encoders:
-                    if not (again and buffer.knows_early):
+                    if early_offset is None or buffer.since_offset > early_offset:
                         buffer.push(message, size)
         if not self._events:
             # Kept for those who come back: without event streams there are none.
@@ -199,7 +199,7 @@ class ReaderGroups:
         given: set[int] = set()
         for group, message in views:
             for buffer in group.readers:
-                if again and buffer.knows_early:
+                if early_offset is not None and buffer.since_offset <= early_offset:
                     continue
                 if stream is not None:
                     buffer.push(_with_view(message, stream, buffer), size)

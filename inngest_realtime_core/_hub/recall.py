@@ -83,11 +83,12 @@ class Recall(ABC):
     async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, cursor: Cursor) -> None:
         """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
         history = self._history
+        fresh = False
         if history.resume(cursor, spec.topics) is None:
             # What another process has given to the client may be on its way to here.
             for pause in _PAUSES if self._beside is not None else ():
-                await self._load(cursor.names[0][2:] if cursor.names else "")
-                if history.resume(cursor, spec.topics) is not None:
+                fresh = await self._load(cursor.names[0][2:] if cursor.names else "")
+                if history.resume(cursor, spec.topics, fresh=fresh) is not None:
                     break
                 if not self._is_shared:
                     break
@@ -98,19 +99,22 @@ class Recall(ABC):
             # When many come back at once, the event loop does other things between two of them.
             await asyncio.sleep(0)
             if not buffer.detached:
-                self._replay_missed(spec, buffer, history.resume(cursor, spec.topics))
+                self._replay_missed(spec, buffer, history.resume(cursor, spec.topics, fresh=fresh))
 
     async def prepare(self) -> None:
         """Called before a reader is attached with `rewind`."""
         if not self._history.loaded:
             await self._load("")
 
-    async def _load(self, name: str) -> None:
+    async def _load(self, name: str) -> bool:
+        """Returns whether what is kept elsewhere is known."""
         history = self._history
+        kept = None
         if self._beside is not None:
             kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed, name=name)
-            if kept is not None:
-                self._take(kept)
+        if kept is not None:
+            self._take(kept)
+        return kept is not None
 
     def _take(self, kept: Kept) -> None:
         for entry in self._history.catch_up(kept):

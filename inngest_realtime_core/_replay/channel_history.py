@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
+from math import inf, nextafter
 from typing import Final, NamedTuple
 
 from ..messages.envelope import Envelope
@@ -88,10 +89,15 @@ class ChannelHistory:
         log = self.log
         if log is None:
             log = self.kept_log()
-        if self._known_early and self._known_early.pop(envelope.identity, None) is not None:
-            # One that was being published when the channel was subscribed to. Of a message of another publisher
-            # nobody knows that: who comes back from before may be owed it.
-            return log.receive_again(envelope, keep=envelope.id is None)
+        if self._known_early or log.pending:
+            known = self._known_early.pop(envelope.identity, None)
+            if known is not None:
+                # One that was being published when the channel was subscribed to. Of a message of another publisher
+                # nobody knows that: who comes back from before may be owed it.
+                return log.receive_again(envelope, log.offset_of(known), keep=envelope.id is None)
+            if log.pending.get(envelope.identity, 0.0) is None:
+                # All have had it.
+                return log.receive_again(envelope, inf, keep=False)
         return log.append(envelope)
 
     def bridge(self, kept: Kept | None, reason: GapReason, until: float) -> list[Entry]:
@@ -106,7 +112,11 @@ class ChannelHistory:
         if kept is not None and kept.whole and not self.mixed:
             newest = self._began if log is None else max((at for _, at, _ in log.messages()), default=self._began)
             if kept.since <= max(newest, self._began) + _SLACK:
-                return self._append_missing(kept, until)
+                # What was on its way when the channel was subscribed to may have fallen into the hole.
+                self._merge(kept, late=False, pending=False)
+                entries = self._append_missing(kept, until)
+                self._settle(kept)
+                return entries
         self._lose_coverage()
         # Without a log there is nothing to keep the gap for: nobody has an id.
         return [Entry(time.monotonic(), reason) if log is None else log.append_gap(reason)]
@@ -121,29 +131,55 @@ class ChannelHistory:
 
         It may still be received here, and is a repetition then.
         """
-        self.merge(kept)
-        return self._append_missing(kept, float("inf")) if kept.whole and not self.mixed else []
+        self._merge(kept, late=False)
+        entries = self._append_missing(kept, inf) if kept.whole and not self.mixed else []
+        self._settle(kept)
+        return entries
 
     def _append_missing(self, kept: Kept, until: float) -> list[Entry]:
         log = self.kept_log()
         known = {envelope.identity for _, _, envelope in log.messages()}
-        missing: dict[str, list[tuple[float, Envelope]]] = {}
-        for at, envelope in kept.messages:
-            coverage = self.coverage.get(envelope.topic)
-            if envelope.identity in known:
-                # Whatever is missing before it belongs into a hole that has been told of.
-                missing.pop(envelope.topic, None)
-            elif coverage is not None and coverage.began <= at <= until:
-                missing.setdefault(envelope.topic, []).append((at, envelope))
-        wanted = {envelope.identity for items in missing.values() for _, envelope in items}
         entries: list[Entry] = []
+        passed: set[str] = set()
+        evicted_until = log.evicted_until  # appending evicts, too
         for at, envelope in kept.messages:
-            if envelope.identity in wanted and (entry := log.append(envelope)) is not None:
+            identity, coverage = envelope.identity, self.coverage.get(envelope.topic)
+            if identity in known:
+                passed.add(envelope.topic)
+                continue
+            # What is missing from before the moment belongs into a hole that has been told of.
+            if coverage is None or at > until or at < coverage.moment != coverage.began:
+                continue
+            # Something may have been on its way when the topic was subscribed to.
+            if at < coverage.began and (until == inf if identity in kept.pending else envelope.topic not in passed):
+                continue
+            if at <= evicted_until and identity not in kept.pending:
+                continue
+            if identity in kept.pending:
+                log.pending[identity] = None
+            if (entry := log.append(envelope)) is not None:
                 entries.append(entry)
-                self._expect(envelope, entry, at)
-        for topic in missing:
+        for topic in {entry.envelope.topic for entry in entries if isinstance(entry.envelope, Envelope)}:
             self._forget_early(topic)
+        now = time.monotonic()
+        for entry in entries:
+            self._expect(entry, now)
         return entries
+
+    def _settle(self, kept: Kept) -> None:
+        """Learn from others where messages stand in the order of receipt."""
+        log = self.kept_log()
+        offsets = {envelope.identity: offset for offset, _, envelope in log.messages()}
+        last: dict[str, float] = {}
+        for _, envelope in kept.messages:
+            offset = offsets.get(envelope.identity)
+            if offset is None or envelope.identity in kept.pending:
+                continue
+            place, before = log.place_of(offset, envelope), last.get(envelope.topic, -inf)
+            if place is None or (place < before and (offset < 0 or envelope.identity in log.pending)):
+                place = max(offset, nextafter(before, inf))
+                log.settle(envelope, place)
+            last[envelope.topic] = max(before, place)
 
     def _forget_early(self, topic: str) -> None:
         """Called when something later is known of a topic: what was being published before would come too late."""
@@ -153,12 +189,23 @@ class ChannelHistory:
             if not (isinstance(entry.envelope, Envelope) and entry.envelope.id and entry.envelope.topic == topic)
         }
 
-    def _expect(self, envelope: Envelope, entry: Entry, at: float) -> None:
-        if time.monotonic() - at < _LATE and envelope.id is None:
-            self._known_early[envelope.identity] = entry
+    def _expect(self, entry: Entry, now: float) -> None:
+        """Called with what was put into the log before it was received."""
+        if isinstance(entry.envelope, Envelope) and now - entry.at < _LATE:
+            self._known_early[entry.envelope.identity] = entry
 
     def merge(self, kept: Kept) -> None:
         """Put what is kept beside the log in front of it, once."""
+        self._merge(kept)
+        self._settle(kept)
+
+    def _merge(self, kept: Kept, *, late: bool = True, pending: bool = True) -> None:
+        """Put what is kept beside the log in front of it, once.
+
+        Args:
+            late: Also what was received after something that the log has.
+            pending: Also what is pending.
+        """
         if self.loaded:
             return
         self.loaded = True
@@ -167,17 +214,19 @@ class ChannelHistory:
             log.clock = kept.clock
         now = time.monotonic()
         before: list[tuple[float, Envelope]] = []
+        known = {envelope.identity for _, _, envelope in log.messages()}
+        passed: set[str] = set()
         for at, envelope in kept.messages:
+            if envelope.identity in known:
+                passed.add(envelope.topic)
             coverage = self.coverage.get(envelope.topic)
             # Of what others received, nobody knows how much earlier it was published.
-            until = float("inf") if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
-            if at < until:
+            until = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
+            if at < until and (pending if envelope.identity in kept.pending else late or envelope.topic not in passed):
                 before.append((at, envelope))
-        log.prepend(before, whole=kept.whole and not log.mixed, since=kept.since)
-        for entry in log.entries:
-            known = entry.envelope
-            if entry.early and isinstance(known, Envelope) and now - entry.at < _LATE:
-                self._known_early[known.identity] = entry
+        whole = kept.whole and not log.mixed
+        for entry in log.prepend(before, whole=whole, since=kept.since, pending=kept.pending):
+            self._expect(entry, now)
 
     # -- readers ------------------------------------------------------------------------------------------------------
 
@@ -185,9 +234,13 @@ class ChannelHistory:
         """The place that an event id names; None when this deployment did not make it for this channel."""
         return self._ids.decode(self._channel, event_id)
 
-    def resume(self, cursor: Cursor, topics: Collection[str]) -> list[Selected] | None:
-        """What came after a cursor; None when that is not known for certain, before or after `merge`."""
-        return since(self.kept_log(), cursor, topics, by_time=self.loaded)
+    def resume(self, cursor: Cursor, topics: Collection[str], *, fresh: bool = False) -> list[Selected] | None:
+        """What came after a cursor; None when that is not known for certain, before or after `catch_up`.
+
+        Args:
+            fresh: Whether this follows on `catch_up`.
+        """
+        return since(self.kept_log(), cursor, topics, by_time=self.loaded, fresh=fresh)
 
     def rewind(self, count: Rewind, topics: Collection[str], before: int | None = None) -> Resumed:
         """The last messages of each topic, of those before an offset; and all from there on."""

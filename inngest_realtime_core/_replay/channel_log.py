@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
 from .event_ids import EventIds, name_of
 from .log import Replay
+from .placed_log import Entry, PlacedLog
 
 __all__ = ["ChannelLog", "Coverage", "Entry"]
 
@@ -40,27 +38,7 @@ class Coverage(NamedTuple):
     began: float
 
 
-class Entry(msgspec.Struct, eq=False):
-    """A message in a log, or a gap.
-
-    Attributes:
-        at: When it was received, by `time.monotonic()`.
-        envelope: The message, or why something may be missing here.
-        event_id: The id of the place behind it; empty until somebody needs it.
-        views: The message as it was made for readers, so that it is validated and encoded once; empty until then.
-        early: Whether it was known from elsewhere before it was received here, if it was at all.
-        again: Whether it is only for readers who do not know what the log had from elsewhere.
-    """
-
-    at: float
-    envelope: Envelope | GapReason
-    event_id: str = ""
-    views: dict[object, Any] | None = None
-    early: bool = False
-    again: bool = False
-
-
-class ChannelLog:
+class ChannelLog(PlacedLog):
     """The last messages of one channel, within limits.
 
     Attributes:
@@ -69,11 +47,10 @@ class ChannelLog:
         began: The moment from which on a client that has had nothing is owed what came.
         whole_since: From when on everything is known that was published, by `time.monotonic()`.
         run_topics: The topics of messages of runs, which concern every client.
-        first: The offset of the oldest entry.
-        entries: The entries.
         coverage: From when on each topic is covered.
         mixed: Whether something was received that has no id of this package.
         evicted: Of each topic, the offset of the last entry that is no longer kept, and its name where ids are made.
+        evicted_until: When what is no longer kept was received.
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
 
@@ -82,8 +59,6 @@ class ChannelLog:
         "_keys",
         "_limits",
         "_max_bytes",
-        "_named",
-        "_names",
         "_names_since",
         "_next_key",
         "_slack",
@@ -91,9 +66,8 @@ class ChannelLog:
         "channel",
         "clock",
         "coverage",
-        "entries",
         "evicted",
-        "first",
+        "evicted_until",
         "floor",
         "ids",
         "mixed",
@@ -105,6 +79,7 @@ class ChannelLog:
     def __init__(
         self, channel: str, limits: Replay, ids: EventIds, coverage: dict[str, Coverage], began: float
     ) -> None:
+        super().__init__()
         self.channel: str = channel
         self.ids: EventIds = ids
         self.clock: float = time.time() - time.monotonic()
@@ -112,11 +87,10 @@ class ChannelLog:
         self.whole_since: float = float("inf")
         self.run_topics: set[str] = set()
         self.name: str = secrets.token_urlsafe(6)
-        self.first: int = 0
-        self.entries: deque[Entry] = deque()
         self.coverage: dict[str, Coverage] = coverage
         self.mixed: bool = False
         self.evicted: dict[str, tuple[int, str]] = {}
+        self.evicted_until: float = float("-inf")
         self.floor: int | None = None
         self._limits = limits
         self._max_bytes = limits.max_bytes
@@ -124,10 +98,7 @@ class ChannelLog:
         self._bytes = 0
         self._keys = bytearray()
         self._next_key = 0
-        # The names of the last messages as of the offset `_named`; None until somebody needs ids.
-        self._names: dict[str, str] = {}
         self._names_since = began
-        self._named: int | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -136,17 +107,6 @@ class ChannelLog:
     def kept_bytes(self) -> int:
         """Bytes of payload in the log."""
         return self._bytes
-
-    @property
-    def end(self) -> int:
-        """The offset of the entry that comes next."""
-        return self.first + len(self.entries)
-
-    def messages(self) -> Iterator[tuple[int, float, Envelope]]:
-        """All messages, each with its offset and when it was received."""
-        for offset, entry in enumerate(self.entries, self.first):
-            if isinstance(entry.envelope, Envelope):
-                yield offset, entry.at, entry.envelope
 
     def recent(self, seconds: float) -> Iterator[Envelope]:
         """What was received in this time, the newest first."""
@@ -177,20 +137,22 @@ class ChannelLog:
             self._trim(entry.at)
         return entry
 
-    def receive_again(self, envelope: Envelope, *, keep: bool) -> Entry:
+    def receive_again(self, envelope: Envelope, early_offset: float, *, keep: bool) -> Entry:
         """Take a message as it is received that the log had from elsewhere.
 
         Args:
+            early_offset: Where it had it.
             keep: Whether it is kept where it is received, too.
         """
         entry = self.append(envelope) if keep else None
         if entry is not None:
-            entry.again = True
+            entry.early_offset = early_offset
             return entry
-        entry = Entry(time.monotonic(), envelope, again=True)
+        self.settle(envelope)
+        entry = Entry(time.monotonic(), envelope, early_offset=early_offset)
         if self._named is not None:
             self.name_all()
-            self._put_name(envelope)
+            self.put_name(self._names, envelope)
             entry.event_id = self._id(self.end, self._names)
         return entry
 
@@ -200,16 +162,20 @@ class ChannelLog:
         self.entries.append(entry)
         return entry
 
-    def prepend(self, messages: Iterable[tuple[float, Envelope]], *, whole: bool, since: float) -> None:
-        """Put in front what is known of earlier times, each message with when it was received.
+    def prepend(
+        self, messages: Iterable[tuple[float, Envelope]], *, whole: bool, since: float, pending: Collection[str] = ()
+    ) -> list[Entry]:
+        """Put in front what is known of earlier times, each message with when it was received; returns its entries.
 
         Args:
             whole: Whether nothing is missing between these and what follows; else there is a gap.
             since: From when on nothing is missing among these.
+            pending: The identities of those that nobody is known to have received.
         """
+        early: list[Entry] = []
         if self.evicted or self.floor is not None:
             # The offsets in front have been used.
-            return
+            return early
         known = self.unknown(messages)
         if known and not whole:
             # Good for those who come late; who comes back may have missed something among these.
@@ -220,7 +186,10 @@ class ChannelLog:
                 # As if the rest had been evicted: a client that stopped there has missed some.
                 self.floor = self.first if self.floor is None else self.floor
                 break
-            self._push_front(Entry(at, envelope, early=True))
+            early.append(Entry(at, envelope))
+            self._push_front(early[-1])
+            if envelope.identity in pending:
+                self.pending[envelope.identity] = None
             self._bytes += len(envelope.data)
             if (id := envelope.id) is not None:
                 self._add_key(_key(envelope.topic, id))
@@ -235,6 +204,7 @@ class ChannelLog:
             self.whole_since = since
             for topic, coverage in self.coverage.items():
                 self.coverage[topic] = coverage._replace(moment=float("-inf"), offset=self.first)
+        return early
 
     def _push_front(self, entry: Entry) -> None:
         self.entries.appendleft(entry)
@@ -265,6 +235,7 @@ class ChannelLog:
             for entry in reversed(self.entries):
                 other = entry.envelope
                 if isinstance(other, Envelope) and other.topic == topic and other.id == id:
+                    self.settle(other)
                     return True
         self._add_key(key)
         return False
@@ -290,8 +261,12 @@ class ChannelLog:
             excess -= 1
             if self._named == self.first:
                 self._name(self.first + 1)
-            envelope = entries.popleft().envelope
+            entry = entries.popleft()
+            envelope = entry.envelope
+            self.evicted_until = max(self.evicted_until, entry.at)
             if isinstance(envelope, Envelope):
+                if self.pending:
+                    self.pending.pop(envelope.identity, None)
                 self._bytes -= len(envelope.data)
                 last[envelope.topic] = self.first, envelope
             else:
@@ -330,21 +305,21 @@ class ChannelLog:
         """Give ids to the entries up to an offset."""
         names = self._names
         start = self.first if self._named is None else self._named
+        if start < end:
+            self._settle_old()
         for offset in range(start, end):
             entry = self.entries[offset - self.first]
             envelope = entry.envelope
             if isinstance(envelope, Envelope):
-                self._put_name(envelope)
+                if self.pending:
+                    self._name_passed(offset)
+                self.put_name(names, envelope, offset)
             else:
                 # Who has been told of a gap is not owed what came before it.
                 names.clear()
                 self._names_since = entry.at
             entry.event_id = self._id(offset + 1, names)
         self._named = end
-
-    def _put_name(self, envelope: Envelope) -> None:
-        self._names.pop(envelope.topic, None)
-        self._names[envelope.topic] = name_of(envelope.topic, envelope.identity)
 
 
 def _key(topic: str, id: str) -> bytes:

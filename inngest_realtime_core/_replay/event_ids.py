@@ -2,8 +2,9 @@
 
 `<log>.<offset>.<milliseconds>.<name>...[.~].<tag>`: the log that the client reads, how far it has come in it, and for
 each topic the message received last, the newest first; of topics that are not named there was none since that time.
-Another process has a log of its own, in which it finds the client's place by the names. The tag proves that this
-deployment made the id, for this channel.
+A name after `~` is of a message that the client has had before anybody was known to have received it, so that its place
+among the others was not known. Another process has a log of its own, in which it finds the client's place by the names.
+The tag proves that this deployment made the id, for this channel.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hmac import compare_digest
 from itertools import islice
 from typing import Final, NamedTuple
 
-__all__ = ["MAX_NAMES", "NO_LOG", "Cursor", "EventIds", "derive_key", "name_of", "topic_tag"]
+__all__ = ["MAX_NAMES", "NO_LOG", "PENDING", "Cursor", "EventIds", "derive_key", "name_of", "topic_tag"]
 
 MAX_NAMES: Final = 9
 """Messages that an id names at most. With more topics, only the process that made it can tell where the client is."""
@@ -26,10 +27,13 @@ MAX_NAMES: Final = 9
 NO_LOG: Final = "--------"
 """Stands for a log in the ids of a client that is ahead of the log it reads in some topic: only the names count."""
 
+PENDING: Final = "~"
+"""Stands before the name of a message that was given before anybody was known to have received it."""
+
 _TAG: Final = 8  # bytes
 _INCOMPLETE: Final = ".~"
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
-_FORM: Final = re.compile(r"[\w-]{8}\.-?\d{1,12}\.\d{1,15}((?:\.[\w-]{13}){0,9})(\.~)?\.[\w-]{11}", re.ASCII)
+_FORM: Final = re.compile(r"[\w-]{8}\.-?\d{1,12}\.\d{1,15}((?:\.~?[\w-]{13}){0,9})(\.~)?\.[\w-]{11}", re.ASCII)
 
 
 class Cursor(NamedTuple):
@@ -40,13 +44,15 @@ class Cursor(NamedTuple):
         offset: The offset of the entry that comes next.
         at: Since when the client has had nothing of topics without a name, by the clock of what is kept for all.
         names: The message received last of each topic, the newest first.
-        complete: Whether `names` has all topics of which the log had a message.
+        pending: Messages that the client has had besides, before it was known where they stand.
+        complete: Whether all names are here.
     """
 
     log: str
     offset: int
     at: float
     names: tuple[str, ...] = ()
+    pending: frozenset[str] = frozenset()
     complete: bool = True
 
 
@@ -84,7 +90,7 @@ class EventIds:
         """The id of a place.
 
         Args:
-            names: By topic, the newest last.
+            names: By topic, the newest last; those of pending messages under keys of their own.
         """
         text = ".".join(
             (log, str(offset), str(int(at * 1000)), *islice((names[topic] for topic in reversed(names)), MAX_NAMES))
@@ -102,7 +108,15 @@ class EventIds:
         if not any(compare_digest(_tag(key, channel, text), tag) for key in self._keys):
             return None
         log, offset, at = text.split(".", 3)[:3]
-        return Cursor(log, int(offset), int(at) / 1000, tuple(found[1].split(".")[1:]), not found[2])
+        names = found[1].split(".")[1:]
+        return Cursor(
+            log,
+            int(offset),
+            int(at) / 1000,
+            tuple(name for name in names if name[0] != PENDING),
+            frozenset(name[1:] for name in names if name[0] == PENDING),
+            not found[2],
+        )
 
 
 def _tag(key: bytes, channel: str, text: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -16,7 +16,9 @@ from ..settings import Settings
 from ..stats import ReplayHealth
 from .event_ids import EventIds
 
-__all__ = ["History", "Kept", "Replay", "SharedReplay"]
+__all__ = ["History", "Kept", "Replay", "SharedReplay", "arrange"]
+
+_LAG: Final = 1.0  # seconds after Inngest has taken a message, within which all receive it who are subscribed
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -50,17 +52,43 @@ class Kept(NamedTuple):
     """What is kept of a channel beside the log of whoever asks.
 
     Attributes:
-        messages: In the order of publication, or of receipt where that was another one; each with when it was
-            published, or received where that is not known, by `time.monotonic()`.
+        messages: What was received, in the order of receipt, then what is pending, in the order of publication; each
+            with when it was published, or received where that is not known, by `time.monotonic()`.
         whole: Whether these are all messages of the channel from the first of them on.
         since: From when on they are, by `time.monotonic()`.
         clock: Seconds that the clock of where they are kept is ahead of `time.monotonic()`; None where it is not known.
+        pending: The identities of messages that nobody is known to have received, and that may still be received.
     """
 
     messages: Sequence[tuple[float, Envelope]]
     whole: bool
     since: float
     clock: float | None = None
+    pending: Collection[str] = frozenset()
+
+
+def arrange(
+    published: Iterable[tuple[float, float, bool, Envelope]], now: float
+) -> tuple[list[tuple[float, Envelope]], frozenset[str]]:
+    """Put what is kept in the order of `Kept.messages`; returns it, and what of it is pending.
+
+    Args:
+        published: In the order in which it became known that each is on its way to subscribers, because one had it or
+            Inngest had taken it; then the others. Of each: when it was recorded; when it became known, or infinity;
+            whether somebody has received it; and the message.
+        now: By the same clock.
+    """
+    messages: list[tuple[float, Envelope]] = []
+    pending: list[tuple[float, Envelope]] = []
+    newest: dict[str, float] = {}  # when the last one that follows in each topic was recorded, of those received
+    for at, taken, is_received, envelope in reversed(list(published)):
+        topic = envelope.topic
+        if is_received:
+            newest[topic] = max(at, newest.get(topic, at))
+        # Others that were on their way at the same time may still be received before it.
+        is_settled = is_received or taken <= now - _LAG or taken <= newest.get(topic, float("-inf"))
+        (messages if is_settled else pending).append((at, envelope))
+    return [*reversed(messages), *reversed(pending)], frozenset(envelope.identity for _, envelope in pending)
 
 
 class History(Protocol):
@@ -110,6 +138,9 @@ class History(Protocol):
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has refused a message that was recorded."""
+
+    def sent(self, envelope: Envelope) -> None:
+        """Called when Inngest has taken a message that was recorded: whoever receives it does so within a moment."""
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""

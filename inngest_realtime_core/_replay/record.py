@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from ..messages.envelope import Envelope
-from .log import Kept, Replay
+from .log import Kept, Replay, arrange
 
 __all__ = ["MemoryHistory", "Record"]
 
@@ -21,23 +21,52 @@ _CHANNELS: Final = 1_000
 _BYTES: Final = 64 * 1024 * 1024
 
 
+class _Published:
+    """A message.
+
+    Attributes:
+        at: When it was recorded.
+        number: Its place among the channel's messages, once it is known that it is on its way to subscribers.
+        taken_at: When that became known.
+        received: Whether somebody has received it.
+    """
+
+    __slots__ = ("at", "envelope", "number", "received", "taken_at")
+
+    def __init__(self, at: float, envelope: Envelope) -> None:
+        self.at = at
+        self.number = float("inf")
+        self.envelope = envelope
+        self.taken_at = float("inf")
+        self.received = False
+
+
 class _Channel:
     """What was published to one channel.
 
     Attributes:
-        messages: By identity, each with when it was recorded.
+        messages: By identity, in the order of publication.
+        last: The number given last.
         bytes: Of all payloads.
         since: From when on nothing is missing among them.
         mixed: Whether somebody else publishes to the channel, or something that is not recorded.
     """
 
-    __slots__ = ("bytes", "messages", "mixed", "since")
+    __slots__ = ("bytes", "last", "messages", "mixed", "since")
 
     def __init__(self, since: float) -> None:
-        self.messages: OrderedDict[str, tuple[float, Envelope]] = OrderedDict()
+        self.messages: OrderedDict[str, _Published] = OrderedDict()
         self.bytes = 0
+        self.last = 0
         self.since = since
         self.mixed = False
+
+    def take(self, message: _Published, now: float) -> None:
+        """Called when a message is on its way to subscribers."""
+        if message.taken_at > now:
+            message.taken_at = now
+            self.last += 1
+            message.number = self.last
 
 
 class Record:
@@ -68,7 +97,7 @@ class Record:
             channel = self._touch(envelope.channel, now)
             if identity in channel.messages:
                 return
-            channel.messages[identity] = now, envelope
+            channel.messages[identity] = _Published(now, envelope)
             self._count(channel, len(envelope.data))
             self._evict(channel, now)
             while len(self._channels) > _CHANNELS or (self._bytes > _BYTES and len(self._channels) > 1):
@@ -87,8 +116,16 @@ class Record:
             if channel is not None and channel.messages.pop(envelope.identity, None) is not None:
                 self._count(channel, -len(envelope.data))
 
+    def sent(self, envelope: Envelope) -> None:
+        """Called when Inngest has taken a message."""
+        with self._lock:
+            channel = self._channels.get(envelope.channel)
+            known = None if channel is None else channel.messages.get(envelope.identity)
+            if channel is not None and known is not None:
+                channel.take(known, time.monotonic())
+
     def load(self, name: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
-        """What is kept of a channel, in the order of publication, or of receipt where that was another one.
+        """What is kept of a channel: in the order of publication, or of receipt where that was another one.
 
         Args:
             received: What the log of whoever asks has.
@@ -98,21 +135,26 @@ class Record:
             channel = self._channels.get(name)
             if channel is None:
                 return Kept((), whole=False, since=time.monotonic())
-            self._evict(channel, time.monotonic())
+            now = time.monotonic()
+            self._evict(channel, now)
             messages = channel.messages
             # What another process has published is not here: this record has no more than a part.
             channel.mixed = channel.mixed or mixed or any(envelope.identity not in messages for envelope in received)
-            numbers = {identity: number for number, identity in enumerate(messages)}
-            last: dict[str, int] = {}
+            last: dict[str, float] = {}
             for envelope in received:
-                number = numbers.get(envelope.identity)
-                if number is not None and number < last.get(envelope.topic, -1):
-                    # Published first, but received later.
-                    messages.move_to_end(envelope.identity)
-                    number = numbers[envelope.identity] = len(numbers) + number
-                if number is not None:
-                    last[envelope.topic] = number
-            return Kept(tuple(messages.values()), whole=not channel.mixed, since=channel.since)
+                known = messages.get(envelope.identity)
+                if known is not None:
+                    channel.take(known, now)
+                    before = last.get(envelope.topic, 0.0)
+                    if known.number < before:
+                        # Known first, but received later.
+                        following = (each.number for each in messages.values() if each.number > before)
+                        known.number = (before + min(*following, before + 2)) / 2
+                    last[envelope.topic] = known.number
+                    known.received = True
+            ordered = sorted(messages.values(), key=lambda message: message.number)
+            kept, pending = arrange(((each.at, each.taken_at, each.received, each.envelope) for each in ordered), now)
+            return Kept(kept, whole=not channel.mixed, since=channel.since, pending=pending)
 
     def _touch(self, name: str, now: float) -> _Channel:
         channel = self._channels.get(name)
@@ -124,12 +166,13 @@ class Record:
     def _evict(self, channel: _Channel, now: float) -> None:
         messages = channel.messages
         while messages:
-            at, envelope = next(iter(messages.values()))
+            oldest = next(iter(messages.values()))
+            at = oldest.at
             if len(messages) <= self._size and channel.bytes <= self._limits.max_bytes and now - at <= self._max_age:
                 break
             messages.popitem(last=False)
             channel.since = max(channel.since, at)
-            self._count(channel, -len(envelope.data))
+            self._count(channel, -len(oldest.envelope.data))
 
     def _count(self, channel: _Channel, size: int) -> None:
         channel.bytes += size
@@ -162,6 +205,9 @@ class MemoryHistory:
 
     async def withdraw(self, envelope: Envelope) -> None:
         self._record.remove(envelope)
+
+    def sent(self, envelope: Envelope) -> None:
+        self._record.sent(envelope)
 
     def publish_unidentified(self, channel: str) -> None:
         self._record.mark_mixed(channel)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Final, Literal
 
 from ..messages.envelope import Envelope
 from ..messages.timestamps import parse_timestamp, sortable
 from .channel_log import ChannelLog, Entry
-from .event_ids import NO_LOG, Cursor, name_of, topic_tag
+from .event_ids import NO_LOG, PENDING, Cursor, name_of, topic_tag
 
 __all__ = ["Rewind", "Selected", "rewind", "since"]
 
@@ -24,11 +24,14 @@ Selected = tuple[Entry, str]
 """An entry, and the id that it has for this client."""
 
 
-def since(log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: bool = True) -> list[Selected] | None:
+def since(
+    log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: bool = True, fresh: bool = False
+) -> list[Selected] | None:
     """What came after a cursor, in order; None when something that came after it may not be known.
 
     Args:
         by_time: Whether it may be taken for granted that all processes receive a message within 2 s.
+        fresh: Whether what is pending in the log is so at this moment.
     """
     log.prune()
     log.name_all()
@@ -36,7 +39,7 @@ def since(log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: 
     concerned = {*topics, *log.run_topics}
     if cursor.log == log.name:
         return _since_offset(log, cursor.offset, topics, concerned)
-    return _since_names(log, cursor, topics, concerned, by_time)
+    return _since_names(log, cursor, topics, concerned, by_time, fresh)
 
 
 def _since_offset(
@@ -59,23 +62,36 @@ def _since_offset(
 
 
 def _since_names(
-    log: ChannelLog, cursor: Cursor, topics: Collection[str], concerned: Collection[str], by_time: bool
+    log: ChannelLog, cursor: Cursor, topics: Collection[str], concerned: Collection[str], by_time: bool, fresh: bool
 ) -> list[Selected] | None:
     if not cursor.complete:
         return None
-    offsets = _offsets_of(log, set(cursor.names))
-    stops: dict[str, int] = {}
+    if not fresh and any(
+        place is None and envelope.topic in concerned and _name(envelope) not in cursor.pending
+        for place, _, envelope in _placed(log)
+    ):
+        # The client may have had it, where it has been received meanwhile.
+        return None
+    places = _places_of(log, {*cursor.names, *cursor.pending})
+    if not fresh and not cursor.pending.issubset(places):
+        # What the client has had would be given to it once more when it is received.
+        return None
+    stops: dict[str, float] = {}
     for topic in concerned:
         tag = topic_tag(topic)
         named = [name for name in cursor.names if name.startswith(tag)]
-        if any(name not in offsets for name in named):
+        if any(name not in places for name in named):
             # A message that was never received here, or is no longer kept: what followed may be lost with it.
             return None
-        found = [offsets[name][1] for name in named if offsets[name][0] == topic]
-        if found:
-            stops[topic] = max(found)
-            if log.floor is not None and stops[topic] < log.floor:
-                return None
+        for name in named:
+            found, place = places[name]
+            if found == topic:
+                if place is None:
+                    # It is not known which ones were received before it.
+                    return None
+                stops[topic] = max(place, stops.get(topic, place))
+        if log.floor is not None and stops.get(topic, log.floor) < log.floor:
+            return None
     unseen = [topic for topic in topics if topic not in stops]
     moment = cursor.at - log.clock
     if not unseen:
@@ -83,20 +99,34 @@ def _since_names(
     if _knows_since(log, moment, unseen):
         # The client has had nothing of these topics since then.
         return _replay(log, cursor, stops, concerned, lambda _, entry: entry.at >= moment)
-    newest = offsets.get(cursor.names[0]) if cursor.names else None
-    if newest is None or not by_time or not _knows_after(log, newest[1], unseen):
+    newest = places.get(cursor.names[0]) if cursor.names else None
+    if newest is None or newest[1] is None or not by_time or not _knows_after(log, newest[1], unseen):
         return None
     after = newest[1]
     return _replay(log, cursor, stops, concerned, lambda place, _: place > after)
 
 
-def _offsets_of(log: ChannelLog, names: Collection[str]) -> dict[str, tuple[str, int]]:
-    """Where the messages with these names are, as far as they are known: the topic and the offset."""
-    found = {name: (topic, offset) for topic, (offset, name) in log.evicted.items() if name in names}
+def _name(envelope: Envelope) -> str:
+    return name_of(envelope.topic, envelope.identity)
+
+
+def _placed(log: ChannelLog) -> Iterator[tuple[float | None, int, Envelope]]:
+    """The messages that were put into the log before they were received: place, offset, and the message."""
+    if log.pending:
+        for offset, _, envelope in log.messages():
+            if envelope.identity in log.pending:
+                yield log.pending[envelope.identity], offset, envelope
+
+
+def _places_of(log: ChannelLog, names: Collection[str]) -> dict[str, tuple[str, float | None]]:
+    """Where the messages with these names are, as far as they are known: the topic and the place."""
+    found: dict[str, tuple[str, float | None]] = {
+        name: (topic, offset) for topic, (offset, name) in log.evicted.items() if name in names
+    }
     for offset, _, envelope in log.messages():
-        name = name_of(envelope.topic, envelope.identity)
+        name = _name(envelope)
         if name in names:
-            found[name] = envelope.topic, offset
+            found[name] = envelope.topic, log.place_of(offset, envelope)
     return found
 
 
@@ -106,14 +136,14 @@ def _knows_since(log: ChannelLog, moment: float, topics: Collection[str]) -> boo
     return log.floor is None and moment + _LAG >= log.whole_since and log.evicted.keys().isdisjoint(topics)
 
 
-def _knows_after(log: ChannelLog, newest: int, topics: Collection[str]) -> bool:
+def _knows_after(log: ChannelLog, newest: float, topics: Collection[str]) -> bool:
     """Whether all is known of these topics that was published after the newest message a client had.
 
     Inngest keeps no order between topics, so of what was published shortly before that or with it nobody knows.
     """
     if newest < log.first:
         return False
-    entry = log.entries[newest - log.first]
+    entry = log.entries[int(newest) - log.first]
     for topic in topics:
         coverage = log.coverage.get(topic)
         if coverage is None or topic in log.evicted or entry.at - coverage.moment < _SKEW.total_seconds():
@@ -130,48 +160,55 @@ def _knows_after(log: ChannelLog, newest: int, topics: Collection[str]) -> bool:
 def _replay(
     log: ChannelLog,
     cursor: Cursor,
-    stops: Mapping[str, int],
+    stops: Mapping[str, float],
     concerned: Collection[str],
-    owed: Callable[[int, Entry], bool],
+    owed: Callable[[float, Entry], bool],
 ) -> list[Selected]:
     """What follows the client's stops. As long as it is ahead of the log in some topic, its ids are of its own.
 
     Args:
         owed: Whether an entry is for the client, in topics in which it has no stop.
     """
-    chosen = [
-        (place, entry)
-        for place, entry in enumerate(log.entries, log.first)
-        if not isinstance(entry.envelope, Envelope)
-        or (
-            entry.envelope.topic in concerned
-            and (place > stops[entry.envelope.topic] if entry.envelope.topic in stops else owed(place, entry))
-        )
-    ]
-    messages = [place for place, entry in chosen if isinstance(entry.envelope, Envelope)]
-    first = min([*messages, *(stop + 1 for stop in stops.values())], default=log.end)
-    ahead = max(stops.values(), default=first)
-    names = _names_at(log, stops)
-    result: list[Selected] = []
-    for place, entry in chosen:
+
+    def is_owed(offset: int, entry: Entry) -> bool:
         envelope = entry.envelope
         if not isinstance(envelope, Envelope):
-            if place >= first:
+            return True
+        if envelope.topic not in concerned or (cursor.pending and _name(envelope) in cursor.pending):
+            return False
+        place = log.place_of(offset, envelope)
+        if place is None:
+            # Nobody had received it before the last message that the client has.
+            return envelope.topic in stops or owed(offset, entry)
+        stop = stops.get(envelope.topic)
+        return owed(place, entry) if stop is None else place > stop
+
+    chosen = [(offset, entry) for offset, entry in enumerate(log.entries, log.first) if is_owed(offset, entry)]
+    messages = [offset for offset, entry in chosen if isinstance(entry.envelope, Envelope)]
+    had = [offset for offset, _, envelope in log.messages() if _name(envelope) in cursor.pending]
+    first = min([*messages, *stops.values()], default=log.end)
+    ahead = max([*stops.values(), *had], default=first)
+    names = _names_at(log, cursor, stops)
+    result: list[Selected] = []
+    for offset, entry in chosen:
+        envelope = entry.envelope
+        if not isinstance(envelope, Envelope):
+            if offset >= first:
                 result.append((entry, entry.event_id))
             continue
-        names.pop(envelope.topic, None)
-        names[envelope.topic] = name_of(envelope.topic, envelope.identity)
-        own = log.ids.encode(log.channel, NO_LOG, 0, cursor.at, names) if place < ahead else ""
+        log.put_name(names, envelope, offset)
+        own = log.ids.encode(log.channel, NO_LOG, 0, cursor.at, names) if offset < ahead else ""
         result.append((entry, own or entry.event_id))
     return result
 
 
-def _names_at(log: ChannelLog, stops: Mapping[str, int]) -> dict[str, str]:
+def _names_at(log: ChannelLog, cursor: Cursor, stops: Mapping[str, float]) -> dict[str, str]:
     """The names of the messages at which the client stopped, the newest last."""
-    names = {topic: name for topic, (offset, name) in log.evicted.items() if stops.get(topic) == offset and name}
-    for place, _, envelope in log.messages():
-        if stops.get(envelope.topic) == place:
-            names[envelope.topic] = name_of(envelope.topic, envelope.identity)
+    names = {PENDING + name[2:]: PENDING + name for name in cursor.pending}
+    names.update({topic: name for topic, (offset, name) in log.evicted.items() if stops.get(topic) == offset and name})
+    for offset, _, envelope in log.messages():
+        if envelope.topic in stops and stops[envelope.topic] == log.place_of(offset, envelope):
+            log.put_name(names, envelope)
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -13,7 +14,7 @@ from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks
 from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import EventIds
-from inngest_realtime_core._replay.log import Kept, Replay
+from inngest_realtime_core._replay.log import Kept, Replay, arrange
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core._upstream.protocol import is_decodable
 from inngest_realtime_core.messages.envelope import Envelope
@@ -21,7 +22,7 @@ from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
 
 from .clients import new_client
-from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, decode_envelope, encode_envelope, keys_of
+from .scripts import LOAD, MARK, PUBLISH, RECEIVE, SENT, WITHDRAW, decode_envelope, encode_envelope, keys_of
 from .trouble import Trouble
 
 __all__ = ["RedisHistory"]
@@ -33,6 +34,7 @@ _REST: Final = 2.0  # seconds after a failure until Redis is asked again
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
 _RENEW: Final = 1_200.0  # seconds between two marks that a channel is followed; Redis keeps them for an hour
+_SENT_DELAY: Final = 0.25  # seconds
 _BATCH: Final = 100  # messages that are recorded with one command
 
 
@@ -52,7 +54,9 @@ class RedisHistory:
         event_ids: EventIds,
     ) -> None:
         self._redis = new_client(source, _TIMEOUT)
-        self._scripts = {text: self._redis.register_script(text) for text in (PUBLISH, WITHDRAW, RECEIVE, MARK, LOAD)}
+        self._scripts = {
+            text: self._redis.register_script(text) for text in (PUBLISH, WITHDRAW, SENT, RECEIVE, MARK, LOAD)
+        }
         self._root = prefix
         self._namespace = namespace
         self._limits = limits
@@ -63,6 +67,7 @@ class RedisHistory:
         self._waiting: dict[str, list[Envelope]] = {}
         self._count = self._size = 0
         self._before: dict[tuple[str, str], str] = {}  # the last identity of each channel and topic
+        self._sent: dict[str, list[str]] = {}  # what Inngest has taken, by channel
         # Channels to be marked: as mixed, or as followed.
         self._marks: dict[str, str] = {}
         self._followed: dict[str, float] = {}  # when each channel was marked last
@@ -155,7 +160,11 @@ class RedisHistory:
         if not self._setup.done():
             await self.ready()
         if self._is_away or not await self._call(
-            PUBLISH, envelope.channel, envelope.identity, encode_envelope(envelope)
+            PUBLISH,
+            envelope.channel,
+            envelope.identity,
+            encode_envelope(envelope),
+            *self._sent.pop(envelope.channel, ()),
         ):
             self._marks[envelope.channel] = "mixed"
 
@@ -163,6 +172,14 @@ class RedisHistory:
         """Called when Inngest has rejected a message that was recorded."""
         if self._limits.published and not self._is_away:
             await self._call(WITHDRAW, envelope.channel, envelope.identity)
+
+    def sent(self, envelope: Envelope) -> None:
+        """Called when Inngest has taken a message that was recorded."""
+        if self._limits.published and not self._is_away:
+            if not self._sent:
+                # Together with others: nobody waits for it.
+                asyncio.get_running_loop().call_later(_SENT_DELAY, self._wake.set, context=contextvars.Context())
+            self._sent.setdefault(envelope.channel, []).append(envelope.identity)
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""
@@ -239,8 +256,9 @@ class RedisHistory:
     async def _write(self) -> None:
         """Record what waits, a batch for each channel at a time."""
         probe = self._trouble.lasts
-        while self._waiting or self._marks or probe:
+        while self._waiting or self._marks or self._sent or probe:
             marks, self._marks = self._marks, {}
+            sent, self._sent = self._sent, {}
             waiting, self._waiting = self._waiting, {}
             pipeline = self._redis.pipeline(transaction=False)
             if probe:
@@ -248,6 +266,8 @@ class RedisHistory:
                 probe = False
             for channel, mark in marks.items():
                 await self._run_script(MARK, channel, (mark,), pipeline)
+            for channel, identities in sent.items():
+                await self._run_script(SENT, channel, identities, pipeline)
             for channel, envelopes in waiting.items():
                 batch, rest = envelopes[:_BATCH], envelopes[_BATCH:]
                 if rest:
@@ -329,11 +349,15 @@ def _read(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
     """What the script has found; raises whatever is wrong with it."""
     now, since, is_mixed, *rest = answer
     clock = float(now) / 1000 - time.monotonic()
-    messages: list[tuple[float, Envelope]] = []
-    for at, text in zip(rest[::2], rest[1::2], strict=True):
+    published: list[tuple[float, float, bool, Envelope]] = []
+    for at, taken, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
         if text is not None:
             envelope = decode_envelope(text)
             if envelope.channel != channel or not is_decodable(envelope):
                 raise ValueError("a message of another channel, or one that no reader could decode")
-            messages.append((float(at) / 1000 - clock, envelope))
-    return Kept(messages, whole=whole and not is_mixed, since=float(since) / 1000 - clock, clock=clock)
+            published.append(
+                (float(at) / 1000 - clock, abs(float(taken)) / 1000 - clock, float(taken) < 0, envelope)
+            )
+    kept, pending = arrange(published, float(now) / 1000 - clock)
+    began = float(since) / 1000 - clock
+    return Kept(kept, whole=whole and not is_mixed, since=began, clock=clock, pending=pending)
