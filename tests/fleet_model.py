@@ -163,6 +163,8 @@ class Worker:
     def reconnect(self) -> None:
         if not self.connected:
             self.connected = True
+            # What was received before is reported while the connection is being made.
+            self._fleet.report()
             for entry in self.history.bridge(self._fleet.shared.load(), "reconnect", self._fleet.clock.now):
                 self._give(entry)
 

@@ -141,7 +141,7 @@ class ChannelHistory:
         known = {envelope.identity for _, _, envelope in log.messages()}
         entries: list[Entry] = []
         passed: set[str] = set()
-        evicted_until = log.evicted_until  # appending evicts, too
+        evicted_until = dict(log.evicted_until)  # appending evicts, too
         for at, envelope in kept.messages:
             identity, coverage = envelope.identity, self.coverage.get(envelope.topic)
             if identity in known:
@@ -153,7 +153,7 @@ class ChannelHistory:
             # Something may have been on its way when the topic was subscribed to.
             if at < coverage.began and (until == inf if identity in kept.pending else envelope.topic not in passed):
                 continue
-            if at <= evicted_until and identity not in kept.pending:
+            if at <= evicted_until.get(envelope.topic, -inf) and identity not in kept.pending:
                 continue
             if identity in kept.pending:
                 log.pending[identity] = None

@@ -50,7 +50,7 @@ class ChannelLog(PlacedLog):
         coverage: From when on each topic is covered.
         mixed: Whether something was received that has no id of this package.
         evicted: Of each topic, the offset of the last entry that is no longer kept, and its name where ids are made.
-        evicted_until: When what is no longer kept was received.
+        evicted_until: When the last entry of each topic that is no longer kept was received.
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
 
@@ -90,7 +90,7 @@ class ChannelLog(PlacedLog):
         self.coverage: dict[str, Coverage] = coverage
         self.mixed: bool = False
         self.evicted: dict[str, tuple[int, str]] = {}
-        self.evicted_until: float = float("-inf")
+        self.evicted_until: dict[str, float] = {}
         self.floor: int | None = None
         self._limits = limits
         self._max_bytes = limits.max_bytes
@@ -263,8 +263,8 @@ class ChannelLog(PlacedLog):
                 self._name(self.first + 1)
             entry = entries.popleft()
             envelope = entry.envelope
-            self.evicted_until = max(self.evicted_until, entry.at)
             if isinstance(envelope, Envelope):
+                self.evicted_until[envelope.topic] = entry.at
                 if self.pending:
                     self.pending.pop(envelope.identity, None)
                 self._bytes -= len(envelope.data)
