@@ -271,8 +271,11 @@ class Fleet:
                         worker.drain()
 
     def arrive(self) -> None:
-        """Where several publish at once, Inngest answers within half a second, and all receive what it has taken."""
-        if self.publishers == 1:
+        """Inngest answers within half a second, and all receive what it has taken.
+
+        It does not matter where one publishes at a time and all is kept.
+        """
+        if self.publishers == 1 and self.limits.size >= 256:
             return
         for topic in TOPICS:
             for envelope in tuple(self.in_flight[topic]):
