@@ -7,7 +7,8 @@ Needs `pip install "inngest-realtime[inngest,fastapi]" uvicorn`. progress_flask.
 
 The run may have begun before the page is there, and somebody may get the link at half-time: the page asks for all that
 was published so far (`rewind: "all"`, which the grant allows), and goes on with what comes. This process publishes and
-serves the pages, so it remembers. With several processes, `Realtime(client, replay=RedisReplay("redis://..."))`.
+serves the pages, so it remembers: for an hour, and 256 messages (`Replay(size=...)`). With several processes,
+`Realtime(client, replay=RedisReplay("redis://...", max_age=3600.0))`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, RedirectResponse
 from pydantic import BaseModel
 
-from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_core import Channel, Grant, Realtime, Replay, allow_anyone, topic
 from inngest_realtime_fastapi import realtime_router
 from inngest_realtime_functions import RealtimeMiddleware
 
 client = inngest.Inngest(app_id="reports", middleware=[RealtimeMiddleware])
-realtime = Realtime(client)
+realtime = Realtime(client, replay=Replay(max_age=3600.0))  # as long as a run may take
 
 
 class Status(BaseModel):

@@ -17,12 +17,12 @@ from flask import Flask, Response, redirect, send_file
 from pydantic import BaseModel
 from werkzeug.wrappers import Response as AnyResponse
 
-from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from inngest_realtime_core import Channel, Grant, Realtime, Replay, allow_anyone, topic
 from inngest_realtime_flask import realtime_blueprint
 from inngest_realtime_functions import RealtimeMiddleware
 
 client = inngest.Inngest(app_id="reports", middleware=[RealtimeMiddleware])
-realtime = Realtime(client)
+realtime = Realtime(client, replay=Replay(max_age=3600.0))  # as long as a run may take
 
 
 class Status(BaseModel):

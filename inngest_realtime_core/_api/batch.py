@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Generic
 
-from pydantic import TypeAdapter
+import anyio
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self, TypeVar
 
 from .._concurrency.background import run_sync
@@ -21,7 +22,7 @@ from .._concurrency.timers import call_after
 from ..arguments import check_count, check_seconds
 from ..channels.channel import Channel
 from ..channels.target import TypedTarget, resolve_target
-from ..errors import ConfigurationError, RealtimeError, TopicError
+from ..errors import ConfigurationError, PublishError, RealtimeError, TopicError
 from .message_ids import new_id
 from .payload import MAX_PAYLOAD, encode_payload
 from .publishing import publish_query
@@ -89,6 +90,7 @@ class Batch(Generic[B]):
 
         Raises:
             PublishError: The part is not of the topic's type, has no JSON form, or is too large. The batch goes on.
+            PublishError: What was joined does not fit the topic's type, such as a longest text. The batch has ended.
             InngestError: An earlier request failed. The batch has ended, and what was pending is lost.
             RealtimeError: The batch was not entered, or it has been left.
         """
@@ -132,7 +134,9 @@ class Batch(Generic[B]):
         self._closing = True
         self._due.set()
         try:
-            await self._sender
+            # A cancelled scope of anyio cancels every await in it, and so would the last parts.
+            with anyio.CancelScope(shield=True):
+                await self._sender
         except asyncio.CancelledError:
             if self._interrupted:
                 logger.warning(
@@ -176,12 +180,27 @@ class Batch(Generic[B]):
 
     def _take(self) -> str | list[Any]:
         content = self._open + self._between.join(self._parts) + self._close
+        joined = len(self._parts) > 1
         self._parts.clear()
         self._size = 0
         self._cancel_timer()
         self._progress.set()
         data: str | list[Any] = json.loads(content)
+        if joined and isinstance(data, list):
+            self._check_list(content)
         return data
+
+    def _check_list(self, content: bytes) -> None:
+        """The elements have been validated by `send()`, and what is made of them all may not fit: a longest list."""
+        assert self._adapter is not None
+        try:
+            self._adapter.validate_json(content)
+        except ValidationError as error:
+            reasons = [item["msg"] for item in error.errors(include_url=False, include_input=False) if not item["loc"]]
+            if reasons:
+                raise PublishError(
+                    f"The joined parts of a batch do not fit the topic's type: {'; '.join(reasons)}."
+                ) from error
 
     def _size_with(self, content: bytes) -> int:
         return self._size + len(content) + (len(self._between) if self._parts else 2)

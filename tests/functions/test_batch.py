@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import anyio
 import pytest
 import trio
 from freezegun import freeze_time
@@ -51,6 +52,7 @@ class Answers(Channel, name="answers:{key}"):
     tokens = topic(str)
     short = topic(Annotated[str, Field(max_length=5)])
     rows = topic(list[int])
+    pair = topic(Annotated[list[int], Field(max_length=2)])
     found = topic(list[Status])
     status = topic(Status)
     maybe = topic(str | None)
@@ -261,8 +263,50 @@ async def test_what_is_joined_must_fit_the_topic_too(realtime: Realtime, answers
             await short.send("abc")
             await short.send("def")
 
+    async def too_many() -> None:
+        async with realtime.batch(answers.pair) as pair:
+            await pair.send([1, 2])
+            await pair.send([3])
+
     with pytest.raises(PublishError, match="at most 5 characters"):
         await too_long()
+    with pytest.raises(PublishError, match="at most 2 items"):
+        await too_many()
+
+
+async def test_what_is_joined_is_no_more_than_parts_that_fit(realtime: Realtime, answers: Answers) -> None:
+    async with watching(realtime, answers, "pair") as messages, realtime.batch(answers.pair) as pair:
+        await pair.send([1])
+        await pair.send([2])
+        await pair.flush()
+        await pair.send([3, 4])
+    assert [message.data for message in messages] == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("ended_by", ["asyncio", "anyio"])
+async def test_a_block_that_is_cancelled_publishes_the_rest(
+    ended_by: str, realtime: Realtime, answers: Answers
+) -> None:
+    async def work(entered: asyncio.Event) -> None:
+        async with realtime.batch(answers.tokens, every=60) as tokens:
+            await tokens.send("text")
+            entered.set()
+            await asyncio.sleep(3600)
+
+    entered = asyncio.Event()
+    async with watching(realtime, answers, "tokens") as messages:
+        if ended_by == "asyncio":
+            task = asyncio.create_task(work(entered))
+            await soon(entered.wait())
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work, entered)
+                await soon(entered.wait())
+                tasks.cancel_scope.cancel()
+    assert [message.data for message in messages] == ["text"]
 
 
 async def test_a_request_that_fails_ends_the_batch(answers: Answers, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +14,11 @@ from uuid import uuid4
 
 import pytest
 
+from fleet_model import Clock
+from inngest_realtime_core._replay import channel_history, channel_log, record
 from inngest_realtime_devserver.server import DevServer
 
-from .site import Site, serve_pattern
+from .site import PATTERNS, Site, serve_pattern
 
 
 @pytest.fixture
@@ -140,3 +144,24 @@ def test_progress_for_those_who_come_late(pattern: str, serve: Callable[[str], S
     assert whole_run() == expected, "the page was opened while the run was under way"
     site.close_runs()
     assert whole_run() == expected, "it was opened after the run"
+
+
+@pytest.mark.parametrize("pattern", ["progress", "progress_flask"])
+def test_progress_of_a_run_that_takes_long(pattern: str, dev: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNGEST_DEV", dev.url)
+    monkeypatch.syspath_prepend(PATTERNS)
+    clock = Clock()
+    for module in (channel_log, channel_history, record):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(channel_log, "_now", clock.monotonic)
+    example = importlib.import_module(pattern)
+    report = example.Report(report_id=uuid4())
+    try:
+        for part in range(3):
+            example.realtime.publish_sync(report.status, example.Status(step="collect", progress=part / 10))
+            clock.now += 600
+        with example.realtime.subscribe_sync(channel=report, rewind="all") as stream:
+            assert [stream.receive(timeout=5).data.progress for _ in range(3)] == [0, 0.1, 0.2]
+    finally:
+        example.realtime.close_sync()
+        del sys.modules[pattern]
