@@ -233,6 +233,7 @@ async def test_a_token_dependency(realtime: Realtime, run_no: int) -> None:
             by_query = await client.http.get(f"/token?region=eu&runNo={run_no}&page=3", headers=MEMBER)
     for response in (by_path, by_query):
         assert response.status_code == 200
+        assert response.headers["cache-control"] == "no-store"
         claims = ClientSubscriptionToken(response.json()["key"], "").read_claims_unverified()
         assert [(claim.channel, claim.name) for claim in claims.topics] == [
             (f"pipeline:eu:{run_no}", "status"),
