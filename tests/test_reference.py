@@ -138,30 +138,3 @@ def test_each_number_of_stats_has_a_metric_or_is_named() -> None:
     sentences = {"last_error", "replay_error"}
     missing = {name for name in Stats.__dataclass_fields__ if not re.search(rf"stats\.{name}\b", sources)}
     assert missing - {"gaps"} == histograms | sentences
-
-
-def test_limits() -> None:
-    """The figures of the page on security are those of the code."""
-    from inngest_realtime_core._replay import record
-    from inngest_realtime_core._upstream.protocol import MAX_SERVER_FRAME
-    from inngest_realtime_core.endpoints import limits, options, selection, wsgi
-
-    page = (DOCS / "security.md").read_text()
-    table = "\n".join(" | ".join(cells) for cells in rows("what a stranger can cause", page))
-    given = inspect.signature(Realtime.__init__).parameters
-    defaults = EndpointOptions()
-    assert isinstance(defaults.max_streams, int)
-    for text in (
-        f"{defaults.max_body // 1024} KiB",
-        f"{selection._MAX_CHANNEL} characters",
-        f"{defaults.max_streams:,} under ASGI, {wsgi.MAX_STREAMS} under WSGI",
-        f"| {options._CLIENT_STREAMS} |",
-        f"{limits._RATE:.0f} a second, bursts of {limits._BURST:.0f}",
-        f"{defaults.authorize_timeout:.0f} s",
-        f"{defaults.send_timeout:.0f} s for one write",
-        f"{given['buffer_size'].default:,} messages and {given['buffer_bytes'].default // 2**20} MiB",
-        f"| {given['total_buffer_bytes'].default // 2**20} MiB |",
-        f"{record._CHANNELS:,} channels and {record._BYTES // 2**20} MiB",
-        f"| {MAX_SERVER_FRAME // 2**20} MiB |",
-    ):
-        assert text in table, text
