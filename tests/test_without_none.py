@@ -86,6 +86,15 @@ def test_what_json_cannot_say_is_still_refused() -> None:
         encode_payload(Status(message="m", extra={"a": math.nan}), Work.status.adapter)
 
 
+def test_nothing_of_pydantic_is_replaced() -> None:
+    """Only what `dump_json()` and `dump_python()` are documented to take: so it outlasts a rebuilt adapter."""
+    adapter = Work.status.adapter
+    assert adapter is not None
+    adapter.rebuild(force=True)
+    assert json.loads(encode_payload(DATA, adapter)) == SENT
+    assert b"null" in encode_payload(DATA, Work.plain.adapter)
+
+
 @dataclass
 class Point:
     x: int

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from ..errors import PublishError
 from ..messages.envelope import METADATA_KEY
+from ..messages.sparse import leaves_none_out
 from .untyped import untyped_parts
 
 __all__ = ["MAX_PAYLOAD", "encode_metadata", "encode_payload"]
@@ -81,7 +82,8 @@ def _serialised(value: object, adapter: TypeAdapter[Any], path: str) -> Any:
         _plain(part, place)
     try:
         # Not dump_json(): it writes NaN and infinities as null without a word.
-        return adapter.dump_python(value, mode="json", by_alias=True, warnings="error")
+        sparse = leaves_none_out(adapter)
+        return adapter.dump_python(value, mode="json", by_alias=True, exclude_none=sparse, warnings="error")
     except (PydanticSerializationError, UnicodeDecodeError) as error:
         raise PublishError(f"{path} cannot be serialised as the topic's type: {error}") from error
     except ValueError as error:

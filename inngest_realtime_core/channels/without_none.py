@@ -8,23 +8,11 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from ..errors import ConfigurationError
+from ..messages.sparse import leave_none_out
 
 __all__ = ["exclude_none", "may_be_none"]
 
 _FIELDS = ("model-field", "dataclass-field", "typed-dict-field")
-
-
-class _Serializer:
-    """A serializer of pydantic that leaves out what is None, whoever calls it."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def to_python(self, value: Any, **options: Any) -> Any:
-        return self._inner.to_python(value, **{**options, "exclude_none": True})
-
-    def to_json(self, value: Any, **options: Any) -> bytes:
-        return cast("bytes", self._inner.to_json(value, **{**options, "exclude_none": True}))
 
 
 def exclude_none(adapter: TypeAdapter[Any], *, topic: str) -> None:
@@ -42,7 +30,7 @@ def exclude_none(adapter: TypeAdapter[Any], *, topic: str) -> None:
                 f"topic {topic!r} is declared with exclude_none=True, and its field {name!r} may be None without being "
                 f"None by default: subscribers could not tell what was left out. Write {name}: ... | None = None."
             )
-    adapter.serializer = cast("Any", _Serializer(adapter.serializer))
+    leave_none_out(adapter)
 
 
 def may_be_none(schema: Any, known: Mapping[str, Any]) -> bool:

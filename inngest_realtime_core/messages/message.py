@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 from .data_stream import DataStream
 from .envelope import METADATA_KEY, Envelope
+from .sparse import leaves_none_out
 from .timestamps import milliseconds, parse_timestamp
 
 __all__ = ["Gap", "GapReason", "Kind", "Message", "carries", "payload_size", "twin", "with_stream"]
@@ -225,7 +226,8 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         else:
             # Not what was handed out, which may have been changed.
             kept = self._validated or [self._schema.validate_json(bytes(envelope.data))]
-            raw = msgspec.Raw(self._schema.dump_json(kept[0], by_alias=True))
+            sparse = leaves_none_out(self._schema)
+            raw = msgspec.Raw(self._schema.dump_json(kept[0], by_alias=True, exclude_none=sparse))
         if envelope.stream_id is not None:
             encoded = _encode(
                 _StreamWire(
