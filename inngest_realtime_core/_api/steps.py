@@ -225,7 +225,7 @@ class _Step:
         if self._adapter is None:
             return output
         try:
-            return self._adapter.validate_json(json.dumps(output))
+            return _read(self._adapter, output)
         except ValidationError:
             pass
         with no_retry():
@@ -238,10 +238,18 @@ class _Step:
     @staticmethod
     def _is_read_back(adapter: TypeAdapter[Any], output: object) -> bool:
         try:
-            adapter.validate_json(json.dumps(output))
+            _read(adapter, output)
         except ValidationError:
             return False
         return True
+
+
+def _read(adapter: TypeAdapter[Any], output: object) -> Any:
+    try:
+        text = json.dumps(output)
+    except (TypeError, ValueError):  # not what a step returns: a test's stub for it
+        return adapter.validate_python(output)
+    return adapter.validate_json(text)
 
 
 def _step_tools(ctx: object, *, asynchronous: bool) -> object:

@@ -186,6 +186,25 @@ def test_the_run_of_the_test_helper_is_left_out(dev: DevServer, rt: Realtime, pi
     assert len({message and message.id for message in messages}) == 8
 
 
+@pytest.mark.parametrize("stub", [Status(message="stub"), {"message": "stub"}])
+def test_a_step_that_the_test_helper_stubs(stub: Any, dev: DevServer, rt: Realtime, pipeline: Pipeline) -> None:
+    client = mocked_client(dev)
+
+    @client.create_function(fn_id="work", trigger=EVENT)
+    async def work(ctx: inngest.Context) -> str:
+        return (await rt.publish_step(ctx, "done", pipeline.status, Status(message="published"))).message
+
+    @client.create_function(fn_id="work-sync", trigger=EVENT)
+    def work_sync(ctx: inngest.ContextSync) -> str:
+        return rt.publish_step_sync(ctx, "done", pipeline.status, Status(message="published")).message
+
+    functions: list[inngest.Function[Any]] = [work, work_sync]
+    for function in functions:
+        result = mocked.trigger(function, inngest.Event(name="test/event"), client, step_stubs={"done": stub})
+        assert (result.error, result.output) == (None, "stub")
+    assert dev.stats().publishes == 0
+
+
 def mocked_client(dev: DevServer) -> mocked.Inngest:
     return mocked.Inngest(
         app_id="shop",
