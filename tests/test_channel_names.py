@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import time
 from datetime import date
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Literal, NewType, Union
@@ -159,6 +160,21 @@ def test_a_value_that_pydantic_would_read_as_another(annotation: Any, value: Any
     declared: Any = type("Declared", (Channel,), {"__annotations__": {"x": annotation, "y": int}}, name="{x}-{y}")  # type: ignore[call-overload]
     channel = declared(x=value, y=7)
     assert declared.from_name(channel.name).name == channel.name
+
+
+class Parts(Channel, name="{a}_{b}_{c}_{d}:end"):
+    a: str
+    b: str
+    c: str
+    d: str
+
+
+@pytest.mark.parametrize("name", ["x_" * 256 + ":enx", "x_" * 10_000 + ":enx", "_" * 10_000])
+def test_a_name_that_somebody_else_made_up_takes_no_time(name: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ChannelError):
+        Parts.from_name(name)
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("name", ["", None, 7, b"pipeline:a"])

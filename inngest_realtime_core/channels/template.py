@@ -100,15 +100,20 @@ class NameTemplate(msgspec.Struct, frozen=True):
             types: The types that each placeholder's value may have.
         """
         separators = re.escape("".join(sorted(self.separators)))
-        free = f"[^{separators}]+?" if separators else ".+?"
+        character = f"[^{separators}]" if separators else "."
         pattern = re.escape(self.literals[0])
-        for placeholder, literal in zip(self.placeholders, self.literals[1:], strict=True):
+        for index, placeholder in enumerate(self.placeholders):
+            literal = re.escape(self.literals[index + 1])
+            last = index == len(self.placeholders) - 1
+            # A value ends where the literal first appears (see _part), so there is one way to read a name: trying
+            # others would take a time that grows with a power of the name's length.
+            free = f"{character}+?" if last else f"(?:(?!{literal}){character})+"
             # Dates and UUIDs hold dashes of their own.
             kinds = list(types[placeholder])
             forms = dict.fromkeys(_FIXED_FORMS.get(kind, free) for kind in kinds)
             if Any in kinds:
                 forms.update(dict.fromkeys(_FIXED_FORMS.values()))
-            pattern += f"({'|'.join(sorted(forms, key=free.__eq__))})" + re.escape(literal)
+            pattern += f"({'|'.join(sorted(forms, key=free.__eq__))})" + literal
         found = re.fullmatch(pattern, name, re.DOTALL)
         return None if found is None else dict(zip(self.placeholders, found.groups(), strict=True))
 
