@@ -242,8 +242,8 @@ class Feed(Recall):
         self._counters.received += 1
         entry = self._history.receive(envelope)
         if entry is not None:
-            if self._beside is not None:
-                self._beside.add(envelope)
+            if self._shared is not None:
+                self._shared.add(envelope)
             stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
             self._groups.deliver(entry, envelope, stream, self._history)
 

@@ -37,7 +37,7 @@ class Recall(ABC):
         counters: Shared by all feeds of a hub.
     """
 
-    __slots__ = ("_beside", "_counters", "_groups", "_held", "_history", "_streams", "_turn", "channel")
+    __slots__ = ("_beside", "_counters", "_groups", "_held", "_history", "_shared", "_streams", "_turn", "channel")
 
     def __init__(
         self,
@@ -53,14 +53,11 @@ class Recall(ABC):
         self._streams = streams
         self._history = history
         self._beside = beside
+        # The same, where other processes add to it.
+        self._shared = beside if beside is not None and beside.shared else None
         self._counters = counters
         self._turn: asyncio.Lock | None = None
         self._held: list[Envelope] | None = None  # what came while a hole is being bridged
-
-    @property
-    def _is_shared(self) -> bool:
-        """Whether other processes add to what is kept elsewhere."""
-        return self._beside is not None and self._beside.shared
 
     @abstractmethod
     def receive(self, envelope: Envelope) -> None:
@@ -90,7 +87,7 @@ class Recall(ABC):
                 fresh = await self._load(cursor.names[0][2:] if cursor.names else "")
                 if history.resume(cursor, spec.topics, fresh=fresh) is not None:
                     break
-                if not self._is_shared:
+                if self._shared is None:
                     break
                 await asyncio.sleep(pause)
         if self._turn is None:

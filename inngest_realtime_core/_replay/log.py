@@ -108,7 +108,7 @@ class History(Protocol):
         """
 
     def add(self, envelope: Envelope) -> None:
-        """Called with each message that is received. Returns at once."""
+        """Called with each message that is received, where it is shared. Returns at once."""
 
     def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
         """Called when this process is no longer subscribed.
