@@ -45,6 +45,15 @@ async def eventually(condition: Callable[[], bool], timeout: float = DEADLINE) -
         await asyncio.sleep(0.002)
 
 
+async def at_once(condition: Callable[[], bool]) -> None:
+    """For what waits for nothing but its turn: fails in milliseconds where `eventually` takes its deadline."""
+    for _ in range(1_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition never held")
+
+
 async def receive(stream: Any, count: int) -> list[Any]:
     """The data of the next messages of a subscription or stream."""
     return [(await soon(anext(stream))).data for _ in range(count)]

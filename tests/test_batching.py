@@ -52,6 +52,15 @@ def test_unsubscribe_frames_fit(entries: list[Entry]) -> None:
     assert seen == entries
 
 
+def test_a_token_leaves_room_for_the_rest_of_its_frame() -> None:
+    """Whatever the names' lengths: with some of these a batch is full to a few bytes."""
+    for length in range(60):
+        entries = [("c" * length, f"{number:03}") for number in range(300)]
+        (batch, *_) = frame_batches(entries)
+        assert len(batch) < len(entries)
+        assert len(subscribe_frame("x" * token_size(batch))) <= MAX_CLIENT_FRAME
+
+
 def test_about_220_ordinary_topics_fit_a_frame() -> None:
     entries = [(f"pipeline:{number:08d}", "status") for number in range(1_000)]
     assert 150 <= len(frame_batches(entries)[0]) <= 230

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from types import SimpleNamespace
 
 import pytest
 
-from inngest_fake import CLOSING, REJECTED, Channel, FakeInngest, FakeTransport
+from inngest_fake import CLOSING, REJECTED, Channel, FakeInngest, FakeTransport, ignore
 from inngest_realtime_core import AuthenticationError
 from inngest_realtime_core._upstream import handover
 from inngest_realtime_core._upstream.backoff import Backoff
@@ -15,7 +16,7 @@ from inngest_realtime_core._upstream.handover import Handover
 from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core._upstream.upstream import Upstream
 from inngest_realtime_core.messages.envelope import Envelope
-from talk import eventually, soon
+from talk import at_once, eventually, soon
 from wire import chunk_frame, decoded, end_frame, frame, start_frame
 
 
@@ -152,7 +153,8 @@ async def test_who_joins_during_the_overlap_is_on_the_new_connection_alone(innge
     assert [sent["kind"] for sent in new.sent] == ["sub"]
     assert old.sent == []
     new.bring(frame(1, channel="late"))
-    await eventually(lambda: late.told == ["1"])
+    await at_once(lambda: late.told == ["1"])
+    assert old.open
     await upstream.close()
 
 
@@ -171,7 +173,7 @@ async def test_no_predecessor_is_kept(inngest: FakeInngest) -> None:
     """However often a connection is replaced, the handovers before the last one are gone."""
     channel = Channel("c", "t")
     upstream = await opened(inngest, channel)
-    for number in range(4):
+    for number in range(2):
         old, new = await replaced(inngest, upstream)
         for transport in (old, new):
             transport.bring(frame(number, number=number + 1))
@@ -179,8 +181,41 @@ async def test_no_predecessor_is_kept(inngest: FakeInngest) -> None:
     gc.collect()
     alive = [found for found in gc.get_objects() if isinstance(found, Handover)]
     assert len(alive) == 1
-    assert channel.told == ["0", "1", "2", "3"]
+    assert channel.told == ["0", "1"]
     await upstream.close()
+
+
+async def test_no_successor_is_sought_for_a_connection_that_is_one_itself(
+    inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as long as its predecessor delivers: a third connection would follow on what is not merged yet."""
+    monkeypatch.setattr(handover, "_OVERLAP", 10.0)
+    upstream = await opened(inngest, Channel("c", "t"))
+    old, new = await replaced(inngest, upstream)
+    new.bring(CLOSING)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert inngest.attempts == 2
+    old.end()
+    await eventually(lambda: inngest.attempts == 3)
+    await upstream.close()
+
+
+async def test_the_echo_begins_with_the_end_of_the_old_connection(
+    inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the two overlapped."""
+    now = 0.0
+    monkeypatch.setattr(handover, "time", SimpleNamespace(monotonic=lambda: now))
+    old, _ = await inngest.connection()
+    new, _ = await inngest.connection()
+    over = Handover(old, ignore, (), None)
+    over.begin(new, ())
+    over.overlapped()
+    now = 100.0
+    await over.finish()
+    assert over.echo == handover._ECHO
+    await new.close()
 
 
 async def test_the_echo_ends(inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch) -> None:

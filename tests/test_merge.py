@@ -86,6 +86,15 @@ def test_what_the_old_connection_brought_ahead_is_recognised_after_its_end() -> 
     assert names(merge.new(numbered(3)[0])) == ["3"]
 
 
+def test_what_the_old_connection_brought_ahead_is_recognised_once() -> None:
+    """What is published again under its id is another message: whether it is a repetition is the log's to say."""
+    merge = StreamMerge()
+    (one,) = numbered(1)
+    assert names(merge.old(one)) == ["1"]
+    assert names(merge.new(one)) == []
+    assert names(merge.new(one)) == ["1"]
+
+
 def test_waiting_for_the_old_connection_ends() -> None:
     merge = StreamMerge()
     assert not list(merge.new(numbered(1)[0]))

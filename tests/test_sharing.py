@@ -25,7 +25,7 @@ from inngest_realtime_core._replay.record import MemoryHistory, Record
 from inngest_realtime_core._upstream.backoff import Backoff
 from inngest_realtime_core._upstream.batching import weight
 from inngest_realtime_core.stats import Counters
-from talk import eventually, soon
+from talk import at_once, eventually, soon
 from wire import frame
 
 SPEC = SubscriptionSpec(None, ("t",), validate=False)
@@ -183,8 +183,9 @@ async def test_a_shutdown_ends_what_is_open_and_what_is_being_opened(inngest: Fa
     await eventually(lambda: len(inngest.requests) == 2)
     hub.end_streams()
     assert readers.own.ended
+    await at_once(opening.done)
     with pytest.raises(ShuttingDownError):
-        await soon(opening)
+        await opening
     with pytest.raises(ShuttingDownError):
         await hub.open("e", ["t"], Source())
 
@@ -259,6 +260,20 @@ async def test_a_lost_connection_is_a_gap_and_cuts_off_data_streams(inngest: Fak
     assert taken(readers) == ["reconnect"]
     with pytest.raises(Exception, match="the connection to Inngest was lost"):
         await soon(anext(aiter(begun.stream)))
+
+
+async def test_a_channel_that_failed_is_asked_for_anew_and_not_left(inngest: FakeInngest) -> None:
+    hub = hub_of(inngest, linger=60.0)
+    await read(hub, "other")
+    feed, readers = await read(hub, "c")
+    feed.fail(UnexpectedResponseError("over", url=URL, status=500))
+    readers.close()
+    assert hub.channels == 1
+    again, readers = await read(hub, "c")
+    assert again is not feed
+    assert not readers.own.ended
+    assert "unsub" not in inngest.transports[0].log
+    await hub.close()
 
 
 async def test_who_comes_to_a_channel_that_has_ended_is_told_at_once(inngest: FakeInngest, hub: Hub) -> None:

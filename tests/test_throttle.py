@@ -83,6 +83,17 @@ def test_the_time_is_rationed_however_many_readers_ask_for_it() -> None:
     assert time.monotonic() - started < 50 * 0.05
 
 
+def test_time_is_not_saved_up() -> None:
+    """However many messages came without a pause, the next one is as short as the first."""
+    throttle = Throttle()
+    buffer = ReaderBuffer("c", 4, throttle=throttle)
+    throttle.credit(10**9)
+    fill(buffer, 4)
+    assert throttle.should_pause()
+    time.sleep(0.1)  # twice the longest pause
+    assert not throttle.should_pause()
+
+
 def test_a_reader_that_only_collects_is_not_waited_for() -> None:
     throttle = Throttle()
     unread: list[bool] = []

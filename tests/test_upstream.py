@@ -13,7 +13,7 @@ from inngest_realtime_core._upstream.backoff import Backoff
 from inngest_realtime_core._upstream.circuit import Circuit
 from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core._upstream.upstream import Upstream
-from talk import eventually, soon
+from talk import at_once, eventually, soon
 from wire import frame
 
 
@@ -163,6 +163,26 @@ async def test_the_last_who_leaves_closes_the_connection_before_being_told(innge
     assert not upstream.alive
 
 
+async def test_who_leaves_before_the_last_one_is_told_once_the_connection_is_closed(inngest: FakeInngest) -> None:
+    """The last one leaves while the departure of the other is on its way."""
+    a, b = Channel("a", "t"), Channel("b", "t")
+    upstream = inngest.upstream(ping_timeout=5.0)
+    await soon(asyncio.gather(upstream.join(a, ["t"]), upstream.join(b, ["t"])))
+    (transport,) = inngest.transports
+    transport.silent = True
+    transport.close_delay = 0.02
+    open_when_told: list[bool] = []
+    left = [upstream.leave(a)]
+    await eventually(lambda: transport.log[-2:] == ["unsub", "ping"])
+    left.append(upstream.leave(b))
+    for future in left:
+        future.add_done_callback(lambda _: open_when_told.append(transport.open))
+    transport.pong()
+    await soon(asyncio.gather(*left))
+    assert open_when_told == [False, False]
+    assert not upstream.alive
+
+
 async def test_a_lost_connection_is_made_again_with_a_fresh_token_and_told_once(inngest: FakeInngest) -> None:
     a, b = Channel("a", "t"), Channel("b", "t")
     upstream = await opened(inngest, a, b)
@@ -214,13 +234,14 @@ async def test_who_joins_during_an_outage_is_told_and_those_who_were_here_are_ke
 
 async def test_somebody_who_joins_shortens_the_pause(inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backoff, "next_delay", lambda self: 60.0)
-    monkeypatch.setattr(connecting, "_MAX_JOIN_WAIT", 0.02)
+    monkeypatch.setattr(connecting, "_MAX_JOIN_WAIT", 0.0)
     upstream = await opened(inngest, Channel("c", "t"))
     inngest.transports[0].end()
     await eventually(lambda: upstream.state == "reconnecting")
     await asyncio.sleep(0.05)
     assert len(inngest.transports) == 1
-    await soon(upstream.join(Channel("new", "t"), ["t"]))
+    joining = upstream.join(Channel("new", "t"), ["t"])
+    await at_once(joining.done)
     assert len(inngest.transports) == 2
     await upstream.close()
 
@@ -364,7 +385,9 @@ async def test_rejections_are_counted_anew_after_a_connection(inngest: FakeInnge
     for count in (2, 3):
         inngest.connect_failures = [HandshakeError("", status=401, content=REJECTED)]
         inngest.transports[-1].end()
-        await eventually(lambda count=count: upstream.state == "open" and len(inngest.transports) == count)
+        await eventually(
+            lambda count=count: not upstream.alive or (upstream.state == "open" and len(inngest.transports) == count)
+        )
     assert channel.told == ["lost", "lost"]
     await upstream.close()
 
