@@ -177,6 +177,14 @@ def test_a_name_that_somebody_else_made_up_takes_no_time(name: str) -> None:
     assert time.process_time() - began < 1
 
 
+@pytest.mark.parametrize("annotation", [int, Any, int | str])
+def test_an_integer_that_python_does_not_write(annotation: Any) -> None:
+    declared: Any = type("Declared", (Channel,), {"__annotations__": {"x": annotation}}, name="{x}")  # type: ignore[call-overload]
+    with pytest.raises(ChannelError, match="more digits than Python writes") as error:
+        declared(x=10**5_000)
+    assert error.value.parameter == "x"
+
+
 @pytest.mark.parametrize("name", ["", None, 7, b"pipeline:a"])
 def test_what_is_no_name(name: Any) -> None:
     with pytest.raises(ChannelError):

@@ -180,7 +180,12 @@ def _format(parameter: str, value: object) -> str:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, UUID) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
+        try:
+            return str(value)
+        except ValueError:
+            raise ChannelError(
+                f"{parameter} is an integer of more digits than Python writes as text.", parameter=parameter
+            ) from None
     if isinstance(value, date) and not isinstance(value, datetime):
         return str(value)
     raise ChannelError(
