@@ -109,6 +109,27 @@ async def test_endpoint_errors_are_json(client: Client, server: RunningServer) -
             assert (denied.status_code, denied.json()["error"]["code"]) == (403, "forbidden")
 
 
+@pytest.mark.parametrize(
+    ("name", "status", "code", "message", "headers"),
+    [
+        ("bad", 400, "refused", "Say who you are.", {}),
+        ("unknown", 401, "unauthenticated", "Incorrect authentication credentials.", {}),
+        ("denied", 403, "forbidden", "Not yours.", {}),
+        ("throttled", 429, "refused", "Expected available in 7 seconds.", {"retry-after": "7"}),
+        ("invalid", 400, "refused", "may not subscribe", {}),
+    ],
+)
+async def test_what_authorize_raises_of_django_and_its_rest_framework(
+    client: Client, name: str, status: int, code: str, message: str, headers: dict[str, str]
+) -> None:
+    for endpoint in ("token", "stream"):
+        refused = await client.get(f"refused/{endpoint}", username=name)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (status, code)
+        assert message in error["message"]
+        assert headers.items() <= refused.headers.items()
+
+
 @pytest.mark.parametrize("grant", ["reauthorized", "async-reauthorized"])
 async def test_a_stream_ends_when_its_user_logs_out(client: Client, grant: str) -> None:
     async with client.stream(f"{grant}/stream", username="ada") as stream:

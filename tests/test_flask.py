@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from a2wsgi import WSGIMiddleware
-from flask import Flask, Response, abort
+from flask import Flask, Response, abort, redirect
 from werkzeug.serving import make_server
 
 from conformance.client import Client, EventStream
@@ -127,6 +127,50 @@ async def test_authorize_sees_the_request_and_may_abort(realtime: Realtime, run_
             other = await client.get(f"pipeline/{endpoint}", runId=run_id, headers={"x-user": "you"})
             assert other.status_code == 403
         assert (await client.get("pipeline/token", runId=run_id, headers={"x-user": "me"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (Response("Who are you?", 403, {"X-Own": "1"}), "Who are you?"),
+        (
+            Response("<!doctype html><h1>No</h1>", 403, {"X-Own": "1"}),
+            "This request may not subscribe to this channel.",
+        ),
+    ],
+)
+async def test_a_response_that_is_aborted_with_is_json(
+    realtime: Realtime, run_id: str, response: Response, message: str
+) -> None:
+    def authorize(request: Any, channel: Pipeline) -> bool:
+        abort(response)
+
+    app = Flask(__name__)
+    grant = Grant(Pipeline, authorize=authorize)
+    app.register_blueprint(realtime_blueprint(realtime, [grant]), url_prefix="/api/realtime")
+    async with client_of(app) as client:
+        for endpoint in ("token", "stream"):
+            refused = await client.get(f"pipeline/{endpoint}", runId=run_id)
+            assert (refused.status_code, refused.headers["x-own"]) == (403, "1")
+            assert refused.json() == {"error": {"code": "forbidden", "message": message}}
+
+
+@pytest.mark.parametrize(
+    ("own", "status"),
+    [(redirect("/login"), 302), (Response('{"mine":1}', 403, mimetype="application/json"), 403)],
+)
+async def test_what_an_application_answers_itself_is_left(
+    realtime: Realtime, run_id: str, own: Any, status: int
+) -> None:
+    def authorize(request: Any, channel: Pipeline) -> bool:
+        abort(own)
+
+    app = Flask(__name__)
+    grant = Grant(Pipeline, authorize=authorize)
+    app.register_blueprint(realtime_blueprint(realtime, [grant]), url_prefix="/api/realtime")
+    async with client_of(app) as client:
+        answer = await client.get("pipeline/stream", runId=run_id)
+        assert (answer.status_code, answer.content) == (status, own.get_data())
 
 
 async def test_a_departure_is_noticed_at_the_next_heartbeat(realtime: Realtime, run_id: str) -> None:

@@ -13,31 +13,39 @@ __all__ = ["TemplateEnvironment", "template_fragments"]
 
 
 class TemplateEnvironment(Protocol):
-    """A Jinja2 environment: Flask's `app.jinja_env`, `Jinja2Templates(...).env` of Starlette."""
+    """A Jinja2 environment: Flask's `app.jinja_env`."""
 
     autoescape: Any
 
     def get_template(self, name: str) -> Any: ...
 
 
+class TemplateEngine(Protocol):
+    """What holds a Jinja2 environment: `Jinja2Templates` of Starlette, Django's engine of that kind."""
+
+    env: Any
+
+
 RenderTemplate = Callable[[str, dict[str, Any]], str]
 
 
 def template_fragments(
-    source: TemplateEnvironment | RenderTemplate, templates: Mapping[str, str]
+    source: TemplateEnvironment | TemplateEngine | RenderTemplate, templates: Mapping[str, str]
 ) -> Callable[[Message[Any]], str | None]:
     """Makes the `render` of a grant: each topic by its template, which finds `data` and `message`.
 
     Messages of other topics, and what is no data (the parts of data streams), make no HTML.
 
     Args:
-        source: A Jinja2 environment, Django's `render_to_string`, or any function of a template's name and a context.
+        source: A Jinja2 environment, or what holds one as its `env` (`Jinja2Templates` of Starlette); Django's
+            `render_to_string`, or any function of a template's name and a context.
         templates: The names of the templates by the names of the topics.
 
     Raises:
         ConfigurationError: The environment does not escape what it puts into one of the templates.
     """
-    if not callable(source) and not hasattr(cast("object", source), "get_template"):
+    environment: Any = source if hasattr(source, "autoescape") else getattr(source, "env", source)
+    if not callable(source) and not hasattr(environment, "autoescape"):
         raise ConfigurationError(
             f"The source of the templates is {describe(source)}: expected a Jinja2 environment such as app.jinja_env, "
             "or Django's render_to_string."
@@ -45,7 +53,7 @@ def template_fragments(
     if not isinstance(cast("object", templates), Mapping):
         wanted = 'expected a dict of the names of topics and templates, {"status": "status.html"}'
         raise ConfigurationError(f"The templates are {describe(templates)}: {wanted}.")
-    render = source if callable(source) else _escaping(source, templates.values())
+    render = source if callable(source) else _escaping(environment, templates.values())
 
     def fragment(message: Message[Any]) -> str | None:
         name = templates.get(message.topic)

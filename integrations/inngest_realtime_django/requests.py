@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest
 from django.utils.functional import SimpleLazyObject
@@ -91,9 +92,19 @@ async def _around_reauthorize(request: HttpRequest) -> AsyncGenerator[HttpReques
 
 
 def _endpoint_error(error: Exception) -> EndpointError | None:
-    if isinstance(error, PermissionDenied):
-        return EndpointError.refused(403, str(error))
-    return EndpointError.refused(404, str(error)) if isinstance(error, Http404) else None
+    for kind, status in ((PermissionDenied, 403), (Http404, 404), (BadRequest, 400)):
+        if isinstance(error, kind):
+            return EndpointError.refused(status, str(error))
+    # That of Django REST framework, where the project has it: of authentication classes that `authorize` calls, say.
+    rest: Any = sys.modules.get("rest_framework.exceptions")
+    if rest is None or not isinstance(error, rest.APIException):
+        return None
+    refusal: Any = error
+    headers = {"WWW-Authenticate": getattr(error, "auth_header", None), "Retry-After": getattr(error, "wait", None)}
+    message = str(refusal.detail) if isinstance(refusal.detail, str) else None
+    return EndpointError.refused(
+        refusal.status_code, message, {name: str(value) for name, value in headers.items() if value}
+    )
 
 
 HOST = Host(run_in_thread, run_coroutine, _around_reauthorize, _around_reauthorize_sync, _endpoint_error)

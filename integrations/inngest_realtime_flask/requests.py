@@ -57,11 +57,22 @@ def _in_new_context(old: Request) -> Generator[Request, None, None]:
 
 
 def _endpoint_error(error: Exception) -> EndpointError | None:
-    # An `abort(response)` has said itself what it wants to be answered.
-    if not isinstance(error, HTTPException) or error.response is not None or error.code is None:
+    if not isinstance(error, HTTPException):
         return None
-    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
-    return EndpointError.refused(error.code, error.description, headers)
+    response: Any = error.response  # of `abort(response)`
+    if response is None:
+        status, message, headers = error.code, error.description, error.get_headers()
+    elif response.status_code < 400 or response.is_json:
+        return None  # a page to log in at, or JSON of the application's own
+    else:
+        text = response.get_data(as_text=True).strip()
+        message = text if "<" not in text and len(text) <= 200 else None
+        status, headers = response.status_code, [*response.headers]
+    if status is None:
+        return None
+    left_out = ("content-type", "content-length")
+    kept = {name: value for name, value in headers if name.lower() not in left_out}
+    return EndpointError.refused(status, message, kept)
 
 
 HOST = Host(around_reauthorize_sync=_in_new_context, endpoint_error=_endpoint_error)

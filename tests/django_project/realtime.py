@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 
 from inngest_realtime_core.channels import topic
 from inngest_realtime_core.channels.channel import Channel
@@ -36,8 +36,22 @@ async def own_inbox_async(request: Any, channel: Inbox) -> bool:
     return await User.objects.filter(username=channel.username, pk=key).aexists()
 
 
+def refuse(request: Any, channel: Inbox) -> bool:
+    from rest_framework import exceptions
+
+    refusals: dict[str, Exception] = {
+        "bad": BadRequest("Say who you are."),
+        "unknown": exceptions.AuthenticationFailed(),
+        "denied": exceptions.PermissionDenied("Not yours."),
+        "throttled": exceptions.Throttled(wait=7),
+        "invalid": exceptions.ValidationError({"username": ["Not one of ours."]}),
+    }
+    raise refusals[channel.username]
+
+
 grants = [
     Grant(Inbox, authorize=own_inbox),
+    Grant(Inbox, authorize=refuse, name="refused"),
     Grant(Inbox, authorize=own_inbox, name="reauthorized", reauthorize_every=0.05),
     Grant(Inbox, authorize=own_inbox_async, name="async-reauthorized", reauthorize_every=0.05),
 ]
