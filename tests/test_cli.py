@@ -7,11 +7,13 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -188,6 +190,26 @@ def test_a_full_disk_and_a_closed_pipe_are_no_tracebacks(server_in_thread: DevSe
     done = subprocess.run([*COMMAND, *arguments], env=environment, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["token", "c", "a"], 1), (["publish", "c", "a", "7"], 0), (["doctor"], 1)]
+)
+def test_closed_streams_are_no_tracebacks(
+    server_in_thread: DevServer, arguments: list[str], status: int, tmp_path: Path
+) -> None:
+    """What needs no output does without."""
+    environment = {**KEPT, "INNGEST_DEV": server_in_thread.url}
+    command = shlex.join([*COMMAND, *arguments])
+    errors = tmp_path / "errors"
+    done = subprocess.run(["sh", "-c", f"{command} >&- 2>{errors}"], env=environment, check=False)
+    assert done.returncode == status
+    assert errors.read_text() == (
+        "inngest-realtime: the output could not be written: Bad file descriptor\n" if status else ""
+    )
+    done = subprocess.run(["sh", "-c", f"{command} 2>&-"], env=environment, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stdout
 
 
 async def test_tail_says_in_a_line_why_it_cannot_go_on(server: DevServer, start: Start, channel: str) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.channels import topic
 from inngest_realtime_core.channels.channel import Channel
 from inngest_realtime_core.endpoints import (
@@ -28,6 +29,7 @@ from inngest_realtime_core.endpoints import (
     SyncStreamAnswer,
     allow_anyone,
 )
+from inngest_realtime_core.endpoints import authorize as authorizing
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_devserver.server import DevServer
@@ -351,7 +353,11 @@ async def test_shutting_down_refuses_streams_and_ends_open_ones(realtime: Realti
     assert answer.headers["Retry-After"] == "1"
 
 
-async def test_a_missing_signing_key_is_a_500(parameters: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_signing_key_is_a_500(
+    parameters: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests that use the plugin's fixtures may be in the same run, and it refuses this address before.
+    monkeypatch.setattr("inngest_realtime_core.settings.address_checks", [])
     realtime = Realtime(api_base_url="https://api.inngest.com")
     answer = await endpoints_for(realtime).token("pipeline", asked(parameters))
     assert (answer.status, code_of(answer)) == (500, "misconfigured")
@@ -382,6 +388,33 @@ async def test_an_authorize_that_hangs_is_answered_and_its_threads_are_counted(r
         assert len(calls) <= 16
     finally:
         go_on.set()
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_streams_that_authorize_fails_in_the_middle_share_a_line(
+    realtime: Realtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """A database that is away or slow fails every open stream."""
+    monkeypatch.setattr(authorizing, "_log", ThrottledLog(authorizing.logger))
+    asked_for: set[object] = set()
+
+    async def authorize(request: object, channel: Pipeline) -> bool:
+        if request not in asked_for:
+            asked_for.add(request)
+            return True
+        if hangs:
+            await asyncio.Event().wait()
+        raise ConnectionError("no database")
+
+    endpoints = endpoints_for(realtime, authorize, reauthorize_every=0.02, authorize_timeout=0.05)
+    started = time.monotonic()
+    streams = [await opened(endpoints, parameters_of_a_run(), number) for number in range(12)]
+    for stream in streams:
+        assert b'"reason":"forbidden"' in b"".join([chunk async for chunk in stream.body])
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert 1 <= len(warnings) <= 1 + (time.monotonic() - started) // 10
+    assert all(record.exc_info is None for record in warnings)
+    assert ("longer than 0.05 s" if hangs else "ConnectionError") in warnings[0].getMessage()
 
 
 async def test_an_async_authorize_that_hangs_is_cancelled(realtime: Realtime) -> None:

@@ -96,13 +96,16 @@ def channel() -> str:
     return fresh("redis")
 
 
-def worker(server: DevServer, redis_server: RedisServer, **options: Any) -> Realtime:
+def worker(
+    server: DevServer, redis_server: RedisServer, *, total_buffer_bytes: int = 256 * 2**20, **options: Any
+) -> Realtime:
     """What one worker process has."""
     return Realtime(
         api_base_url=server.url,
         ping_interval=0.2,
         ping_timeout=0.2,
         linger=0,
+        total_buffer_bytes=total_buffer_bytes,
         replay=RedisReplay(redis_server.url, **options),
     )
 

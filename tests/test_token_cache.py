@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from inngest_realtime_core import Realtime, UnexpectedResponseError, UnreachableError
+from inngest_realtime_core._api import token_cache
+from inngest_realtime_core._api.http_pool import HttpPool
+from inngest_realtime_core._api.token_cache import TokenCache
 from inngest_realtime_core._api.tokens import IssuedToken
+from inngest_realtime_core.settings import Settings
 from inngest_realtime_devserver.server import DevServer
 from raw_server import http_answer, raw_server
 from talk import eventually, soon
@@ -43,6 +47,48 @@ def test_the_repr_of_a_token_does_not_show_it() -> None:
     minted = IssuedToken.of("not.a.token")
     assert minted.token not in repr(minted)
     assert minted.env_id is None
+
+
+async def test_asking_costs_the_same_however_many_others_have_asked(server: DevServer) -> None:
+    settings = Settings(server.url, server.url)
+    pool = HttpPool(keep=True)
+    cache = TokenCache(settings, pool)
+    try:
+        token = await cache.shared([("c", "t")])
+        done = cache._tokens[(("c", "t"),)]  # pyright: ignore[reportPrivateUsage]
+        cache._tokens.update({((f"c:{number}", "t"),): done for number in range(50_000)})  # pyright: ignore[reportPrivateUsage]
+        began = time.process_time()
+        for _ in range(100):
+            cache._tokens[(("c", "t"),)] = done = (time.monotonic(), done[1])  # pyright: ignore[reportPrivateUsage]
+            assert await cache.shared([("c", "t")]) == token
+        assert time.process_time() - began < 0.3  # 1.0 s when each looks at all
+    finally:
+        await cache.close()
+        await pool.close()
+
+
+async def test_a_request_that_hangs_makes_no_other_token_live_longer(
+    server: DevServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "_FRESH", 0.05)
+    pool = HttpPool(keep=True)
+    cache = TokenCache(Settings(server.url, server.url), pool)
+
+    async def hang() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    hanging = asyncio.create_task(hang())
+    cache._tokens[(("hangs", "t"),)] = (time.monotonic(), hanging)  # pyright: ignore[reportPrivateUsage]
+    try:
+        first = await cache.shared([("c", "t")])
+        until = time.monotonic() + 5
+        while await cache.shared([("c", "t")]) == first:
+            assert time.monotonic() < until
+        assert not hanging.done()
+    finally:
+        await cache.close()
+        await pool.close()
 
 
 async def test_equal_requests_share_a_token_for_a_moment_only(server: DevServer, channel: str) -> None:

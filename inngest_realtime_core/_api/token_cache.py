@@ -53,9 +53,15 @@ class TokenCache:
         """
         wanted = tuple(sorted(entries))
         now = time.monotonic()
-        for old in [key for key, (made, task) in self._tokens.items() if task.done() and now - made > _FRESH]:
-            del self._tokens[old]
+        # In the order in which they were asked for, so that no more is looked at than is dropped.
+        while self._tokens:
+            made, task = self._tokens[oldest := next(iter(self._tokens))]
+            if now - made <= _FRESH or not task.done():
+                break
+            del self._tokens[oldest]
         known = self._tokens.get(wanted)
+        if known is not None and known[1].done() and now - known[0] > _FRESH:
+            known = None  # it is behind one that is still being asked for
         failure = known[1].exception() if known is not None and known[1].done() and not known[1].cancelled() else None
         if known is not None and failure is not None and now - known[0] <= _FAILED:
             # Browsers ask again at once: without this, an Inngest that fails fast would be asked by each of them.
@@ -63,6 +69,7 @@ class TokenCache:
         if known is None or failure is not None or known[1].cancelled():
             task = create_shared_task(self._mint(entries), name="inngest-realtime token")
             task.add_done_callback(_look_at_failure)
+            self._tokens.pop(wanted, None)
             known = self._tokens[wanted] = (now, task)
         # Not awaited itself: one who leaves would take the token from the others.
         await asyncio.wait([known[1]])

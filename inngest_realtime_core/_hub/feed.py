@@ -16,6 +16,7 @@ from ..stats import Counters
 from .budget import Holder
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
+from .held import HeldMessages
 from .open_streams import OpenStreams
 from .recall import Recall
 from .views import SubscriptionSpec
@@ -150,6 +151,8 @@ class Feed(Recall):
     def holders(self) -> Iterator[Holder]:
         """What holds bytes for readers."""
         yield self._streams
+        if self._held is not None:
+            yield self._held
         yield from self._groups
 
     @property
@@ -237,7 +240,7 @@ class Feed(Recall):
             logger.debug("Dropped a message of channel %r: topic %r was not asked for.", self.channel, envelope.topic)
             return
         if self._held is not None:
-            self._held.append(envelope)
+            self._hold(self._held, envelope)
             return
         self._counters.received += 1
         entry = self._history.receive(envelope)
@@ -263,7 +266,7 @@ class Feed(Recall):
             self.gap("reconnect")
         else:
             self._release_held()
-            self._held = []
+            self._held = HeldMessages()
             self._run(self._bridge_later(now))
 
     def interrupted(self, stream_id: str) -> None:

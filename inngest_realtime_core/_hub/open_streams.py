@@ -20,12 +20,12 @@ class OpenStreams:
         budget: The bytes that may wait in the process.
     """
 
-    __slots__ = ("_budget", "_by_id", "_max_bytes", "held_bytes")
+    __slots__ = ("_by_id", "_max_bytes", "budget", "held_bytes")
 
     def __init__(self, max_bytes: int, budget: ByteBudget = NO_BUDGET) -> None:
         self._by_id: dict[str, DataStream] = {}
         self._max_bytes = max_bytes
-        self._budget = budget
+        self.budget: ByteBudget = budget
         self.held_bytes: int = 0
 
     def get(self, stream_id: str | None) -> DataStream | None:
@@ -52,7 +52,7 @@ class OpenStreams:
             self.held_bytes += added
             if self.held_bytes > self._max_bytes:
                 self.drop(self.held_bytes - self._max_bytes)
-            self._budget.spend(added)
+            self.budget.spend(added)
         return None
 
     def drop(self, size: int) -> None:

@@ -17,6 +17,7 @@ from ..messages.message import GapReason, Message
 from ..stats import Counters
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
+from .held import HeldMessages
 from .open_streams import OpenStreams
 from .views import SubscriptionSpec
 
@@ -57,7 +58,7 @@ class Recall(ABC):
         self._shared = beside if beside is not None and beside.shared else None
         self._counters = counters
         self._turn: asyncio.Lock | None = None
-        self._held: list[Envelope] | None = None  # what came while a hole is being bridged
+        self._held: HeldMessages | None = None  # what came while a hole is being bridged
 
     @abstractmethod
     def receive(self, envelope: Envelope) -> None:
@@ -152,13 +153,20 @@ class Recall(ABC):
                 kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
         finally:
             if held is not None and self._held is held:
-                self._bridge(kept, moment)
+                self._bridge(kept if held.whole else None, moment)
                 self._release_held()
 
     def _release_held(self) -> None:
         held, self._held = self._held, None
-        for envelope in held or ():
+        for envelope in () if held is None else held.envelopes:
             self.receive(envelope)
+
+    def _hold(self, held: HeldMessages, envelope: Envelope) -> None:
+        held.add(envelope)
+        self._streams.budget.spend(len(envelope.data))
+        if held.full:
+            self.gap("reconnect")
+            self._release_held()
 
     def _bridge(self, kept: Kept | None, moment: float, reason: GapReason = "reconnect") -> None:
         for entry in self._history.bridge(kept, reason, moment):

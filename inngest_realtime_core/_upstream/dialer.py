@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from .._api.tokens import Entry, IssuedToken
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import InngestError, RealtimeError, TopicError, UnreachableError
 from ..messages.envelope import Envelope
 from .batching import MAX_URL_TOKEN, frame_batches, split_for_url, unsubscribe_frames
@@ -21,6 +22,7 @@ from .transport import OpenTransport, open_websocket
 __all__ = ["Dialer", "Mint", "Outcome", "TokenResult"]
 
 logger = logging.getLogger("inngest_realtime.upstream")
+_log = ThrottledLog(logger)
 
 _MODEST_URL_TOKEN: Final = 6_000  # characters of a token that any proxy lets pass in a URL
 _TOO_LONG: Final = frozenset({400, 413, 414, 431, 494})  # the statuses of a response to a URL that is found too long
@@ -167,12 +169,11 @@ class Dialer:
         good, rejected = await self._bisect(entries, rejection, partial)
         if not good:
             raise rejection
-        logger.warning(
-            "Inngest makes no token for %d of %d topics; look at their names. %s",
-            len(rejected),
-            len(entries),
-            rejection,
-            extra={"event": "token.topics_rejected"},
+        _log.write(
+            logging.WARNING,
+            "token.topics_rejected",
+            f"Inngest makes no token for {len(rejected)} of {len(entries)} topics; look at their names. {rejection}",
+            event="token.topics_rejected",
         )
         return TokenResult(await self._mint(good), good, rejected)
 

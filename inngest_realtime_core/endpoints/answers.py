@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from .._api.tokens import ClientSubscriptionToken
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError
 from ..subscriptions.sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
 from .errors import EndpointError
 
-__all__ = ["Answer", "StreamAnswer", "SyncStreamAnswer", "stream_headers"]
+__all__ = ["Answer", "StreamAnswer", "SyncStreamAnswer", "log_stalled", "stream_headers"]
+
+_log = ThrottledLog(logging.getLogger("inngest_realtime.endpoints"))
 
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
@@ -20,6 +24,16 @@ _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 def stream_headers() -> dict[str, str]:
     """The headers of every event stream, the type included: not cached, not transformed, not buffered."""
     return {"Content-Type": MEDIA_TYPE, **EVENT_STREAM_HEADERS}
+
+
+def log_stalled(send_timeout: float | None) -> None:
+    """Logs that a client has stopped reading; a crowd of them makes one line."""
+    _log.write(
+        logging.INFO,
+        "stream.stalled",
+        f"A client read nothing for {send_timeout} s; its event stream is ended.",
+        event="stream.stalled",
+    )
 
 
 @dataclass(frozen=True)

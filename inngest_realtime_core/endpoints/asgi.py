@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -34,13 +33,11 @@ from ..subscriptions.face import check_open, check_stream_options
 from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.subscription import Subscription
-from .answers import Answer, StreamAnswer
+from .answers import Answer, StreamAnswer, log_stalled
 from .request import EndpointRequest
 from .routes import gives_messages, not_a_stream
 
 __all__ = ["bounded_sends", "event_stream_for", "lifespan", "reader_of", "respond", "send_stream"]
-
-logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 # Frameworks have types of their own for ASGI's messages.
 Receive = Callable[[], Awaitable[Any]]
@@ -200,11 +197,7 @@ class _SendWatchdog:
         now = self._loop.time()
         due = self._timeout + (now if self._blocked_since is None else self._blocked_since)
         if due <= now:
-            logger.info(
-                "A client read nothing for %s s; its event stream is ended.",
-                self._timeout,
-                extra={"event": "stream.stalled"},
-            )
+            log_stalled(self._timeout)
             task.cancel()
         else:
             self._cancel = call_after(self._loop, due - now, functools.partial(self.watch, task))

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from .._concurrency.background import run_coroutine
 from .._concurrency.timers import deadline
+from .._telemetry.throttled_log import ThrottledLog
 from .errors import EndpointError
 from .routes import is_async
 from .selection import Selection
@@ -19,6 +20,7 @@ from .selection import Selection
 __all__ = ["Authorizer", "Host"]
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
+_log = ThrottledLog(logger)
 
 _T = TypeVar("_T")
 
@@ -124,13 +126,16 @@ class Authorizer:
             return False
 
     def _log_reauthorize(self, selection: Selection, error: Exception) -> None:
-        if self._translated(error) is error:
-            logger.warning(
-                "authorize of grant %r raised while an open stream was reauthorized; the stream ends. Let it "
-                "return False for who may not.",
-                selection.grant.name,
-                exc_info=error,
-                extra={"event": "authorize.failed"},
+        if not isinstance(error, EndpointError) and self._translated(error) is error:
+            # Each stream that is open asks: a database that is away would fail all of them.
+            name = selection.grant.name
+            _log.write(
+                logging.WARNING,
+                ("authorize.failed", name, type(error)),
+                f"authorize of grant {name!r} raised {type(error).__name__} while an open stream was reauthorized; the "
+                "stream ends. Let it return False for who may not.",
+                error,
+                event="authorize.failed",
             )
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -260,10 +265,12 @@ def _forbidden() -> EndpointError:
 
 
 def _timed_out(timeout: float | None) -> EndpointError:
-    logger.warning(
-        "authorize took longer than %s s; the request is answered with 503. Make it faster, or set authorize_timeout=.",
-        timeout,
-        extra={"event": "authorize.slow"},
+    _log.write(
+        logging.WARNING,
+        "authorize.slow",
+        f"authorize took longer than {timeout} s; the request is answered with 503, and a stream that was reauthorized "
+        "ends. Make it faster, or set authorize_timeout=.",
+        event="authorize.slow",
     )
     message = "It took too long to find out whether this request may subscribe; ask again."
     return EndpointError(503, "authorize_timeout", message, retry_after=_RETRY)

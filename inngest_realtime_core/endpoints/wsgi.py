@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
 import sys
@@ -17,6 +16,7 @@ from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.sse import HEARTBEAT, encoded_stream_sync
 from ..subscriptions.sync import SyncSubscription
+from .answers import log_stalled
 from .routes import gives_messages, not_a_stream
 from .wsgi_threads import counted, refused_stream
 
@@ -29,8 +29,6 @@ __all__ = [
     "run_coroutine",
     "watched",
 ]
-
-logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 MAX_STREAMS: Final = 16
 """Streams open at once in a process, unless said otherwise. A server needs more threads than that."""
@@ -113,11 +111,7 @@ def _watched(
             if left():
                 return
             if send_timeout is not None and not _is_writable(connection, send_timeout):
-                logger.info(
-                    "A client read nothing for %s s; its event stream is ended.",
-                    send_timeout,
-                    extra={"event": "stream.stalled"},
-                )
+                log_stalled(send_timeout)
                 # The server would write the end of the response, and block once more.
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)

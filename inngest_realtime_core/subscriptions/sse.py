@@ -22,6 +22,7 @@ import msgspec
 from .._concurrency.threads import new_waiter
 from .._concurrency.timers import call_after
 from .._hub.buffer import ReaderBuffer
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError
 from ..messages.message import Message
 
@@ -41,7 +42,7 @@ __all__ = [
     "wait_sync",
 ]
 
-logger: logging.Logger = logging.getLogger("inngest_realtime.sse")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.sse"))
 
 MEDIA_TYPE: Final = "text/event-stream"
 
@@ -236,8 +237,11 @@ class EventStream:
             events = self._waiting_events()
         except RealtimeError as error:
             # The client comes back, and is answered with the reason; the server has made no mistake.
-            logger.warning(
-                "An event stream ends, because its subscription has: %s", error, extra={"event": "stream.failed"}
+            _log.write(
+                logging.WARNING,
+                ("stream.failed", type(error)),
+                f"An event stream ends, because its subscription has: {error}",
+                event="stream.failed",
             )
             return self._end(close_event() if self._leaving() else end_event("failed"))
         if events:

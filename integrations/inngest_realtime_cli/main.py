@@ -39,6 +39,7 @@ _EPILOG = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; None takes the process's own arguments. The result is the process's exit status."""
+    _open_streams()
     try:
         try:
             return _run(sys.argv[1:] if arguments is None else list(arguments))
@@ -55,6 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         _complain(f"the output could not be written: {error.strerror or error}")
     return 1
+
+
+def _open_streams() -> None:
+    # Where the shell has closed one (`>&-`) it is None: what is written fails then, as on a full disk, and complaints
+    # do not end up in the output.
+    for name, mode in (("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w"))
 
 
 def _run(arguments: list[str]) -> int:

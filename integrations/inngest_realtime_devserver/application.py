@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import responses
 from .access import is_loopback_origin
 from .broker import MAX_MESSAGE
-from .entries import read_entries
+from .entries import MAX_ENTRIES, TooManyEntriesError, read_entries
 from .loose_json import read_first
 from .node import Node
 from .responses import RawResponse
@@ -31,7 +31,6 @@ PREFIX = "/v1/realtime"
 MAX_RAW_BODY = 1_024_000  # bytes of a request to publish/tee
 RAW_READ = 32_768  # bytes of one raw frame at most
 MAX_TOKEN_BODY = 4 * 1024 * 1024  # bytes; the URL that carries a token has at most 1 MiB
-MAX_TOKEN_ENTRIES = 50_000
 _CORS_PATHS = (f"{PREFIX}/token", f"{PREFIX}/publish", f"{PREFIX}/publish/tee")
 
 
@@ -118,12 +117,12 @@ async def _token(request: Request) -> Response:
             if len(body) > MAX_TOKEN_BODY:
                 return _response(responses.too_large(f"a token request has at most {MAX_TOKEN_BODY} bytes"))
         entries = read_entries(read_first(bytes(body)))
+    except TooManyEntriesError:
+        return _response(responses.too_large(f"a token names at most {MAX_ENTRIES} topics"))
     except ValueError:
         return _response(responses.json_error(400, "Invalid request: must provide a list of topics"))
     except ClientDisconnect:
         return Response(status_code=400)
-    if entries is not None and len(entries) > MAX_TOKEN_ENTRIES:
-        return _response(responses.too_large(f"a token names at most {MAX_TOKEN_ENTRIES} topics"))
     if node.token_status is not None and node.token_channel in {entry.channel for entry in entries or ()}:
         return _response(responses.simulated_failure(node.token_status))
     token = msgspec.json.encode({"jwt": node.authority.mint(entries)}) + b"\n"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from .identifiers import ENVIRONMENT_ID, is_ulid
 from .loose_json import fold_keys
 
-__all__ = ["TopicEntry", "read_entries", "valid_identifiers"]
+__all__ = ["MAX_ENTRIES", "TooManyEntriesError", "TopicEntry", "read_entries", "valid_identifiers"]
+
+
+MAX_ENTRIES: Final = 50_000
+
+
+class TooManyEntriesError(ValueError):
+    """A list names more topics than the server looks at."""
 
 
 class TopicEntry(NamedTuple):
@@ -38,7 +45,10 @@ def read_entries(value: object) -> list[TopicEntry] | None:
         return None
     if not isinstance(value, list):
         raise ValueError("not a list")
-    return [_read(item) for item in cast("list[object]", value)]
+    items = cast("list[object]", value)
+    if len(items) > MAX_ENTRIES:
+        raise TooManyEntriesError
+    return [_read(item) for item in items]
 
 
 def valid_identifiers(fields: Mapping[str, Any]) -> bool:
