@@ -1,7 +1,7 @@
 """What the metadata needs from outside the tree: where the project lives, from the environment variable `PROJECT_URL`.
 
-With it, the package index shows the project's addresses, and the relative links of the README lead there. Without it
-there are no addresses, and the README stands as it is.
+With it, the package index shows the project's addresses, and the relative links of the README and its `git clone` lead
+there. Without it there are no addresses, and the README stands as it is.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class ProjectMetadata(MetadataHookInterface):
 
 
 def absolute(text: str, url: str, revision: str) -> str:
-    """The text with its relative links and images leading to a revision of the repository."""
+    """The text with its relative links and images leading to a revision of the repository, and the clone to it."""
 
     def replace(match: re.Match[str]) -> str:
         kind = "raw" if match[1].startswith("!") else "blob"
         return f"{match[1]}{url}/{kind}/{revision}/{match[2]}{match[3]}"
 
-    return _LINK.sub(replace, text)
+    return _LINK.sub(replace, text).replace("ADDRESS_OF_THIS_REPOSITORY", url)

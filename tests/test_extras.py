@@ -43,6 +43,19 @@ def test_a_missing_extra_is_a_sentence(module: str, missing: str, extra: str) ->
     )
 
 
+@pytest.mark.parametrize("missing", ["uvicorn", "wsproto", "starlette"])
+def test_the_embedded_server_as_a_program_needs_its_extra(missing: str) -> None:
+    done = run(
+        f"import runpy, sys; sys.modules[{missing!r}] = None; sys.argv = ['devserver', '--port', '0']\n"
+        "runpy.run_module('inngest_realtime_devserver', run_name='__main__')"
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"The embedded server needs {missing}, which is not installed. Install the extra: "
+        'pip install "inngest-realtime[devserver]"\n',
+    )
+
+
 def test_a_module_of_ours_that_is_missing_is_not_blamed_on_an_extra() -> None:
     done = run("import sys; sys.modules['inngest_realtime_core.realtime'] = None\nimport inngest_realtime_starlette")
     assert "extra" not in done.stderr.splitlines()[-1]

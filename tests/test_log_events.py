@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inngest_realtime_core import Realtime
+from inngest_realtime_core import Channel, Message, Realtime, topic
 from inngest_realtime_devserver.server import DevServer
 from talk import eventually, receive
 
@@ -52,7 +52,12 @@ def test_each_event_has_the_level_that_the_page_says_and_what_to_do() -> None:
     for place, call in calls():
         assert isinstance(call.func, ast.Attribute)
         level = ast.unparse(call.args[0]) if call.func.attr == "write" else call.func.attr
-        level = {"logging.WARNING": "warning", "logging.ERROR": "error", "exception": "error"}.get(level, level)
+        level = {
+            "logging.INFO": "info",
+            "logging.WARNING": "warning",
+            "logging.ERROR": "error",
+            "exception": "error",
+        }.get(level, level)
         assert level in rows[event_of(call) or ""].split(", "), f"{place}: {level}"
 
 
@@ -82,6 +87,49 @@ async def test_a_lost_connection_and_its_return(
     # One line for a failure that repeats.
     assert events(caplog) == ["connection.lost", "connection.failed", "connection.restored"]
     assert all(record.levelno == logging.WARNING for record in caplog.records if hasattr(record, "event"))
+
+
+class Job(Channel, name="log:{job_id}"):
+    job_id: str
+    number = topic(int)
+
+
+async def test_what_messages_and_callbacks_repeat_is_one_line(
+    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    read: list[object] = []
+
+    def fail(message: Message[object]) -> None:
+        read.append(message)
+        raise LookupError("where to mend it")
+
+    job = Job(job_id=channel.replace(":", "-"))
+    async with realtime.subscribe(channel=job, on_message=fail):
+        for _ in range(3):
+            await realtime.publish((job.name, "number"), "no number")
+            await realtime.publish((job.name, "number"), 1)
+        await eventually(lambda: len(read) == 3)
+    assert sorted(events(caplog)) == ["callback.failed", "message.invalid"]
+    assert "LookupError" in caplog.text
+
+
+async def test_what_render_repeats_is_one_line(
+    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def render(message: Message[object]) -> str | None:
+        if message.kind == "data" and message.data == "last":
+            return "<p>last</p>"
+        raise LookupError("where to mend it")
+
+    async with realtime.subscribe(channel=channel, topics=["t"]) as stream:
+        events_of = stream.get_event_stream(render=render)
+        for data in ("a", "b", "last"):
+            await realtime.publish((channel, "t"), data)
+        async for piece in events_of:
+            if b"<p>last</p>" in piece:
+                break
+    assert events(caplog) == ["render.failed"]
+    assert "LookupError" in caplog.text
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:

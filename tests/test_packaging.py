@@ -103,6 +103,24 @@ def test_every_list_of_packages_is_whole() -> None:
     assert set(strings("forbidden_modules")) == folders
 
 
+def test_the_classifiers_are_what_was_tried() -> None:
+    """The columns and the newest and lowest Django of "Tried versions", on Linux."""
+    page = (ROOT / "docs" / "reference.md").read_text().partition("## Tried versions")[2]
+    classifiers = strings("classifiers")
+
+    def after(prefix: str) -> set[str]:
+        return {each.removeprefix(prefix) for each in classifiers if each.startswith(prefix)}
+
+    assert after("Operating System :: ") == {"POSIX :: Linux"}
+    assert after("Programming Language :: Python :: 3.") == set(re.findall(r"Python 3\.(\d+)", page))
+    tried = {
+        ".".join(version.split(".")[:2])
+        for row in re.findall(r"^\| Django \|.*$", page, re.MULTILINE)
+        for version in re.findall(r"\d+\.\d[\d.]*", row)
+    }
+    assert after("Framework :: Django :: ") == tried
+
+
 def test_every_adapter_is_listed() -> None:
     adapters = {
         path.parent.name.removeprefix("inngest_realtime_")
@@ -121,6 +139,7 @@ def test_the_addresses_come_from_one_setting(tmp_path: Path, monkeypatch: pytest
     assert urls["Source"] == "https://code.example/inngest-realtime"
     text = with_address.get_payload()
     assert "https://code.example/inngest-realtime/raw/v0.1.0/docs/demo.png" in text
+    assert "$ git clone https://code.example/inngest-realtime inngest-realtime && " in text
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert links
     assert not [link for link in links if not link.startswith("https://")]

@@ -137,6 +137,7 @@ def test_another(OTHER):
         ("", "inngest_realtime_env", "", "ConfigurationError"),
         ("request", "", "", "ConfigurationError"),
         ("inngest_realtime_server", "", "inngest_realtime_allow = inngest.invalid", "UnreachableError"),
+        ("inngest_realtime_server", "", "inngest_realtime_allow = inngest.invalid:8288", "UnreachableError"),
         ("inngest_realtime_server", "", "inngest_realtime_allow =\n  http://a\n  *.invalid", "UnreachableError"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from .._telemetry.throttled_log import ThrottledLog
 from ..channels.channel import Channel, Topic
 from ..channels.topic import TYPED_KINDS
 from ..errors import MessageError, MessageValidationError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SubscriptionSpec", "decode", "encoding_error"]
 
-logger = logging.getLogger("inngest_realtime.feed")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.feed"))
 
 _MAX_DETAILS: Final = 20  # errors of one message that are written to the log
 _RUN: Final = "$run"  # the topic of messages of kind `run`, which may come without one
@@ -122,7 +123,8 @@ def encoding_error(message: Message[Any]) -> MessageError | None:
             payload_size=payload_size(message),
         )
         error.__cause__ = cause
-        logger.error("%s", error, exc_info=cause, extra={"event": "message.invalid"})
+        kind = ("no JSON", message.channel, message.topic)
+        _log.write(logging.ERROR, kind, str(error), cause, event="message.invalid", traceback=True)
         return error
     return None
 
@@ -136,7 +138,8 @@ def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
         payload_size=len(envelope.data),
     )
     error.__cause__ = cause
-    logger.error("%s", error, exc_info=cause, extra={"event": "message.invalid"})
+    kind = ("validator", envelope.channel, envelope.topic)
+    _log.write(logging.ERROR, kind, str(error), cause, event="message.invalid", traceback=True)
     return error
 
 
@@ -152,10 +155,7 @@ def _invalid(envelope: Envelope, cause: ValidationError) -> MessageValidationErr
     error.__cause__ = cause
     # The input stays out of the log: it may be large, and it is the application's. So do details that are too many.
     few = cause.error_count() <= _MAX_DETAILS
-    logger.error(
-        "%s %s",
-        error,
-        cause.errors(include_input=False, include_url=False, include_context=False) if few else "",
-        extra={"event": "message.invalid"},
-    )
+    details = cause.errors(include_input=False, include_url=False, include_context=False) if few else ""
+    kind = ("invalid", envelope.channel, envelope.topic)
+    _log.write(logging.ERROR, kind, f"{error} {details}", event="message.invalid")
     return error

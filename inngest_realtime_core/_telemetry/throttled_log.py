@@ -14,7 +14,7 @@ _MAX_KINDS: Final = 1_000
 
 
 class ThrottledLog:
-    """Writes one line of each kind in a while, with the number of those left out; tracebacks are for DEBUG."""
+    """Writes one line of each kind in a while, with the number of those left out."""
 
     __slots__ = ("_interval", "_logger", "_written")
 
@@ -24,7 +24,14 @@ class ThrottledLog:
         self._written: dict[Hashable, tuple[float, int]] = {}  # when, and how many were left out since
 
     def write(
-        self, level: int, kind: Hashable, message: str, error: BaseException | None = None, *, event: str | None = None
+        self,
+        level: int,
+        kind: Hashable,
+        message: str,
+        error: BaseException | None = None,
+        *,
+        event: str | None = None,
+        traceback: bool = False,
     ) -> None:
         """Write a line, unless one of its kind was written a while ago.
 
@@ -34,8 +41,9 @@ class ThrottledLog:
             message: The line. An error's own text belongs in it.
             error: Its traceback is written at DEBUG, however often.
             event: The stable name of what happened, the attribute `event` of the log record.
+            traceback: Whether the line itself has the traceback, where it is the application's to mend.
         """
-        if error is not None:
+        if error is not None and not traceback:
             self._logger.debug("%s", message, exc_info=error)
         now = time.monotonic()
         written, left_out = self._written.get(kind, (-self._interval, 0))
@@ -46,4 +54,4 @@ class ThrottledLog:
             self._written.clear()
         self._written[kind] = (now, 0)
         more = f" ({left_out} times more since the last such line)" if left_out else ""
-        self._logger.log(level, "%s%s", message, more, extra={"event": event})
+        self._logger.log(level, "%s%s", message, more, exc_info=error if traceback else None, extra={"event": event})

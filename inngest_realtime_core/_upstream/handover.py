@@ -195,7 +195,8 @@ class Handovers:
         except InngestError as error:
             handover.give_up()
             logger.warning(
-                "No successor for a connection that Inngest is about to close; it is made again when that is lost. %s",
+                "No successor for a connection that Inngest is about to close; it is made again when that is lost. "
+                "If it repeats, run `inngest-realtime doctor`. %s",
                 error,
                 extra={"event": "connection.replacement_failed"},
             )

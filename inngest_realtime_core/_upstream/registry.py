@@ -282,13 +282,14 @@ class ChannelRegistry:
         if subscriber is not None:
             try:
                 subscriber.receive(envelope)
-            except Exception:
+            except Exception as error:
                 # The mistake is one message's: what comes with it and after it is delivered all the same.
-                logger.exception(
-                    "A message of channel %r could not be delivered: a defect of this package, please report it.",
-                    envelope.channel,
-                    extra={"event": "message.undelivered"},
+                text = (
+                    f"A message of channel {envelope.channel!r} could not be delivered: a defect of this package, "
+                    "please report it."
                 )
+                kind = ("undelivered", envelope.channel, type(error))
+                _log.write(logging.ERROR, kind, text, error, event="message.undelivered", traceback=True)
         else:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
@@ -296,7 +297,8 @@ class ChannelRegistry:
         """Tell the channel that a message of it can't be decoded."""
         error = MessageError(
             f"A message on channel {found.channel!r}, topic {found.topic!r} was not delivered: its JSON is nested "
-            f"deeper than {MAX_DEPTH} levels, is not UTF-8, or has an integer of over {MAX_DIGITS} digits.",
+            f"deeper than {MAX_DEPTH} levels, is not UTF-8, or has an integer of over {MAX_DIGITS} digits. "
+            "Mend its publisher.",
             channel=found.channel,
             topic=found.topic,
         )
@@ -315,7 +317,8 @@ class ChannelRegistry:
             channel=channel,
             topic=topic,
         )
-        logger.error("%s Channel %r, topic %r.", error, channel, topic, extra={"event": "message.too_large"})
+        text = f"{error} Channel {channel!r}, topic {topic!r}."
+        _log.write(logging.ERROR, ("too large", channel, topic), text, event="message.too_large")
         for subscriber in self.of(self._subscribers if channel is None else [channel]):
             subscriber.report(error)
             subscriber.gap("too-large", None if channel is None else 1)

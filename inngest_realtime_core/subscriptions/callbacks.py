@@ -14,6 +14,7 @@ from typing import Any, Final
 from .._concurrency.background import is_background
 from .._concurrency.tasks import enter_callback, join_callback
 from .._hub.readers import Readers
+from .._telemetry.throttled_log import ThrottledLog
 from .._upstream.subscriber import State
 from ..errors import MessageError, RealtimeError
 from ..messages.message import Message
@@ -21,6 +22,7 @@ from ..messages.message import Message
 __all__ = ["OnError", "OnMessage", "OnState", "attach_callbacks", "tell_state"]
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
+_log = ThrottledLog(logger)
 
 
 _MAX_PENDING_ERRORS: Final = 100  # errors that wait for on_error at most
@@ -177,6 +179,7 @@ class ErrorReporter:
 
     def __init__(self, readers: Readers, on_error: OnError | None, context: contextvars.Context) -> None:
         self._hub = readers.hub
+        self._channel = readers.channel
         self._on_error = on_error
         self._context = context
         self._pending: deque[RealtimeError] = deque()
@@ -227,11 +230,9 @@ class ErrorReporter:
 
     async def tell(self, error: Exception) -> None:
         if self._on_error is None:
-            logger.error(
-                "A subscription's callback failed, or its connection ended.",
-                exc_info=error,
-                extra={"event": "callback.failed"},
-            )
+            message = f"on_message failed on {self._channel!r}, or its connection ended; the traceback says where."
+            kind = ("on_message", self._channel, type(error).__name__)
+            _log.write(logging.ERROR, kind, message, error, event="callback.failed", traceback=True)
             return
         enter_callback()
         try:
@@ -242,7 +243,9 @@ class ErrorReporter:
             raise
         except BaseException as failure:
             _pass_on(failure)
-            logger.exception("on_error itself failed.", extra={"event": "callback.failed"})
+            message = f"on_error itself failed, on {self._channel!r}; the traceback says where."
+            kind = ("on_error", self._channel, type(failure).__name__)
+            _log.write(logging.ERROR, kind, message, failure, event="callback.failed", traceback=True)
 
 
 def _size(error: RealtimeError) -> int:

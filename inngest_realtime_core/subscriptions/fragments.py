@@ -9,12 +9,13 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import ConfigurationError
 from ..messages.message import Message
 
 __all__ = ["Fragments", "Render", "check_names"]
 
-logger: logging.Logger = logging.getLogger("inngest_realtime.sse")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.sse"))
 
 # Names that an `EventSource` has for its own events, and those of an event stream.
 _RESERVED: Final = frozenset({"error", "open", "message", "ready", "gap", "closing", "end"})
@@ -68,21 +69,18 @@ class Fragments:
     def _encode(self, message: Message[Any]) -> bytes:
         try:
             html = self._render(message)
-        except Exception:
-            logger.exception(
-                "render failed; a message of topic %r is left out. The traceback says where to mend it.",
-                message.topic,
-                extra={"event": "render.failed"},
+        except Exception as error:
+            text = (
+                f"render failed; a message of topic {message.topic!r} is left out. The traceback says where to mend it."
             )
+            kind = (message.channel, message.topic, type(error))
+            _log.write(logging.ERROR, kind, text, error, event="render.failed", traceback=True)
             return b""
         if html is None:
             return b""
         if not isinstance(html, str):
-            logger.error(
-                "render returned %s: expected HTML as a str, or None.",
-                type(html).__name__,
-                extra={"event": "render.failed"},
-            )
+            text = f"render returned {type(html).__name__}: expected HTML as a str, or None."
+            _log.write(logging.ERROR, (message.channel, message.topic, type(html)), text, event="render.failed")
             return b""
         lines = [f"event: {message.topic}", *(f"data: {line}" for line in _LINE.split(html))]
         if message.event_id is not None:

@@ -240,7 +240,7 @@ class EventStream:
             _log.write(
                 logging.WARNING,
                 ("stream.failed", type(error)),
-                f"An event stream ends, because its subscription has: {error}",
+                f"An event stream ends, because its subscription has: {error} The client comes back.",
                 event="stream.failed",
             )
             return self._end(close_event() if self._leaving() else end_event("failed"))

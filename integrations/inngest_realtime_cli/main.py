@@ -10,6 +10,7 @@ reads the output may leave early (`| head -1`): that is an end like any other, w
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -108,6 +109,7 @@ def _publish(realtime: Realtime, options: argparse.Namespace) -> None:
 def _devserver(arguments: list[str]) -> int:
     try:
         with extra("cli", "The embedded server"):
+            importlib.import_module("inngest_realtime_devserver.server")
             from inngest_realtime_devserver.__main__ import main as serve
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("inngest_realtime"):

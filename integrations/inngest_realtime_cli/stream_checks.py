@@ -33,6 +33,8 @@ async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: fl
     asked = [("Accept", "text/event-stream"), ("Accept-Encoding", "gzip, br"), *headers]
     began = time.monotonic()
     try:
+        if (httpx.URL(url).port or 0) > 65_535:
+            raise httpx.InvalidURL("a port is at most 65535")  # httpx leaves that to the operating system
         async with httpx.AsyncClient(timeout=timeout) as http, http.stream("GET", url, headers=asked) as response:
             async for finding in _examine(response, began, wait):
                 yield finding

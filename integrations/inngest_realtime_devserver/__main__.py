@@ -11,11 +11,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from inngest_realtime_core.errors import ConfigurationError
+from inngest_realtime_core.extras import extra
 
 from .options import SECONDS
-from .server import DevServer
+
+if TYPE_CHECKING:
+    from .server import DevServer
 
 __all__ = ["main"]
 
@@ -26,6 +30,14 @@ _PROGRAM = "python -m inngest_realtime_devserver"
 def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> int:
     """Serve until SIGINT or SIGTERM. The result is the process's exit status."""
     options = _parser(program).parse_args(arguments)
+    try:
+        with extra("devserver", "The embedded server"):
+            from .server import DevServer
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("inngest_realtime"):
+            raise
+        print(error, file=sys.stderr)
+        return 1
     try:
         server = DevServer(
             options.host,

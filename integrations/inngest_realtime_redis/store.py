@@ -320,7 +320,7 @@ class RedisHistory:
             _log.write(
                 logging.WARNING,
                 type(error).__name__,
-                f"What Redis keeps of channel {channel[:200]!r} cannot be read; who returns to it gets a gap.",
+                f"What Redis keeps of channel {channel[:200]!r} cannot be read: set namespace=. Clients get a gap.",
                 error,
                 event="redis.unreadable",
             )

@@ -15,11 +15,12 @@ class AddressGuard:
     """Refuses every address of Inngest that is neither loopback nor allowed.
 
     Args:
-        allowed: Host names, with `*` for any part of one; what `inngest_realtime_allow` says.
+        allowed: Host names, with `*` for any part of one, or addresses, whose host counts; what
+            `inngest_realtime_allow` says.
     """
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = [_host(entry) if "://" in entry else entry.lower() for entry in allowed]
+        self._allowed = [_host(entry if "://" in entry else f"//{entry}") for entry in allowed]
         self._installed = False
 
     def install(self) -> None:
