@@ -49,7 +49,7 @@ export function parser({ onEvent, onRetry, onComment }, id = "") {
 export function subscribe(url, options = {}) {
   const { params = {}, topics, rewind, headers, resume, pauseHidden, signal, onMessage, onGap, onState } = options;
   const page = globalThis.document;
-  const address = new URL(url, page?.baseURI);
+  const address = new URL(url, page?.baseURI ?? globalThis.location?.href); // a worker has no document
   for (const [name, value] of Object.entries({ ...params, topics, rewind })) {
     for (const item of [value].flat()) if (item != null) address.searchParams.append(name, item);
   }

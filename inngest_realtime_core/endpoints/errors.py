@@ -71,8 +71,11 @@ class EndpointError(RealtimeError):
 
     @property
     def body(self) -> bytes:
-        """The JSON document, encoded."""
-        return msgspec.json.encode({"error": self.detail})
+        """The JSON document, encoded.
+
+        Without `<`: it repeats what the request said, and htmx 4 swaps what is refused into the page.
+        """
+        return msgspec.json.encode({"error": self.detail}).replace(b"<", b"\\u003c")
 
     @property
     def headers(self) -> Mapping[str, str]:

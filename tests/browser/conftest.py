@@ -318,9 +318,13 @@ def cutter(app: App) -> Iterator[Cutter]:
 
 
 @pytest.fixture
-def cell(request: pytest.FixtureRequest, app: App) -> Callable[[str, str], None]:
-    """Notes that a test fills a cell of the table in docs/clients.md: `cell(client, property)`."""
-    return lambda client, what: request.node.user_properties.append(("cell", [client, what, app.name]))
+def cell(request: pytest.FixtureRequest, app: App) -> Callable[..., None]:
+    """Notes that a test fills a cell of the table in docs/clients.md: `cell(client, property, text)`."""
+
+    def note(client: str, what: str, text: str = "yes") -> None:
+        request.node.user_properties.append(("cell", [client, what, app.name, text]))
+
+    return note
 
 
 _outcomes: list[list[str]] = []
@@ -328,8 +332,10 @@ _outcomes: list[list[str]] = []
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call":
-        outcome = "yes" if report.passed else "fails"
-        _outcomes.extend([*value, outcome] for name, value in report.user_properties if name == "cell")  # type: ignore[misc]
+        for name, value in report.user_properties:
+            if name == "cell":
+                *where, text = value  # type: ignore[misc]
+                _outcomes.append([*where, text if report.passed else "fails"])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -40,6 +40,7 @@ def fragment(message: Message[Any]) -> str | None:
 GRANTS = [
     Grant(Pipeline, authorize=is_welcome),
     Grant(Pipeline, name="html", authorize=is_welcome, render=fragment),
+    Grant(Pipeline, name="kept", authorize=is_welcome, render=fragment, rewind="all", rewind_default="all"),
     Grant("news", ["headline"], authorize=allow_anyone),
 ]
 HEARTBEAT = float(os.environ.get("BROWSER_HEARTBEAT", "0.5"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from browser.conftest import App, Cutter, Opened
+from browser.conftest import UNTIL, App, Cutter, Opened
 from browser.site import OTHER_ORIGIN
 
 Open = Callable[..., Opened]
-Cell = Callable[[str, str], None]
+Cell = Callable[..., None]
 
 STREAMS = ["client", "sse", "htmx2", "htmx4"]
 CLIENTS = [*STREAMS, "hook"]
@@ -46,6 +47,18 @@ def test_a_reload_misses_nothing(client: str, open_page: Open, cell: Cell) -> No
     page.publish(4)
     page.until_got(1, 2, 3, 4)
     assert page.page.evaluate("window.gaps") == []
+
+
+@pytest.mark.parametrize("client", ["htmx2", "htmx4"])
+def test_a_reloaded_page_of_htmx_begins_with_what_the_grant_rewinds(client: str, open_page: Open, cell: Cell) -> None:
+    cell(client, "reload")
+    page = opened(open_page, client, grant="kept")
+    page.publish(1, 2)
+    page.until_got(1, 2)
+    page.page.reload()
+    page.until_got(1, 2)
+    page.publish(3)
+    page.until_got(1, 2, 3)
 
 
 @pytest.mark.parametrize("client", STREAMS)
@@ -121,6 +134,53 @@ def test_a_refusal_ends_an_event_source(open_page: Open, cell: Cell) -> None:
 def test_a_refusal_is_an_error_of_the_hook(open_page: Open, cell: Cell) -> None:
     cell("hook", "refusal")
     open_page("hook", run="secret").until("window.state === 'error' && window.error === 'forbidden'")
+
+
+def asks_for_the_stream(request: Any) -> bool:
+    return "/stream?" in request.url
+
+
+def test_htmx_2_asks_again_after_a_refusal(open_page: Open, cell: Cell) -> None:
+    """Not a promise of ours: it shows that the documentation tells the truth. So does the next test."""
+    cell("htmx2", "refusal", "asks again")
+    page = open_page("htmx2", run="secret")
+    for _ in range(3):
+        page.page.wait_for_event("request", asks_for_the_stream, timeout=UNTIL)
+
+
+def test_htmx_4_ends_with_a_refusal_and_swaps_it_in(open_page: Open, cell: Cell) -> None:
+    cell("htmx4", "refusal", "ends")
+    page = open_page("htmx4", run="secret", swap="innerHTML")
+    page.until("document.getElementById('page').textContent.includes('forbidden')")
+    with pytest.raises(Exception, match="Timeout"):
+        page.page.wait_for_event("request", asks_for_the_stream, timeout=3_000)
+
+
+WORKER = """
+import { subscribe } from "/api/realtime/client.js";
+subscribe("/api/realtime/pipeline/stream", {
+  params: { runId: location.hash.slice(1) },
+  onMessage: ({ data }) => postMessage(data),
+  onState: (state) => postMessage(state),
+});
+"""
+
+
+def test_client_js_runs_in_a_worker(open_page: Open) -> None:
+    """Which has no document, so that addresses are relative to the worker's own."""
+    page = opened(open_page, "client")
+    page.page.route("**/worker.js", lambda route: route.fulfill(body=WORKER, content_type="text/javascript"))
+    page.page.evaluate(
+        """(run) => {
+            window.told = [];
+            new Worker(`/worker.js#${run}`, { type: "module" }).onmessage = ({ data }) => told.push(data);
+        }""",
+        page.run_id,
+    )
+    page.until("window.told.includes('open')")
+    page.publish(1)
+    page.until("window.told.at(-1) === 1")
+    assert page.page.evaluate("window.told") == ["connecting", "open", 1]
 
 
 def test_client_js_sends_headers_to_another_origin(open_page: Open) -> None:

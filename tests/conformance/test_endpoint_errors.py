@@ -57,6 +57,14 @@ async def test_a_wrong_request(
     assert inngest.stats().token_requests == before
 
 
+async def test_what_a_request_says_is_no_markup_when_it_is_repeated(client: Client, endpoint: str) -> None:
+    """In a page that swaps what is refused into itself, as htmx 4 does."""
+    for path, query in (("<b>", {}), ("pipeline", {"<b>": "1"}), ("pipeline", {"runId": "1", "topics": "<b>"})):
+        response = await client.http.get(f"{PREFIX}/{path}/{endpoint}", params=query)
+        assert "<b>" in str(response.json()["error"])
+        assert "<" not in response.text
+
+
 async def test_whom_authorize_does_not_allow(client: Client, inngest: DevServer, endpoint: str, run_id: str) -> None:
     before = inngest.stats().token_requests
     pipeline = f"{PREFIX}/pipeline/{endpoint}?runId={run_id}"
