@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -437,3 +438,56 @@ async def test_an_async_authorize_that_hangs_is_cancelled(realtime: Realtime) ->
 
 def parameters_of_a_run() -> list[tuple[str, str]]:
     return [("runId", uuid.uuid4().hex)]
+
+
+# Routes of one's own
+
+
+async def test_an_event_stream_of_ones_own_resumes_where_the_request_says(
+    inngest: DevServer, realtime: Realtime, sync_realtime: Realtime, parameters: list[tuple[str, str]]
+) -> None:
+    """Also one that the route makes itself, which knows nothing of the request."""
+    channel = Pipeline(run_id=parameters[0][1])
+
+    def route(last_event_id: str | None) -> EndpointRequest:
+        headers = {} if last_event_id is None else {"last-event-id": last_event_id}
+        return asked(parameters, headers=headers, route={})
+
+    async def read(last_event_id: str | None) -> list[bytes]:
+        subscription = await endpoints_for(realtime).subscribe("pipeline", route(last_event_id))
+        stream = subscription.get_event_stream()
+        ready = await anext(stream)
+        await realtime.publish(channel.status, "live")
+        events = [ready, await asyncio.wait_for(anext(stream), 5)]
+        await stream.aclose()
+        await subscription.close()
+        return events
+
+    def read_sync(last_event_id: str | None) -> list[bytes]:
+        subscription = endpoints_for(sync_realtime).subscribe_sync("pipeline", route(last_event_id))
+        with contextlib.closing(subscription.get_event_stream()) as stream:
+            ready = next(stream)
+            sync_realtime.publish_sync(channel.status, "live")
+            events = [ready, next(stream)]
+        subscription.close()
+        return events
+
+    async with realtime.subscribe(channel=channel), sync_as_well(sync_realtime, channel):
+        _, first = await read(None)
+        assert b'"live"' in first
+        await realtime.publish(channel.status, "missed")
+        assert b'"missed"' in (await read(id_of(first)))[1]
+        _, first = await asyncio.to_thread(read_sync, None)
+        await asyncio.to_thread(sync_realtime.publish_sync, channel.status, "missed")
+        assert b'"missed"' in (await asyncio.to_thread(read_sync, id_of(first)))[1]
+
+
+@contextlib.asynccontextmanager
+async def sync_as_well(realtime: Realtime, channel: Pipeline) -> AsyncIterator[None]:
+    subscription = await asyncio.to_thread(lambda: realtime.subscribe_sync(channel=channel))
+    yield
+    await asyncio.to_thread(subscription.close)
+
+
+def id_of(event: bytes) -> str:
+    return event.partition(b"id: ")[2].split(b"\n")[0].decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import importlib.util
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from inngest_realtime_core import (
     Channel,
     ConcurrentReadError,
     ConfigurationError,
+    DataStream,
     Gap,
     Message,
     MessageError,
@@ -147,9 +149,11 @@ async def test_a_second_read_while_one_waits(realtime: Realtime, channel: str, f
 
 async def test_another_event_loop_is_refused_at_once(realtime: Realtime, channel: str) -> None:
     subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    streams = [subscription.get_json_stream(), subscription.get_encoded_stream(), subscription.get_event_stream()]
 
     async def elsewhere() -> None:
         for use in (
+            *(functools.partial(anext, stream) for stream in streams),
             lambda: anext(subscription),
             subscription.receive,
             lambda: anext(aiter(subscription)),
@@ -174,7 +178,14 @@ async def test_sync_calls_on_a_running_loop_are_refused_at_once(realtime: Realti
         with pytest.raises(RealtimeError, match="without _sync"):
             call()
     subscription = await asyncio.to_thread(lambda: realtime.subscribe_sync(channel=channel, topics=["t"]))
-    for read in (subscription.receive, lambda: next(iter(subscription)), subscription.get_json_stream):
+    data_stream = DataStream("s", channel=channel, topic="t")
+    for read in (
+        subscription.receive,
+        lambda: next(subscription),
+        lambda: next(iter(subscription)),
+        subscription.get_json_stream,
+        lambda: next(data_stream.sync()),
+    ):
         with pytest.raises(RealtimeError, match="without _sync"):
             read()
     # It holds nothing up, and ends all the same.
@@ -335,7 +346,7 @@ async def test_what_a_callback_raises_stops_nothing(realtime: Realtime, channel:
 
     def on_message(message: Message[Any]) -> Any:
         seen.append(message.data)
-        if message.data == 1:
+        if message.data in (1, 2):
             return cancelled() if what == "inner" else raising()
         return None
 
@@ -347,12 +358,13 @@ async def test_what_a_callback_raises_stops_nothing(realtime: Realtime, channel:
     await realtime.subscribe(
         channel=channel, topics=["t"], on_message=on_message if sync else on_message_async, on_error=errors.append
     )
-    for number in range(3):
+    for number in range(4):
         await realtime.publish((channel, "t"), number)
-    await eventually(lambda: seen == [0, 1, 2])
-    (error,) = errors
-    assert isinstance(error, RealtimeError)
-    assert isinstance(error.__cause__, Odd if what == "odd" else asyncio.CancelledError)
+    await eventually(lambda: seen == [0, 1, 2, 3])
+    assert len(errors) == 2
+    for error in errors:
+        assert isinstance(error, RealtimeError)
+        assert isinstance(error.__cause__, Odd if what == "odd" else asyncio.CancelledError)
 
 
 def test_the_last_cancellation_of_asyncio_run_goes_through(channel: str) -> None:

@@ -51,10 +51,16 @@ def test_headers_that_keep_proxies_from_holding_events_back() -> None:
 READY = b'retry: 1000\nevent: ready\ndata: {"kind":"ready","channel":"c","topics":["t"]}\n\n'
 
 
+def encoded_of(source: ReaderBuffer, *, heartbeat: float | None) -> AsyncGenerator[bytes, None]:
+    return encoded_stream(source, asyncio.get_running_loop(), heartbeat=heartbeat)
+
+
 def body_of(
     source: ReaderBuffer, reauthorize: Any = None, *, heartbeat: float = 10.0, **options: Any
 ) -> AsyncGenerator[bytes, None]:
-    return event_stream(EventStream(source, "c", ["t"], heartbeat=heartbeat, **options), reauthorize)
+    return event_stream(
+        EventStream(source, "c", ["t"], heartbeat=heartbeat, **options), asyncio.get_running_loop(), reauthorize
+    )
 
 
 def test_the_first_and_the_last_bytes() -> None:
@@ -126,7 +132,7 @@ async def test_events_without_an_id_have_none() -> None:
     assert [part async for part in body_of(mixed)][1] == Message.gap("c", "reconnect").to_sse()
 
 
-@pytest.mark.parametrize("body", [encoded_stream, body_of])
+@pytest.mark.parametrize("body", [encoded_of, body_of])
 async def test_heartbeats_while_nothing_comes(body: Any) -> None:
     idle = buffer()
     stream = body(idle, heartbeat=0.02)
@@ -142,7 +148,7 @@ async def test_heartbeats_while_nothing_comes(body: Any) -> None:
 
 async def test_no_heartbeats_while_messages_come() -> None:
     busy = buffer()
-    stream = encoded_stream(busy, heartbeat=0.2)
+    stream = encoded_of(busy, heartbeat=0.2)
     for number in range(30):
         asyncio.get_running_loop().call_later(0.01, busy.push, numbered(number))
         assert await chunks(stream, 1) == [numbered(number).to_sse()]
@@ -152,7 +158,7 @@ async def test_no_heartbeats_while_messages_come() -> None:
 async def test_an_encoded_stream_without_heartbeats() -> None:
     quiet = buffer(1)
     quiet.end()
-    assert [part async for part in encoded_stream(quiet, heartbeat=None)] == [numbered(0).to_sse()]
+    assert [part async for part in encoded_of(quiet, heartbeat=None)] == [numbered(0).to_sse()]
 
 
 @pytest.mark.parametrize("leaving", [False, True])
@@ -168,7 +174,7 @@ async def test_the_end(leaving: bool) -> None:
 async def test_an_error_comes_after_what_waits() -> None:
     refused = buffer(1)
     refused.end(AuthenticationError("refused", url=""))
-    stream = encoded_stream(refused, heartbeat=10.0)
+    stream = encoded_of(refused, heartbeat=10.0)
     assert await chunks(stream, 1) == [numbered(0).to_sse()]
     with pytest.raises(AuthenticationError):
         await anext(stream)
@@ -182,7 +188,7 @@ async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytes
     assert "its subscription has: Inngest refused." in caplog.text
 
 
-@pytest.mark.parametrize("body", [encoded_stream, body_of])
+@pytest.mark.parametrize("body", [encoded_of, body_of])
 async def test_leaving_frees_the_reader_and_its_timer(body: Any) -> None:
     left: list[ReaderBuffer] = []
     source = ReaderBuffer("c", 8, on_detach=left.append)

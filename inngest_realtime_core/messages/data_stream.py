@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import functools
 import sys
-import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Final
 
+from .._concurrency.background import check_may_block
+from .._concurrency.threads import new_waiter
 from ..errors import DataStreamInterruptedError
 
 __all__ = ["MAX_BYTES", "MAX_CHUNKS", "DataStream"]
@@ -156,7 +157,9 @@ class DataStream:
 
         Raises:
             TimeoutError: No chunk came in time.
+            RealtimeError: An event loop is running in this thread.
         """
+        check_may_block()
         chunks = self._chunks
         position = 0
         while True:
@@ -166,11 +169,10 @@ class DataStream:
                 position += 1
             if ended:
                 break
-            waiter = threading.Lock()
-            waiter.acquire()
-            chunks.wakers.append(waiter.release)
+            waiter = new_waiter()
+            chunks.wakers.append(functools.partial(waiter.set_result, None))
             waiting = position == len(chunks.texts) and not self.ended
-            if waiting and not waiter.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+            if waiting and not waiter.wait(timeout):
                 raise TimeoutError(f"No chunk of the data stream {self.id!r} came within {timeout} s.")
         self._check_complete()
 

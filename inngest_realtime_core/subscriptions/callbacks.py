@@ -83,6 +83,7 @@ class _MessagePump:
         self._on_message = on_message
         self._reporter = reporter
         self._cause: BaseException | None = None
+        self._untold: RealtimeError | None = None
 
     def start(self, context: contextvars.Context) -> None:
         name = f"inngest-realtime callback {self._readers.channel}"
@@ -91,10 +92,9 @@ class _MessagePump:
 
     async def _watch(self) -> None:
         enter_callback()
-        failure: RealtimeError | None = None
         try:
             while True:
-                worker = _Worker(self._work(failure), name="inngest-realtime on_message")
+                worker = _Worker(self._work(), name="inngest-realtime on_message")
                 try:
                     await asyncio.wait([worker])
                 except asyncio.CancelledError:
@@ -102,26 +102,27 @@ class _MessagePump:
                     raise
                 if not worker.cancelled():
                     return
-                if failure is None:
-                    failure = RealtimeError(
+                if self._untold is None:
+                    self._untold = RealtimeError(
                         f"Something that on_message awaits was cancelled, on {self._readers.channel!r}. The next "
                         "message comes all the same."
                     )
-                    failure.__cause__, self._cause = self._cause, None
+                    self._untold.__cause__, self._cause = self._cause, None
                 else:
                     # Out of on_error, as it was told of the last one: once more would go on for ever.
                     logger.error(
                         "on_error itself was cancelled; do not let it raise CancelledError.",
                         extra={"event": "callback.cancelled"},
                     )
-                    failure = None
+                    self._untold = None
         finally:
             self._readers.close()
 
-    async def _work(self, failure: RealtimeError | None) -> None:
+    async def _work(self) -> None:
         enter_callback()
-        if failure is not None:
-            await self._reporter.tell(failure)
+        if self._untold is not None:
+            await self._reporter.tell(self._untold)
+            self._untold = None
         try:
             while (message := await self._buffer.next()) is not None:
                 await self._handle(message)

@@ -57,6 +57,8 @@ class SubscriptionFace:
         readers = self._readers
         if render is not None:
             check_names(self.topics)
+        if last_event_id is None:
+            last_event_id = readers.resumed or None
         buffer = readers.add(events=True, encoded=True, after=last_event_id)
         if takes_over:
             readers.taker = buffer

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .._concurrency.threads import new_waiter
+from .._concurrency.threads import check_event_loop, new_waiter
 from .._concurrency.timers import call_after
 from .._hub.buffer import ReaderBuffer
 from .._telemetry.throttled_log import ThrottledLog
@@ -117,14 +117,17 @@ class HeartbeatTimer:
         self._cancel = call_after(self._loop, self._interval - silent, self._beat)
 
 
-async def encoded_stream(buffer: ReaderBuffer, *, heartbeat: float | None) -> AsyncGenerator[bytes, None]:
+async def encoded_stream(
+    buffer: ReaderBuffer, loop: asyncio.AbstractEventLoop, *, heartbeat: float | None
+) -> AsyncGenerator[bytes, None]:
     """One `data: {...}` event for each message, as clients of the TypeScript SDK know them.
 
     Args:
+        loop: The event loop of the subscription.
         heartbeat: Seconds of silence after which a comment is sent; None sends none.
     """
+    check_event_loop(loop)
     heartbeat_timer = None if heartbeat is None else HeartbeatTimer(buffer, heartbeat)
-    loop = asyncio.get_running_loop()
     sent = False
     take_some = buffer.take_some
     try:
@@ -279,18 +282,19 @@ class EventStream:
 
 
 async def event_stream(
-    state: EventStream, reauthorize: Callable[[], Awaitable[bool]] | None = None
+    state: EventStream, loop: asyncio.AbstractEventLoop, reauthorize: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncGenerator[bytes, None]:
     """The body of an endpoint's stream: `ready` at once, events with ids, heartbeats, `closing` or `end` at last.
 
     Events that wait leave in one write.
 
     Args:
+        loop: The event loop of the subscription.
         reauthorize: Asked again and again whether the stream may go on; required where `reauthorize_every` is given.
     """
+    check_event_loop(loop)
     buffer = state.buffer
     heartbeat_timer = HeartbeatTimer(buffer, state.interval)
-    loop = asyncio.get_running_loop()
     try:
         yield state.preamble()
         if buffer.catch_up is not None:

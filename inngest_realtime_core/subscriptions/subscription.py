@@ -98,7 +98,7 @@ class Subscription(SubscriptionFace):
         check_interval("heartbeat", heartbeat, optional=True)
         buffer = self._readers.add(encoded=True)
         self._readers.hub.stream_watch.begin()
-        return self._guard(encoded_stream(buffer, heartbeat=heartbeat), buffer)
+        return self._guard(encoded_stream(buffer, self._readers.hub.loop, heartbeat=heartbeat), buffer)
 
     def get_event_stream(
         self,
@@ -116,6 +116,7 @@ class Subscription(SubscriptionFace):
         Args:
             heartbeat: Seconds of silence after which a comment is sent.
             last_event_id: The `id:` of the last event that the client has; what it missed since comes first, or a gap.
+                None takes that of the request for which `subscription_stream` has opened the subscription.
             render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML.
             reauthorize: Asked again every `reauthorize_every` seconds; anything but True ends the stream.
 
@@ -137,7 +138,7 @@ class Subscription(SubscriptionFace):
     ) -> AsyncGenerator[bytes, None]:
         check_event_loop(self._readers.hub.loop)
         state = self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
-        return self._guard(event_stream(state, reauthorize), state.buffer)
+        return self._guard(event_stream(state, self._readers.hub.loop, reauthorize), state.buffer)
 
     def _guard(self, stream: AsyncGenerator[T, None], buffer: ReaderBuffer) -> AsyncGenerator[T, None]:
         # A generator that is never started never runs its `finally`: a client may be gone before the first byte.

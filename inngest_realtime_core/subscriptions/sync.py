@@ -52,6 +52,12 @@ class SyncSubscription(SubscriptionFace):
         self._own()
         return self._messages()
 
+    def __next__(self) -> Message[Any]:
+        """The next message; one at a time, where there is no loop."""
+        if (message := self._own().next_sync()) is None:
+            raise StopIteration
+        return message
+
     def _messages(self) -> Generator[Message[Any], None, None]:
         while (message := self._own().next_sync()) is not None:
             yield message
@@ -116,6 +122,7 @@ class SyncSubscription(SubscriptionFace):
             heartbeat: Seconds of silence after which a comment is sent. A WSGI server notices only then that a client
                 is gone.
             last_event_id: The `id:` of the last event that the client has; what it missed since comes first, or a gap.
+                None takes that of the request for which `subscription_stream` has opened the subscription.
             render: Makes HTML of a message, or None for none: the stream then carries `event: <topic>` with HTML.
             reauthorize: Asked again every `reauthorize_every` seconds, in the reading thread; False ends the stream.
 
