@@ -287,11 +287,13 @@ export function subscribe(url, options = {}) {
 
 async function refusal(response) {
   const { status } = response;
-  const { error } = await response.json().catch(() => ({}));
+  const { error, detail } = (await response.json().catch(() => null)) ?? {};
+  const said = error ?? detail ?? {}; // the latter of FastAPI, for its own exceptions
   const given = response.headers.get("retry-after");
   const seconds = given && (/^\d+$/.test(given) ? Number(given) : (Date.parse(given) - Date.now()) / 1_000);
-  return new SubscribeError(status, error?.code ?? `http_${status}`, error?.message ?? `HTTP ${status}`, {
-    ...(error?.parameter && { parameter: error.parameter }),
+  const message = typeof said === "string" ? said : (said.message ?? `HTTP ${status}`);
+  return new SubscribeError(status, said.code ?? `http_${status}`, message, {
+    ...(said.parameter && { parameter: said.parameter }),
     ...(seconds > 0 && { retryAfter: seconds }),
   });
 }

@@ -245,6 +245,20 @@ for (const [status, code] of [[400, "unknown_parameter"], [401, "who"], [403, "f
   });
 }
 
+test("a refusal in the words of FastAPI, or in none, is as final", async () => {
+  for (const [body, code, text] of [
+    ['{"detail":"Who are you?"}', "http_403", "Who are you?"],
+    ['{"detail":{"code":"forbidden","message":"Not yours."}}', "forbidden", "Not yours."],
+    ['{"detail":[{"msg":"x"}]}', "http_403", "HTTP 403"],
+    ["null", "http_403", "HTTP 403"],
+    ["<h1>", "http_403", "HTTP 403"],
+  ]) {
+    answer = (_, response) => (response.writeHead(403, { "Content-Type": "application/json" }), response.end(body));
+    const { states, error } = await collect();
+    assert.deepEqual([states, error.code, error.message], [["connecting", "closed"], code, text]);
+  }
+});
+
 for (const status of [408, 425, 429, 500, 502, 503, 504]) {
   test(`${status} passes`, async () => {
     answer = (_, response, number) => {

@@ -15,7 +15,7 @@ export function RunByHook({ runId }: { runId: string }) {
     topics: TOPICS,
     token: async () => {
       const answer = await fetch(`/api/realtime/pipeline/token?runId=${runId}&topics=status`);
-      if (!answer.ok) throw new Error((await answer.json()).error.message);
+      if (!answer.ok) throw new Error(await answer.text());
       return answer.json();
     },
   });
