@@ -491,3 +491,37 @@ async def sync_as_well(realtime: Realtime, channel: Pipeline) -> AsyncIterator[N
 
 def id_of(event: bytes) -> str:
     return event.partition(b"id: ")[2].split(b"\n")[0].decode()
+
+
+class Odd(BaseException):
+    """What no application should raise."""
+
+
+@pytest.mark.parametrize("odd", [Odd, SystemExit, asyncio.CancelledError, StopIteration])
+async def test_authorize_may_raise_anything(
+    realtime: Realtime, sync_realtime: Realtime, parameters: list[tuple[str, str]], odd: type[BaseException]
+) -> None:
+    """It is an exception that every framework answers with a 500, and ends no server."""
+
+    def authorize(request: object, channel: object) -> bool:
+        raise odd
+
+    async def authorize_async(request: object, channel: object) -> bool:
+        raise odd
+
+    for function in (authorize, authorize_async):
+        with pytest.raises(RuntimeError):
+            await endpoints_for(realtime, function).token("pipeline", asked(parameters))
+        with pytest.raises(RuntimeError):
+            await asyncio.to_thread(endpoints_for(sync_realtime, function).token_sync, "pipeline", asked(parameters))
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_a_signal_in_authorize_stops_the_server(
+    sync_realtime: Realtime, parameters: list[tuple[str, str]], interruption: type[BaseException]
+) -> None:
+    def authorize(request: object, channel: object) -> bool:
+        raise interruption
+
+    with pytest.raises(interruption):
+        endpoints_for(sync_realtime, authorize).token_sync("pipeline", asked(parameters))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from .._concurrency.background import run_coroutine
+from .._concurrency.threads import greenlets
 from .._concurrency.timers import deadline
 from .._telemetry.throttled_log import ThrottledLog
 from .errors import EndpointError
@@ -65,7 +67,8 @@ class Authorizer:
     """Asks `authorize`; only `True` allows.
 
     What it raises is the framework's to answer, unless that is the framework's way to refuse a request. What no
-    framework expects of a function (`CancelledError` of an inner task, `StopIteration`) becomes a `RuntimeError`.
+    framework expects of a function (`CancelledError` of an inner task, `StopIteration`, `SystemExit`) becomes a
+    `RuntimeError`.
 
     Args:
         host: What the framework does in its own way.
@@ -159,6 +162,11 @@ class Authorizer:
                 if scope.cancel_called or cancelling is None or cancelling():
                     raise
                 raise _unexpected(error) from error
+            except (Exception, KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
+                # SystemExit, for one, would end the server.
+                raise _unexpected(error) from error
         raise _timed_out(self._timeout)
 
     def call_sync(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -167,8 +175,10 @@ class Authorizer:
             result = function(*args)
             if inspect.isawaitable(result):
                 result = self._host.run_coroutine(self.call(lambda: result))
-        except _UNEXPECTED as error:
-            raise _unexpected(error) from error
+        except BaseException as error:
+            if isinstance(error, _UNEXPECTED) or not (isinstance(error, Exception) or _may_interrupt(error)):
+                raise _unexpected(error) from error
+            raise
         return result
 
     async def _allows(self, selection: Selection, request: Any) -> bool:
@@ -254,6 +264,12 @@ class _Outcome:
 
 async def _awaited(awaitable: Awaitable[_T]) -> _T:
     return await awaitable
+
+
+def _may_interrupt(error: BaseException) -> bool:
+    """Whether it may be the server that stops what runs: with a timeout under gevent, else a signal's handler."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return greenlets() or (in_main_thread and isinstance(error, (KeyboardInterrupt, SystemExit)))
 
 
 def _unexpected(error: BaseException) -> RuntimeError:
