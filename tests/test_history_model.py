@@ -117,6 +117,36 @@ def test_every_client_gets_all_in_order_once_or_is_told(clock: Clock, foreign: f
             check(client, fleet.counts, gaps=foreign > 0 or limits.size < 256, seed=seed)
 
 
+@pytest.mark.parametrize("how", ["hole", "away"])
+def test_who_comes_after_a_publication_began_gets_no_part_of_it_late(clock: Clock, how: str) -> None:
+    fleet = Fleet(clock, random.Random(0))
+    first, second = fleet.start_worker(), fleet.start_worker()
+    moves, stays = Client(("a",)), Client(("a",))
+    moves.since, stays.since = {"a": 0}, {"a": 2}
+    fleet.clients += moves, stays
+    first.attach(moves)
+    fleet.record("a")
+    fleet.send("a")
+    first.receive("a")
+    first.report()
+    fleet.record("a")
+    first.detach(moves)
+    second.attach(moves)  # the log knows both before they are received
+    second.attach(stays)
+    fleet.send("a")
+    second.receive("a")
+    stays.read(9)
+    if how == "hole":
+        second.disconnect()
+    else:
+        second.detach(stays)
+        second.receive("a")
+    fleet.record("a")
+    fleet.settle()
+    assert moves.seen == [("a", 0), ("a", 1), ("a", 2)]
+    check(stays, fleet.counts, gaps=False, seed="")
+
+
 def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
     """What is published at the same time has no order; what was sent before another was recorded comes before it.
 

@@ -91,13 +91,18 @@ class ChannelHistory:
             log = self.kept_log()
         if self._known_early or log.pending:
             known = self._known_early.pop(envelope.identity, None)
-            if known is not None:
-                # One that was being published when the channel was subscribed to. Of a message of another publisher
-                # nobody knows that: who comes back from before may be owed it.
-                return log.receive_again(envelope, log.offset_of(known), keep=envelope.id is None)
-            if log.pending.get(envelope.identity, 0.0) is None:
-                # All have had it.
-                return log.receive_again(envelope, inf, keep=False)
+            if known is not None and envelope.id is None:
+                # Of a message of another publisher nobody knows when it was published: who reads the log from later on,
+                # or comes back from before, may be owed it.
+                early_offset = log.offset_of(known)
+                if (entry := log.append(envelope)) is not None:
+                    entry.early_offset = early_offset
+                return entry
+            if known is not None or log.pending.get(envelope.identity, 0.0) is None:
+                # All have had it who were there when its publication began. Were it given to those who came later, they
+                # would be owed those that follow it in the log, too: also what a hole has swallowed meanwhile.
+                log.settle(envelope)
+                return Entry(time.monotonic(), envelope, early_offset=inf)
         return log.append(envelope)
 
     def bridge(self, kept: Kept | None, reason: GapReason, until: float) -> list[Entry]:
@@ -161,8 +166,6 @@ class ChannelHistory:
                 log.pending[identity] = None
             if (entry := log.append(envelope)) is not None:
                 entries.append(entry)
-        for topic in {entry.envelope.topic for entry in entries if isinstance(entry.envelope, Envelope)}:
-            self._forget_early(topic)
         now = time.monotonic()
         for entry in entries:
             self._expect(entry, now)
@@ -182,14 +185,6 @@ class ChannelHistory:
                 place = max(offset, nextafter(before, inf))
                 log.settle(envelope, place)
             last[envelope.topic] = max(before, place)
-
-    def _forget_early(self, topic: str) -> None:
-        """Called when something later is known of a topic: what was being published before would come too late."""
-        self._known_early = {
-            identity: entry
-            for identity, entry in self._known_early.items()
-            if not (isinstance(entry.envelope, Envelope) and entry.envelope.id and entry.envelope.topic == topic)
-        }
 
     def _expect(self, entry: Entry, now: float) -> None:
         """Called with what was put into the log before it was received."""

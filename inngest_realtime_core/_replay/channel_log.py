@@ -137,25 +137,6 @@ class ChannelLog(PlacedLog):
             self._trim(entry.at)
         return entry
 
-    def receive_again(self, envelope: Envelope, early_offset: float, *, keep: bool) -> Entry:
-        """Take a message as it is received that the log had from elsewhere.
-
-        Args:
-            early_offset: Where it had it.
-            keep: Whether it is kept where it is received, too.
-        """
-        entry = self.append(envelope) if keep else None
-        if entry is not None:
-            entry.early_offset = early_offset
-            return entry
-        self.settle(envelope)
-        entry = Entry(time.monotonic(), envelope, early_offset=early_offset)
-        if self._named is not None:
-            self.name_all()
-            self.put_name(self._names, envelope)
-            entry.event_id = self._id(self.end, self._names)
-        return entry
-
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""
         entry = Entry(time.monotonic(), reason)
