@@ -396,7 +396,7 @@ MUTANTS = [
     Mutant(
         "what is kept is put in front again and again",
         "_replay/channel_history.py",
-        "        if self.loaded:\n            return following\n",
+        "        if self.loaded:\n            return\n",
         "",
         survives="`prepend` leaves out what the log has, so a second time changes nothing: the look spares the work",
     ),

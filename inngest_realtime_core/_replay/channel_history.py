@@ -136,12 +136,12 @@ class ChannelHistory:
 
         It may still be received here, and is a repetition then.
         """
-        following = self._merge(kept, late=False)
-        entries = self._append_missing(kept, inf, following) if kept.whole and not self.mixed else []
+        self._merge(kept, late=False)
+        entries = self._append_missing(kept, inf) if kept.whole and not self.mixed else []
         self._settle(kept)
         return entries
 
-    def _append_missing(self, kept: Kept, until: float, following: Collection[str] = ()) -> list[Entry]:
+    def _append_missing(self, kept: Kept, until: float) -> list[Entry]:
         log = self.kept_log()
         known = {envelope.identity for _, _, envelope in log.messages()}
         entries: list[Entry] = []
@@ -156,9 +156,7 @@ class ChannelHistory:
             if coverage is None or at > until or at < coverage.moment != coverage.began:
                 continue
             # Something may have been on its way when the topic was subscribed to.
-            if at < coverage.began and (
-                until == inf and identity not in following if identity in kept.pending else envelope.topic not in passed
-            ):
+            if at < coverage.began and (until == inf if identity in kept.pending else envelope.topic not in passed):
                 continue
             if at <= evicted_until.get(envelope.topic, -inf) and identity not in kept.pending:
                 continue
@@ -196,19 +194,15 @@ class ChannelHistory:
         self._merge(kept)
         self._settle(kept)
 
-    def _merge(self, kept: Kept, *, late: bool = True, pending: bool = True) -> set[str]:
+    def _merge(self, kept: Kept, *, late: bool = True, pending: bool = True) -> None:
         """Put what is kept beside the log in front of it, once.
 
         Args:
-            late: Also what was received, or is to be, after something that the log has.
+            late: Also what was received after something that the log has.
             pending: Also what is pending.
-
-        Returns:
-            The identities of what is pending and does not belong in front.
         """
-        following = set[str]()
         if self.loaded:
-            return following
+            return
         self.loaded = True
         log = self.kept_log()
         if kept.clock is not None:
@@ -217,23 +211,17 @@ class ChannelHistory:
         before: list[tuple[float, Envelope]] = []
         known = {envelope.identity for _, _, envelope in log.messages()}
         passed: set[str] = set()
-        whole = kept.whole and not log.mixed
         for at, envelope in kept.messages:
             if envelope.identity in known:
                 passed.add(envelope.topic)
             coverage = self.coverage.get(envelope.topic)
             # Of what others received, nobody knows how much earlier it was published.
             until = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
-            if at >= until:
-                continue
-            is_pending, follows = envelope.identity in kept.pending, not late and envelope.topic in passed
-            if is_pending and follows and whole:
-                following.add(envelope.identity)
-            elif pending if is_pending else not follows:
+            if at < until and (pending if envelope.identity in kept.pending else late or envelope.topic not in passed):
                 before.append((at, envelope))
+        whole = kept.whole and not log.mixed
         for entry in log.prepend(before, whole=whole, since=kept.since, pending=kept.pending):
             self._expect(entry, now)
-        return following
 
     # -- readers ------------------------------------------------------------------------------------------------------
 
