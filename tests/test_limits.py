@@ -78,6 +78,37 @@ def test_token_requests_at_once() -> None:
         pass
 
 
+def test_threads_wait_for_their_turn_to_ask_for_a_token() -> None:
+    gate = TokenGate(2, patience=30.0)
+    together = threading.Barrier(6)
+
+    def ask(_: int) -> None:
+        together.wait(30)
+        with gate.entered():
+            pass
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(ask, range(6)))
+
+
+def test_no_more_than_so_many_wait_and_no_longer() -> None:
+    gate = TokenGate(1, patience=0.2)
+    codes: list[str] = []
+
+    def ask(_: int) -> None:
+        try:
+            with gate.entered():
+                codes.append("asked")
+        except EndpointError as error:
+            codes.append(error.code)
+
+    with gate.entered(), ThreadPoolExecutor(5) as threads:
+        list(threads.map(ask, range(5)))
+    assert codes == ["too_many_token_requests"] * 5
+    ask(0)
+    assert codes[-1] == "asked"
+
+
 def test_an_inngest_that_fails_is_left_alone_for_a_while(clock: Clock) -> None:
     circuit = Circuit()
     for _ in range(3):

@@ -17,6 +17,7 @@ __all__ = ["TokenIssuer"]
 
 _MAX_TOKENS: Final = 1_000  # requests for tokens under way in a process
 _MAX_THREADS: Final = 8  # of them where each holds a thread of the server
+_PATIENCE: Final = 1.0  # seconds that twice as many wait for their turn there
 _LOOK: Final = 0.1  # seconds between two looks whether the process is to stop, while Inngest is slow to answer
 
 
@@ -29,7 +30,7 @@ class TokenIssuer:
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
         self._circuit = Circuit()
-        self._threads = TokenGate(_MAX_THREADS)
+        self._threads = TokenGate(_MAX_THREADS, patience=_PATIENCE)
         self._gate = TokenGate(_MAX_TOKENS)
 
     async def issue(self, selection: Selection) -> ClientSubscriptionToken:

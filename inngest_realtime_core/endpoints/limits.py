@@ -106,10 +106,18 @@ class RateLimit:
 
 
 class TokenGate:
-    """The token requests that are under way."""
+    """The token requests that are under way.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: How many.
+        patience: Seconds that a thread waits for its turn, while fewer than twice as many wait: a burst is served, and
+            an Inngest that stalls holds no more threads than these.
+    """
+
+    def __init__(self, limit: int, *, patience: float = 0.0) -> None:
         self._slots = threading.BoundedSemaphore(limit)
+        self._waiting = threading.BoundedSemaphore(2 * limit)
+        self._patience = patience
 
     @contextmanager
     def entered(self) -> Generator[None, None, None]:
@@ -118,13 +126,21 @@ class TokenGate:
         Raises:
             EndpointError: 503, too many are under way.
         """
-        if not self._slots.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False) and not self._wait():
             message = "This server asks Inngest for as many tokens as it can; ask again."
             raise EndpointError(503, "too_many_token_requests", message, retry_after=1)
         try:
             yield
         finally:
             self._slots.release()
+
+    def _wait(self) -> bool:
+        if not self._patience or not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._slots.acquire(timeout=self._patience)
+        finally:
+            self._waiting.release()
 
 
 class Circuit:
