@@ -25,6 +25,7 @@ NAMES = (
     "shutdown",
     "endings",
     "batch",
+    "resume",
 )
 
 

@@ -114,7 +114,7 @@ class Subscriber(ABC):
                 raise
             try:
                 if rewind is not None:
-                    await feed.prepare()
+                    await feed.prepare(spec, rewind)
                 readers = Readers(hub, feed, spec, gaps=gaps, rewind=rewind)
                 attach_callbacks(readers, on_message=on_message, on_error=on_error, on_state=on_state)
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -263,6 +264,17 @@ class ReaderGroups:
             stream = streams.get(envelope.stream_id) if envelope.kind == "datastream-start" else None
             message = twin(message, event_id or None)
             yield message if stream is None or buffer.encoded else _with_view(message, stream, buffer)
+
+    def view_ahead(self, spec: SubscriptionSpec, entry: Entry, *, encoded: bool) -> None:
+        """Validates an entry for readers of this spec, and encodes it, so that `kept` finds both done."""
+        envelope = entry.envelope
+        if isinstance(envelope, str) or not spec.sees(envelope, self._followed):
+            return
+        message = self._view(entry, envelope, spec.schema_of(envelope), untyped=spec.validate)
+        if encoded and message is not None:
+            # What has no JSON form is told of when a reader would be given it.
+            with contextlib.suppress(Exception):
+                message.to_sse()
 
     # -- what else is told ----------------------------------------------------------------------------------------
 

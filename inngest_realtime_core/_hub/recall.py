@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from abc import ABC, abstractmethod
 from typing import Final
 
@@ -11,7 +12,7 @@ from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import Entry
 from .._replay.event_ids import Cursor
 from .._replay.log import History, Kept
-from .._replay.resume import Selected
+from .._replay.resume import Rewind, Selected
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason, Message
 from ..stats import Counters
@@ -24,6 +25,7 @@ from .views import SubscriptionSpec
 __all__ = ["Recall"]
 
 _PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
+_SLICE: Final = 0.005  # seconds of work on what a reader missed between two turns of the event loop
 
 
 class Recall(ABC):
@@ -96,13 +98,28 @@ class Recall(ABC):
         async with self._turn:
             # When many come back at once, the event loop does other things between two of them.
             await asyncio.sleep(0)
+            selected = history.resume(cursor, spec.topics, fresh=fresh)
+            if selected is not None and await self._view_ahead(spec, selected, encoded=buffer.encoded):
+                # More may have come meanwhile.
+                selected = history.resume(cursor, spec.topics, fresh=fresh)
             if not buffer.detached:
-                self._replay_missed(spec, buffer, history.resume(cursor, spec.topics, fresh=fresh))
+                self._replay_missed(spec, buffer, selected)
 
-    async def prepare(self) -> None:
+    async def prepare(self, spec: SubscriptionSpec, rewind: Rewind) -> None:
         """Called before a reader is attached with `rewind`."""
         if not self._history.loaded:
             await self._load("")
+        await self._view_ahead(spec, self._history.rewind(rewind, spec.topics)[0], encoded=False)
+
+    async def _view_ahead(self, spec: SubscriptionSpec, selected: list[Selected], *, encoded: bool) -> bool:
+        """Validates, and encodes, what a reader is about to be given. Returns whether the event loop had a turn."""
+        first = due = time.monotonic() + _SLICE
+        for entry, _ in selected:
+            self._groups.view_ahead(spec, entry, encoded=encoded)
+            if time.monotonic() >= due:
+                await asyncio.sleep(0)
+                due = time.monotonic() + _SLICE
+        return due != first
 
     async def _load(self, name: str) -> bool:
         """Returns whether what is kept elsewhere is known."""

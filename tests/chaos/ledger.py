@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from inngest_realtime_core.subscriptions.subscription import Subscription
 
-__all__ = ["Verdict", "Witness", "until"]
+__all__ = ["Verdict", "Witness", "judge", "until"]
 
 
 async def until(condition: Callable[[], object], *, timeout: float = 10.0) -> float:
@@ -104,19 +104,24 @@ class Witness:
 
     def judge(self, published: dict[str, int]) -> Verdict:
         """Compare with how many messages were published to each topic."""
-        verdict = Verdict(gaps=len(self.gaps))
-        for topic, count in published.items():
-            numbers = [int(n) for name, n in self.events if name == topic]
-            verdict.lost += count - len(set(numbers) & set(range(count)))
-            verdict.repeated += sum(times - 1 for times in Counter(numbers).values())
-            last, announced = -1, False
-            for name, n in self.events:
-                if name == "gap":
-                    announced = True
-                elif name == topic:
-                    number = int(n)
-                    verdict.disordered += number < last
-                    verdict.unannounced += number > last + 1 and not announced
-                    last, announced = max(last, number), False
-            verdict.unannounced += count > last + 1 and not announced
-        return verdict
+        return judge(self.events, published)
+
+
+def judge(events: Sequence[tuple[str, int | str]], published: dict[str, int]) -> Verdict:
+    """Compare what arrived, (topic, number) or ("gap", reason), with how many messages each topic got."""
+    verdict = Verdict(gaps=sum(topic == "gap" for topic, _ in events))
+    for topic, count in published.items():
+        numbers = [int(n) for name, n in events if name == topic]
+        verdict.lost += count - len(set(numbers) & set(range(count)))
+        verdict.repeated += sum(times - 1 for times in Counter(numbers).values())
+        last, announced = -1, False
+        for name, n in events:
+            if name == "gap":
+                announced = True
+            elif name == topic:
+                number = int(n)
+                verdict.disordered += number < last
+                verdict.unannounced += number > last + 1 and not announced
+                last, announced = max(last, number), False
+        verdict.unannounced += count > last + 1 and not announced
+    return verdict
