@@ -251,6 +251,18 @@ def test_a_hole_is_bridged_where_all_is_known(clock: Clock) -> None:
     assert told(bridged) == ["2", "3"]
 
 
+def test_a_hole_is_bridged_with_what_was_recorded_before_the_last_evicted_one_was_received(clock: Clock) -> None:
+    kept = history(size=1)
+    sent = [envelope(number, ours=True) for number in range(4)]
+    recorded = [(clock.now + number / 10, each) for number, each in enumerate(sent)]
+    clock.now += 1
+    receive(kept, *sent[:2])
+    kept.prune()
+    receive(kept, envelope(9, "b", ours=True))
+    bridged = kept.bridge(Kept(recorded, whole=True, since=0.0), "reconnect", clock.now)
+    assert told(bridged) == ["2", "3"]
+
+
 @pytest.mark.parametrize("why", ["unknown", "not whole", "mixed", "too late"])
 def test_a_hole_is_a_gap_where_it_is_not(clock: Clock, why: str) -> None:
     kept = history()

@@ -146,8 +146,13 @@ class ChannelHistory:
         known = {envelope.identity for _, _, envelope in log.messages()}
         entries: list[Entry] = []
         passed: set[str] = set()
-        evicted_until = dict(log.evicted_until)  # appending evicts, too
-        for at, envelope in kept.messages:
+        # The log has had all up to the one that it evicted last, whenever they were recorded.
+        evicted_until = {
+            envelope.topic: index
+            for index, (_, envelope) in enumerate(kept.messages)
+            if log.evicted_last.get(envelope.topic) == envelope.identity
+        }
+        for index, (at, envelope) in enumerate(kept.messages):
             identity, coverage = envelope.identity, self.coverage.get(envelope.topic)
             if identity in known:
                 passed.add(envelope.topic)
@@ -158,7 +163,7 @@ class ChannelHistory:
             # Something may have been on its way when the topic was subscribed to.
             if at < coverage.began and (until == inf if identity in kept.pending else envelope.topic not in passed):
                 continue
-            if at <= evicted_until.get(envelope.topic, -inf) and identity not in kept.pending:
+            if index <= evicted_until.get(envelope.topic, -1):
                 continue
             if identity in kept.pending:
                 log.pending[identity] = None

@@ -50,7 +50,7 @@ class ChannelLog(PlacedLog):
         coverage: From when on each topic is covered.
         mixed: Whether something was received that has no id of this package.
         evicted: Of each topic, the offset of the last entry that is no longer kept, and its name where ids are made.
-        evicted_until: When the last entry of each topic that is no longer kept was received.
+        evicted_last: Of each topic, the identity of the last message that is no longer kept, also of before a gap.
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
 
@@ -67,7 +67,7 @@ class ChannelLog(PlacedLog):
         "clock",
         "coverage",
         "evicted",
-        "evicted_until",
+        "evicted_last",
         "floor",
         "ids",
         "mixed",
@@ -90,7 +90,7 @@ class ChannelLog(PlacedLog):
         self.coverage: dict[str, Coverage] = coverage
         self.mixed: bool = False
         self.evicted: dict[str, tuple[int, str]] = {}
-        self.evicted_until: dict[str, float] = {}
+        self.evicted_last: dict[str, str] = {}
         self.floor: int | None = None
         self._limits = limits
         self._max_bytes = limits.max_bytes
@@ -238,6 +238,7 @@ class ChannelLog(PlacedLog):
         too_old = now - self._limits.max_age
         excess = len(entries) - self._limits.size
         last: dict[str, tuple[int, Envelope]] = {}
+        newest: dict[str, Envelope] = {}
         while entries and (excess > 0 or self._bytes > self._max_bytes or entries[0].at < too_old):
             excess -= 1
             if self._named == self.first:
@@ -245,7 +246,7 @@ class ChannelLog(PlacedLog):
             entry = entries.popleft()
             envelope = entry.envelope
             if isinstance(envelope, Envelope):
-                self.evicted_until[envelope.topic] = entry.at
+                newest[envelope.topic] = envelope
                 if self.pending:
                     self.pending.pop(envelope.identity, None)
                 self._bytes -= len(envelope.data)
@@ -258,6 +259,8 @@ class ChannelLog(PlacedLog):
         for topic, (offset, envelope) in last.items():
             name = "" if self._named is None else name_of(topic, envelope.identity)
             self.evicted[topic] = offset, name
+        for topic, envelope in newest.items():
+            self.evicted_last[topic] = envelope.identity
 
     # -- ids --------------------------------------------------------------------------------------------------------
 
