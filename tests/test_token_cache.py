@@ -58,10 +58,10 @@ async def test_asking_costs_the_same_however_many_others_have_asked(server: DevS
         done = cache._tokens[(("c", "t"),)]  # pyright: ignore[reportPrivateUsage]
         cache._tokens.update({((f"c:{number}", "t"),): done for number in range(50_000)})  # pyright: ignore[reportPrivateUsage]
         began = time.process_time()
-        for _ in range(100):
+        for _ in range(600):
             cache._tokens[(("c", "t"),)] = done = (time.monotonic(), done[1])  # pyright: ignore[reportPrivateUsage]
             assert await cache.shared([("c", "t")]) == token
-        assert time.process_time() - began < 0.3  # 1.0 s when each looks at all
+        assert time.process_time() - began < 0.3  # longer than a second when each looks at all
     finally:
         await cache.close()
         await pool.close()
