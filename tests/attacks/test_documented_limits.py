@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import Realtime, Replay
+from inngest_realtime_core._hub import held
 from inngest_realtime_core._hub import options as hub_options
 from inngest_realtime_core._replay import record
 from inngest_realtime_core._telemetry import throttled_log
@@ -61,6 +62,10 @@ SAYS: dict[str, list[object]] = {
     "errors that wait": [private(callbacks, "_MAX_PENDING_ERRORS")],
     "data streams that are open": [4],
     "all that waits of one `Realtime`": [f"{default('total_buffer_bytes') // MIB} MiB"],
+    "messages that come on a channel while": [
+        f"{private(held, '_MAX_MESSAGES'):,}",
+        f"{private(held, '_MAX_BYTES') // MIB} MiB",
+    ],
     "history of a channel": [
         Replay().size,
         int(Replay().max_age),
