@@ -71,6 +71,8 @@ ENDPOINT_OPTIONS = {
     "send_timeout": 30.0,
     "max_body": 65_536,
 }
+# Beside those that the design names.
+OTHER_OPTIONS = {"rate_per_client": 20.0, "burst_per_client": 100, "max_channel_length": 512}
 SUBSCRIBE = {
     "channel": inspect.Parameter.empty,
     "topics": None,
@@ -207,11 +209,12 @@ def test_each_adapter_takes_the_options_of_endpoints() -> None:
     from inngest_realtime_flask import realtime_blueprint
     from inngest_realtime_starlette import realtime_routes
 
-    assert vars(EndpointOptions()) == ENDPOINT_OPTIONS
-    options: dict[str, Any] = {**ENDPOINT_OPTIONS, "client": lambda request: None, "max_streams_per_client": 4}
+    known = {**ENDPOINT_OPTIONS, **OTHER_OPTIONS}
+    assert vars(EndpointOptions()) == known
+    options: dict[str, Any] = {**known, "client": lambda request: None, "max_streams_per_client": 4}
     for make in (realtime_router, realtime_routes, realtime_blueprint):
         make(Realtime(), [Grant(Pipeline, authorize=allow_anyone)], **options)
-    assert {"REALTIME", "GRANTS", *(name.upper() for name in ENDPOINT_OPTIONS)} == set(KEYS)
+    assert {"REALTIME", "GRANTS", *(name.upper() for name in known)} == set(KEYS)
 
 
 def test_what_writers_of_adapters_use() -> None:

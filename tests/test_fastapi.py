@@ -128,7 +128,7 @@ def test_openapi_knows_the_answers() -> None:
     assert token["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/TokenBody"}
     assert set(document["components"]["schemas"]["TokenBody"]["properties"]) == {"key", "apiBaseUrl"}
     for responses in (stream, token):
-        assert set(responses) == {"200", "400", "403", "422", "502", "503"}
+        assert set(responses) == {"200", "400", "403", "413", "422", "429", "502", "503"}
         for status in set(responses) - {"200"}:
             assert responses[status]["content"] == {
                 "application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import inngest
 import jwt
 import pytest
 
@@ -110,8 +111,9 @@ def test_what_is_refused_when_it_is_given(what: str, monkeypatch: pytest.MonkeyP
 
 async def test_a_malformed_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INNGEST_SIGNING_KEY", BAD)
+    # A step raises what ends the run, once `inngest` has been imported.
     for call in calls(Realtime(api_base_url="http://127.0.0.1:9"), fresh()):
-        with pytest.raises(inngest_realtime_core.ConfigurationError) as caught:
+        with pytest.raises((inngest_realtime_core.ConfigurationError, inngest.NonRetriableError)) as caught:
             await call()
         check(caught.value, secrets_of(BAD))
 
@@ -119,7 +121,7 @@ async def test_a_malformed_key_of_the_environment(monkeypatch: pytest.MonkeyPatc
 async def test_a_malformed_key_that_nobody_checked() -> None:
     settings = Settings("http://127.0.0.1:9", "http://127.0.0.1:9", BAD, BAD)
     for call in calls(Realtime(settings), fresh()):  # type: ignore[arg-type]
-        with pytest.raises(inngest_realtime_core.RealtimeError) as caught:
+        with pytest.raises((inngest_realtime_core.RealtimeError, inngest.NonRetriableError)) as caught:
             await call()
         check(caught.value, secrets_of(BAD))
 
