@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import httpx
@@ -78,10 +79,11 @@ _CODES = {400, 401, 403, 404, 405, 413, 415, 422, 451}
 
 
 @pytest.fixture(scope="module")
-def http(server: RunningServer) -> httpx.Client:
+def http(server: RunningServer) -> Iterator[httpx.Client]:
     # gunicorn ends connections that it kept, at any time.
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(base_url=server.url, trust_env=False, timeout=20, limits=limits)
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=20, limits=limits) as client:
+        yield client
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -124,4 +126,3 @@ def test_nothing_of_it_was_an_error_of_the_server(http: httpx.Client, server: Ru
     assert "Traceback" not in server.log
     stats = http.get("/stats").json()
     assert stats["endpoint_streams"] <= 32
-    http.close()
