@@ -59,7 +59,12 @@ class SyncSubscription(SubscriptionFace):
         return message
 
     def _messages(self) -> Generator[Message[Any], None, None]:
-        while (message := self._own().next_sync()) is not None:
+        reader = self._own()
+        while True:
+            # Mostly one is there: then nothing is waited for, and nothing checked that concerns waiting.
+            message = reader.take() if reader.turns else None
+            if message is None and (message := self._own().next_sync()) is None:
+                return
             yield message
 
     def receive(self, timeout: float | None = None) -> Message[Any] | None:
