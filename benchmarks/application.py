@@ -39,14 +39,14 @@ class _Browsers:
 
     async def send(self, message: Message) -> None:
         body: bytes = message.get("body", b"")
-        if b"data: " in body:
-            self.wanted -= 1
-            if self.wanted == 0:
-                self.complete.set()
-        elif b"open" in body:
+        if b"event: ready" in body or b": open" in body:
             self.opened += 1
             if self.opened == CLIENTS:
                 self.all_open.set()
+        elif b"data: " in body:
+            self.wanted -= 1
+            if self.wanted == 0:
+                self.complete.set()
 
     def receive(self) -> Callable[[], Awaitable[Message]]:
         asked = False

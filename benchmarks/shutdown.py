@@ -89,7 +89,7 @@ def _client(port: int, path: str, process: subprocess.Popen[bytes]) -> Iterator[
     with _connection(port, process) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode())
         received = b""
-        while b": open" not in received:
+        while b": open" not in received and b"event: ready" not in received:
             chunk = client.recv(4096)
             if not chunk:
                 raise RuntimeError(f"No event stream at {path}: {received[:200]!r}")
