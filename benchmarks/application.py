@@ -39,7 +39,7 @@ class _Browsers:
 
     async def send(self, message: Message) -> None:
         body: bytes = message.get("body", b"")
-        if b"event: ready" in body or b": open" in body:
+        if self.opened < CLIENTS and (b"event: ready" in body or b": open" in body):
             self.opened += 1
             if self.opened == CLIENTS:
                 self.all_open.set()

@@ -70,15 +70,18 @@ async def send_stream(
     """Sends an event stream as an ASGI response, until it ends or its client has left, and closes it."""
     loop = asyncio.get_running_loop()
     watchdog = _SendWatchdog(send_timeout)
+    now = loop.time
 
     async def send_all() -> None:
         watchdog.sending()
         await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        watchdog.blocked_since = None
         async for chunk in body:
             if chunk:
-                watchdog.sending()
+                # Not by `sending()`: calls cost more than sending does, for each event and client.
+                watchdog.blocked_since = now()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            watchdog.sent()
+                watchdog.blocked_since = None
         watchdog.sending()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -182,20 +185,20 @@ class _SendWatchdog:
     def __init__(self, timeout: float | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
-        self._blocked_since: float | None = None
+        self.blocked_since: float | None = None
         self._cancel: Callable[[], object] = bool  # nothing to cancel yet
 
     def sending(self) -> None:
-        self._blocked_since = self._loop.time()
+        self.blocked_since = self._loop.time()
 
     def sent(self) -> None:
-        self._blocked_since = None
+        self.blocked_since = None
 
     def watch(self, task: asyncio.Task[Any]) -> None:
         if self._timeout is None:
             return
         now = self._loop.time()
-        due = self._timeout + (now if self._blocked_since is None else self._blocked_since)
+        due = self._timeout + (now if self.blocked_since is None else self.blocked_since)
         if due <= now:
             log_stalled(self._timeout)
             task.cancel()
