@@ -74,11 +74,3 @@ def test_the_same_message_has_the_same_identity_on_two_connections() -> None:
 def test_identities_differ_with_the_message(change: dict[str, object]) -> None:
     assert message_of(1).identity != message_of(1, **change).identity
     assert message_of(1).identity != message_of(2).identity
-
-
-def test_without_payload_keeps_the_identity() -> None:
-    envelope = message_of({"large": "x" * 1000})
-    slim = envelope.without_payload()
-    assert slim.identity == envelope.identity
-    assert bytes(slim.data) == b"null"
-    assert (slim.channel, slim.topic, slim.created_at) == ("c", "t", envelope.created_at)

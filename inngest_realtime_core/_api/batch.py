@@ -172,6 +172,7 @@ class Batch(Generic[B]):
             self._interrupted = self._sending or bool(self._parts)
             raise
         except Exception as error:
+            # Raised by the next `send()` or the end of the block, whose caller awaits neither of this task's requests.
             self._error = error
         finally:
             self._sending = False

@@ -286,6 +286,7 @@ class _Text:
                 await anyio.sleep(self._pace.delay(piece, time.monotonic()))
                 yield piece
         except Exception as error:
+            # The application's own: `failures()` raises it as it was.
             self._failure = error
             raise
 
@@ -299,6 +300,7 @@ class _Text:
                 time.sleep(self._pace.delay(piece, time.monotonic()))
                 yield piece
         except Exception as error:
+            # As above.
             self._failure = error
             raise
 

@@ -297,16 +297,7 @@ class Feed(Recall):
     def state_changed(self, state: State) -> None:
         self.state = state
         for watcher in list(self._state_watchers):
-            try:
-                watcher(state)
-            except Exception:
-                # The mistake is the application's; the other watchers and the connection are not to suffer from it.
-                logger.exception(
-                    "A callback of channel %r failed on the state %r.",
-                    self.channel,
-                    state,
-                    extra={"event": "callback.failed"},
-                )
+            watcher(state)
 
     def prune(self) -> None:
         """Drops what is too old to be replayed."""

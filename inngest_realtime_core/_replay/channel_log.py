@@ -271,10 +271,6 @@ class ChannelLog(PlacedLog):
             return self.entries[-1].event_id
         return self._id(self.end, self._names)
 
-    def last_id(self) -> str:
-        """The id of the place behind the last entry; empty as long as nobody needs ids."""
-        return "" if self._named is None else self.name_all()
-
     def id_before(self, offset: int) -> str:
         """The id of the place before an entry, once all have theirs."""
         if offset > self.first:

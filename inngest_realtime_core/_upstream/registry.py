@@ -12,7 +12,7 @@ from ..errors import FrameTooLargeError, MessageError, RealtimeError
 from ..messages.envelope import Envelope
 from .batching import weight
 from .protocol import MAX_DEPTH, MAX_DIGITS, MAX_SERVER_FRAME, Unreadable
-from .subscriber import ChannelSubscriber, State, tell_state
+from .subscriber import ChannelSubscriber, State
 
 __all__ = ["ChannelRegistry", "Join"]
 
@@ -181,7 +181,7 @@ class ChannelRegistry:
                 return
             self._drop(channel)
             if subscriber.confirmed:
-                tell_state(subscriber, "closed")
+                subscriber.state_changed("closed")
                 subscriber.fail(error)
 
     # -- leaving --------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class ChannelRegistry:
         self._sizes.clear()
         self.token_size = 0
         for subscriber in subscribers.values():
-            tell_state(subscriber, "closed")
+            subscriber.state_changed("closed")
             if error is not None:
                 subscriber.fail(error)
 
@@ -326,4 +326,4 @@ class ChannelRegistry:
     def tell_state(self, state: State) -> None:
         """Tell everybody of a new state of the connection."""
         for subscriber in list(self.subscribers):
-            tell_state(subscriber, state)
+            subscriber.state_changed(state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable
 from typing import Literal, Protocol
 
@@ -10,9 +9,7 @@ from ..errors import RealtimeError
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
 
-__all__ = ["ChannelSubscriber", "State", "tell_state"]
-
-logger = logging.getLogger("inngest_realtime.upstream")
+__all__ = ["ChannelSubscriber", "State"]
 
 State = Literal["connecting", "open", "reconnecting", "closed"]
 
@@ -59,12 +56,3 @@ class ChannelSubscriber(Protocol):
 
     def state_changed(self, state: State) -> None:
         """Called with each new state of the connection."""
-
-
-def tell_state(subscriber: ChannelSubscriber, state: State) -> None:
-    """Tell one channel of a state."""
-    try:
-        subscriber.state_changed(state)
-    except Exception:
-        # An application's callback; the connection is not to suffer from it.
-        logger.exception("A callback failed on the state %r.", state, extra={"event": "callback.failed"})

@@ -94,16 +94,6 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
             self.known_identity = _text(blake2b(seed, digest_size=8).digest())
         return self.known_identity
 
-    def without_payload(self) -> Envelope:
-        """What is left of a message that is only remembered: where it belongs, when it was, and its identity."""
-        return Envelope(
-            self.kind,
-            channel=self.channel,
-            topic=self.topic,
-            created_at=self.created_at,
-            known_identity=self.identity,
-        )
-
 
 def _text(digest: bytes) -> str:
     return b2a_base64(digest, newline=False)[:11].translate(_URL_SAFE).decode()
