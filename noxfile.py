@@ -46,8 +46,8 @@ def installed_python(version: str) -> str | None:
 
 def run_tests(session: nox.Session) -> None:
     session.install("-e", ".[all]", *group("test"))
-    # Most tests wait for servers of their own, so two at a time take half as long.
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    # Most tests wait for servers of their own, so more run at once than there are processors.
+    session.run("python", "-m", "pytest", "-n", "4", *session.posargs)
     if "--cov" in session.posargs:
         session.run("python", "tests/coverage_floors.py")
 
@@ -282,7 +282,7 @@ def interop(session: nox.Session) -> None:
     """Test with the TypeScript SDK, `tsc`, and the SSE clients that pages use, in Node."""
     install_npm_packages(session)
     session.install("-e", ".[all]", *group("test"))
-    session.run("python", "-m", "pytest", "tests/interop", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/interop", "-n", "4", *session.posargs)
 
 
 @nox.session
