@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
+import anyio
 import pytest
 
 from conformance.client import Client, EventStream
@@ -22,6 +24,16 @@ async def own(client: Client, path: str, last_event_id: str | None = None, **par
         assert response.status_code == 200
         assert response.headers["content-type"].partition(";")[0] == "text/event-stream"
         yield EventStream(response)
+
+
+@pytest.fixture(autouse=True)
+async def nothing_stays(client: Client, inngest: DevServer, run_id: str) -> AsyncGenerator[None, None]:
+    """Ends what a test leaves: without a heartbeat a server of threads notices a departure by the next message."""
+    before = (await client.stats())["subscriptions"]
+    yield
+    with anyio.fail_after(10):
+        while (await client.stats())["subscriptions"] > before:
+            await inngest.publish(f"pipeline:{run_id}", "tokens", "who is there?")
 
 
 KINDS = pytest.mark.parametrize("kind", ["", "other/"], ids=["", "other"])
