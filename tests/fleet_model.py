@@ -78,8 +78,8 @@ class Shared:
             (self.messages[identity][0], self.taken[identity], identity in self.received, self.messages[identity][1])
             for identity in order
         ]
-        messages, pending = arrange(published, self._clock.now)
-        return Kept(messages, whole=not self.mixed, since=self.since, clock=5_000.0, pending=pending)
+        messages, pending, taken = arrange(published, self._clock.now)
+        return Kept(messages, whole=not self.mixed, since=self.since, clock=5_000.0, pending=pending, taken=taken)
 
 
 @dataclass(eq=False)

@@ -346,6 +346,24 @@ def test_the_record_keeps_the_order_of_receipt_where_that_was_another_one(clock:
     assert [each for _, each in kept.load("c", [two, one], mixed=False).messages] == [two, one]
 
 
+def test_what_is_on_its_way_follows_what_was_received_of_its_topic(clock: Clock) -> None:
+    """Inngest delivers a moment before that is proved: what is published in it is no older than what was received."""
+    kept, log = Record(Replay()), ChannelHistory("c", Replay(), KEY)
+    one, two, three = (envelope(number, ours=True) for number in (1, 2, 3))
+    for each in (one, two, three):  # one is taken before the subscription, two after it, three is being sent
+        clock.now += 0.01
+        kept.add(each)
+        if each is not three:
+            kept.sent(each)
+    clock.now += 0.01
+    log.confirm(TOPICS)
+    receive(log, two)
+    log.catch_up(kept.load("c", log.received(), mixed=False))
+    selected, _ = log.rewind("all", TOPICS)
+    assert told([entry for entry, _ in selected]) == ["1", "2"]
+    assert [entry.early_offset for entry in receive(log, three)] == [None], "it is given to everybody"
+
+
 def test_nothing_is_recorded_where_that_is_switched_off(clock: Clock) -> None:
     kept = Record(Replay(published=False))
     kept.add(envelope(1, ours=True))

@@ -215,14 +215,20 @@ class ChannelHistory:
         now = time.monotonic()
         before: list[tuple[float, Envelope]] = []
         known = {envelope.identity for _, _, envelope in log.messages()}
-        passed: set[str] = set()
+        passed: dict[str, float] = {}  # when one was on its way that the log has
         for at, envelope in kept.messages:
             if envelope.identity in known:
-                passed.add(envelope.topic)
+                taken = kept.taken.get(envelope.identity, inf)
+                passed[envelope.topic] = min(taken, passed.get(envelope.topic, inf))
             coverage = self.coverage.get(envelope.topic)
             # Of what others received, nobody knows how much earlier it was published.
             until = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
-            if at < until and (pending if envelope.identity in kept.pending else late or envelope.topic not in passed):
+            if envelope.identity in kept.pending:
+                # Recorded after one was taken that was received here, it will be received after that.
+                wanted = pending and at < passed.get(envelope.topic, inf)
+            else:
+                wanted = late or envelope.topic not in passed
+            if wanted and at < until:
                 before.append((at, envelope))
         whole = kept.whole and not log.mixed
         for entry in log.prepend(before, whole=whole, since=kept.since, pending=kept.pending):

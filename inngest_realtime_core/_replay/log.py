@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -58,6 +58,7 @@ class Kept(NamedTuple):
         since: From when on they are, by `time.monotonic()`.
         clock: Seconds that the clock of where they are kept is ahead of `time.monotonic()`; None where it is not known.
         pending: The identities of messages that nobody is known to have received, and that may still be received.
+        taken: By identity, when it became known of a message that it was on its way to subscribers.
     """
 
     messages: Sequence[tuple[float, Envelope]]
@@ -65,12 +66,13 @@ class Kept(NamedTuple):
     since: float
     clock: float | None = None
     pending: Collection[str] = frozenset()
+    taken: Mapping[str, float] = {}
 
 
 def arrange(
     published: Iterable[tuple[float, float, bool, Envelope]], now: float
-) -> tuple[list[tuple[float, Envelope]], frozenset[str]]:
-    """Put what is kept in the order of `Kept.messages`; returns it, and what of it is pending.
+) -> tuple[list[tuple[float, Envelope]], frozenset[str], dict[str, float]]:
+    """Put what is kept in the order of `Kept.messages`; returns it, what of it is pending, and when each was taken.
 
     Args:
         published: In the order in which it became known that each is on its way to subscribers, because one had it or
@@ -81,14 +83,17 @@ def arrange(
     messages: list[tuple[float, Envelope]] = []
     pending: list[tuple[float, Envelope]] = []
     newest: dict[str, float] = {}  # when the last one that follows in each topic was recorded, of those received
+    taken_at: dict[str, float] = {}
     for at, taken, is_received, envelope in reversed(list(published)):
         topic = envelope.topic
+        taken_at[envelope.identity] = taken
         if is_received:
             newest[topic] = max(at, newest.get(topic, at))
         # Others that were on their way at the same time may still be received before it.
         is_settled = is_received or taken <= now - _LAG or taken <= newest.get(topic, float("-inf"))
         (messages if is_settled else pending).append((at, envelope))
-    return [*reversed(messages), *reversed(pending)], frozenset(envelope.identity for _, envelope in pending)
+    identities = frozenset(envelope.identity for _, envelope in pending)
+    return [*reversed(messages), *reversed(pending)], identities, taken_at
 
 
 class History(Protocol):

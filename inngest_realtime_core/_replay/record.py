@@ -153,8 +153,10 @@ class Record:
                     last[envelope.topic] = known.number
                     known.received = True
             ordered = sorted(messages.values(), key=lambda message: message.number)
-            kept, pending = arrange(((each.at, each.taken_at, each.received, each.envelope) for each in ordered), now)
-            return Kept(kept, whole=not channel.mixed, since=channel.since, pending=pending)
+            kept, pending, taken = arrange(
+                ((each.at, each.taken_at, each.received, each.envelope) for each in ordered), now
+            )
+            return Kept(kept, whole=not channel.mixed, since=channel.since, pending=pending, taken=taken)
 
     def _touch(self, name: str, now: float) -> _Channel:
         channel = self._channels.get(name)

@@ -356,5 +356,5 @@ def _read(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
             if envelope.channel != channel or not is_decodable(envelope):
                 raise ValueError("a message of another channel, or one that no reader could decode")
             published.append((float(at) / 1000 - clock, abs(float(taken)) / 1000 - clock, float(taken) < 0, envelope))
-    kept, pending = arrange(published, float(now) / 1000 - clock)
-    return Kept(kept, whole and not is_mixed, float(since) / 1000 - clock, clock, pending)
+    kept, pending, taken = arrange(published, float(now) / 1000 - clock)
+    return Kept(kept, whole and not is_mixed, float(since) / 1000 - clock, clock, pending, taken)
