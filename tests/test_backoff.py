@@ -9,11 +9,7 @@ import pytest
 
 from inngest_realtime_core._upstream.backoff import Backoff
 from inngest_realtime_core._upstream.circuit import Circuit
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    random.seed(7)
+from inngest_realtime_core.subscriptions.sse import close_event
 
 
 def ceilings(delays: Backoff, attempts: int) -> list[float]:
@@ -33,6 +29,16 @@ def test_delays_double_up_to_the_cap_with_full_jitter() -> None:
 def test_delays_stay_finite_for_ever() -> None:
     delays = Backoff(base=1.0, cap=8.0)
     assert all(delays.next_delay() <= 8.0 for _ in range(3_000))
+
+
+def test_an_application_that_seeds_the_shared_generator_neither_sees_our_draws_nor_chooses_them() -> None:
+    drawn: set[tuple[float, bytes]] = set()
+    for _ in range(3):
+        random.seed(7)
+        before = random.getstate()
+        drawn.add((Backoff().next_delay(), close_event()))
+        assert random.getstate() == before
+    assert len(drawn) == 3
 
 
 def test_a_server_that_accepts_and_drops_does_not_reset_them() -> None:

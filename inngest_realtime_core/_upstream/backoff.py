@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Final
 
 __all__ = ["Backoff"]
+
+# Not the shared generator: its sequence, and its seed, are the application's.
+_RANDOM: Final = random.SystemRandom()
 
 
 class Backoff:
@@ -37,4 +41,4 @@ class Backoff:
         # Attempts beyond the cap's exponent change nothing, and a huge exponent would overflow.
         ceiling = min(self._cap, self._base * 2 ** min(self._attempts, 32))
         self._attempts += 1
-        return random.uniform(0, ceiling)
+        return _RANDOM.uniform(0, ceiling)

@@ -10,6 +10,9 @@ from ..stats import Counters
 
 __all__ = ["Circuit"]
 
+# Not the shared generator: its sequence, and its seed, are the application's.
+_RANDOM: Final = random.SystemRandom()
+
 
 class Circuit:
     """Lets one attempt a second through while Inngest fails, however many connections want to reconnect.
@@ -42,7 +45,7 @@ class Circuit:
             async with self._gate:
                 if not self.open:
                     return
-                await asyncio.sleep(random.uniform(*self._SPACING))
+                await asyncio.sleep(_RANDOM.uniform(*self._SPACING))
                 return
 
     def succeeded(self) -> None:

@@ -60,6 +60,9 @@ EndReason = Literal["forbidden", "failed", "closed"]
 """Why a stream has ended for good: `authorize` withdrew its consent, Inngest refused, or the application closed it."""
 
 _RETRY: Final = 1_000  # milliseconds
+
+# Not the shared generator: its sequence, and its seed, are the application's.
+_RANDOM: Final = random.SystemRandom()
 _BATCH: Final = 64  # messages taken from the buffer at once
 _WRITE: Final = 64 * 1024  # bytes of waiting events that leave in one write
 _EVENT_ID: Final = re.compile(r"[!-~]{1,200}")
@@ -81,7 +84,7 @@ def preamble(channel: str, topics: Sequence[str], event_id: str | None = None) -
 
 def close_event() -> bytes:
     """The last bytes before a restart: clients come back spread over a while, not all at once."""
-    retry = random.randint(_RETRY // 2, _RETRY * 3)
+    retry = _RANDOM.randint(_RETRY // 2, _RETRY * 3)
     return b'retry: %d\nevent: closing\ndata: {"kind":"closing"}\n\n' % retry
 
 
