@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import inngest
@@ -186,6 +187,17 @@ def test_the_run_of_the_test_helper_is_left_out(dev: DevServer, rt: Realtime, pi
     assert len({message and message.id for message in messages}) == 8
 
 
+@pytest.fixture
+def event_loop_of_the_thread() -> Iterator[None]:
+    """Where there is none, the test helper makes one for each async function, and closes none."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("event_loop_of_the_thread")
 @pytest.mark.parametrize("stub", [Status(message="stub"), {"message": "stub"}])
 def test_a_step_that_the_test_helper_stubs(stub: Any, dev: DevServer, rt: Realtime, pipeline: Pipeline) -> None:
     client = mocked_client(dev)
