@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._api.batch import Batch, SyncBatch
 from ._api.claims import TokenClaims, TopicClaim
-from ._api.tokens import ClientSubscriptionToken
+from ._api.client_token import ClientSubscriptionToken
 from ._replay.log import Replay
 from ._upstream.subscriber import State
 from .channels.channel import Channel, Topic, TopicRef, topic

@@ -8,19 +8,6 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-__all__ = [
-    "check_callable",
-    "check_count",
-    "check_flag",
-    "check_interval",
-    "check_rewind",
-    "check_seconds",
-    "check_text",
-    "check_timeout",
-    "describe",
-    "is_proxy",
-]
-
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ._api.tokens import ClientSubscriptionToken
+from ._api.client_token import ClientSubscriptionToken
 from ._concurrency.background import run_sync
 from .channels.channel import Channel
 from .realtime import Realtime
@@ -18,13 +18,6 @@ from .subscriptions.callbacks import OnError, OnMessage, OnState
 from .subscriptions.key import SubscriptionKey
 from .subscriptions.pending import PendingSubscription, open_sync
 from .subscriptions.sync import SyncSubscription
-
-__all__ = [
-    "get_client_subscription_token",
-    "get_client_subscription_token_sync",
-    "subscribe",
-    "subscribe_sync",
-]
 
 
 async def get_client_subscription_token(

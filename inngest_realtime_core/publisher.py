@@ -18,8 +18,6 @@ from .channels.channel import Channel
 from .channels.target import DataOf, Target, TypedTarget, resolve_target
 from .settings import Settings
 
-__all__ = ["Publisher"]
-
 T = TypeVar("T")
 
 

@@ -12,10 +12,10 @@ from weakref import WeakSet
 import httpx
 
 from ._api.batch import BatchPublishing
+from ._api.client_token import ClientSubscriptionToken
 from ._api.http_pool import sync_client
 from ._api.settings_source import SettingsSource
 from ._api.steps import StepPublishing
-from ._api.tokens import ClientSubscriptionToken
 from ._concurrency.background import run_sync
 from ._hub.hub import Hub
 from ._hub.options import HubOptions
@@ -32,8 +32,6 @@ from .publisher import Publisher
 from .settings import HasSettings, InngestApp, Settings, SettingsArguments
 from .stats import Health, Stats
 from .subscriber import Subscriber, Topics
-
-__all__ = ["Realtime", "check_realtime"]
 
 
 class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):

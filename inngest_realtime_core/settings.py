@@ -16,16 +16,6 @@ import msgspec
 from .arguments import check_text, describe
 from .errors import ConfigurationError
 
-__all__ = [
-    "HasSettings",
-    "InngestApp",
-    "Settings",
-    "SettingsArguments",
-    "address_checks",
-    "hash_signing_key",
-    "settings_problem",
-]
-
 CLOUD_URL = "https://api.inngest.com"
 DEV_SERVER_URL = "http://127.0.0.1:8288"
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from .errors import ConfigurationError, InngestError
 
-__all__ = ["Counters", "Health", "ReplayHealth", "Stats"]
-
 
 @dataclass(frozen=True)
 class Stats:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ._api.tokens import ClientSubscriptionToken
+from ._api.client_token import ClientSubscriptionToken
 from ._hub.hub import Hub
 from ._hub.options import Source
 from ._hub.readers import Readers
@@ -22,8 +22,6 @@ from .subscriptions.pending import PendingSubscription, open_sync
 
 if TYPE_CHECKING:
     from .subscriptions.sync import SyncSubscription
-
-__all__ = ["Rewind", "Subscriber", "Token", "Topics"]
 
 Topics = Sequence[str | Topic[Any] | TopicRef[Any]]
 Token = ClientSubscriptionToken | Mapping[str, Any]

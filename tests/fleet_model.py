@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from inngest_realtime_core._replay.channel_history import ChannelHistory
-from inngest_realtime_core._replay.channel_log import Entry
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Kept, Replay, arrange
+from inngest_realtime_core._replay.placed_log import Entry
 from inngest_realtime_core._replay.resume import Selected
 from inngest_realtime_core.messages.envelope import Envelope
 

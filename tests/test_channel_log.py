@@ -10,9 +10,9 @@ import pytest
 from fleet_model import Clock
 from inngest_realtime_core._replay import channel_history, channel_log, record
 from inngest_realtime_core._replay.channel_history import ChannelHistory
-from inngest_realtime_core._replay.channel_log import Entry
 from inngest_realtime_core._replay.event_ids import MAX_NAMES, EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
+from inngest_realtime_core._replay.placed_log import Entry
 from inngest_realtime_core._replay.record import Record
 from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
 

@@ -29,8 +29,6 @@ from .publishing import publish_query
 from .runs import run_id_or_current
 from .steps import Publisher
 
-__all__ = ["Batch", "BatchPublishing", "SyncBatch"]
-
 logger = logging.getLogger("inngest_realtime.batch")
 
 B = TypeVar("B", bound="str | list[Any]", default=Any)

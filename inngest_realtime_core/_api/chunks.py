@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from ..errors import PublishError
 
-__all__ = ["MAX_PIECE", "MAX_PIECES", "Splitter", "Throttle"]
-
 MAX_PIECE = 1_024  # bytes
 MAX_PIECES = 1_000
 

@@ -10,8 +10,6 @@ import msgspec
 
 from ..errors import ConfigurationError
 
-__all__ = ["TokenClaims", "TopicClaim", "read_claims", "read_claims_unverified"]
-
 
 class TopicClaim(msgspec.Struct, frozen=True):
     """One topic that a token opens. Only those of kind `run` ever receive anything."""

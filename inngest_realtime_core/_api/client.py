@@ -10,8 +10,6 @@ from ..settings import Settings
 from .http_pool import HttpPool
 from .token_cache import TokenCache
 
-__all__ = ["ApiClient"]
-
 
 class ApiClient:
     """What one event loop uses to call Inngest.

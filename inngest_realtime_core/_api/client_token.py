@@ -12,8 +12,6 @@ from ..arguments import describe
 from ..errors import ConfigurationError
 from .claims import TokenClaims, read_claims, read_claims_unverified
 
-__all__ = ["ClientSubscriptionToken"]
-
 
 class ClientSubscriptionToken(dict[str, str]):
     """What a browser's `useRealtime` takes to subscribe: the mapping `{"key": "...", "apiBaseUrl": "..."}`.

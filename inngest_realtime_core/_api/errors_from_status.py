@@ -9,8 +9,6 @@ import msgspec
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError
 from .http import HttpRequest, HttpResponse
 
-__all__ = ["check_response", "is_inngests_rejection", "unexpected"]
-
 _CHECK_ADDRESS = "Check INNGEST_BASE_URL, INNGEST_API_BASE_URL or api_base_url."
 
 

@@ -18,8 +18,6 @@ import msgspec
 from .._concurrency.timers import call_after
 from ..errors import UnexpectedResponseError, UnreachableError
 
-__all__ = ["CONNECT_TIMEOUT", "TIMEOUT", "HttpRequest", "HttpResponse", "send", "send_sync"]
-
 CONNECT_TIMEOUT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for a whole call, and for one read or write of a streamed one
 _CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)

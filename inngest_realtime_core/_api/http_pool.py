@@ -15,8 +15,6 @@ import httpx
 from ..settings import Settings
 from .proxies import proxy_for
 
-__all__ = ["HttpPool", "sync_client"]
-
 _IDLE: Final = 5.0  # seconds that an unused HTTP connection is kept
 
 

@@ -9,8 +9,6 @@ from typing import Final
 
 from ..errors import PublishError
 
-__all__ = ["MAX_ID", "check_id", "new_id"]
-
 MAX_ID: Final = 200  # characters
 
 _made_by: tuple[int, str, itertools.count[int]] | None = None

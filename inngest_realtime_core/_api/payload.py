@@ -19,8 +19,6 @@ from ..messages.envelope import METADATA_KEY
 from ..messages.sparse import leaves_none_out
 from .untyped import untyped_parts
 
-__all__ = ["MAX_PAYLOAD", "encode_metadata", "encode_payload"]
-
 MAX_PAYLOAD = 524_288  # bytes; Inngest cuts off what is longer and answers 200
 
 

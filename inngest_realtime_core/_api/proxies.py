@@ -10,8 +10,6 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConfigurationError
 
-__all__ = ["proxy_for"]
-
 _SOCKS_PACKAGES: Final = ("socksio", "python_socks")  # what httpx needs, and what websockets needs
 
 

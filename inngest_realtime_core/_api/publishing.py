@@ -32,15 +32,6 @@ from .runs import usable_run_id
 from .signing import base_headers, send_signed, send_signed_sync, sign
 from .tokens import build_token_request
 
-__all__ = [
-    "Recorder",
-    "build_publish_request",
-    "publish",
-    "publish_query",
-    "publish_stream",
-    "publish_stream_sync",
-]
-
 _ACTION = "Publishing"
 _MAX_URL = 65_536  # characters; what httpx takes
 

@@ -7,8 +7,6 @@ import weakref
 from contextvars import ContextVar
 from typing import Final
 
-__all__ = ["CurrentRun", "current_run", "run_id_or_current", "usable_run_id"]
-
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE | re.ASCII)
 
 

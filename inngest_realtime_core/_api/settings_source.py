@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from ..settings import HasSettings, InngestApp, Settings, SettingsArguments, settings_problem
 
-__all__ = ["SettingsSource"]
-
 
 class SettingsSource:
     """The settings of one `Realtime`: found out at the first use, and other ones for as long as they are overridden."""

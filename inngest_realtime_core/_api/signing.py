@@ -11,8 +11,6 @@ from ..settings import Settings, hash_signing_key
 from ..version import USER_AGENT
 from .http import TIMEOUT, HttpRequest, HttpResponse, send, send_sync
 
-__all__ = ["authorizations", "base_headers", "hash_signing_key", "send_signed", "send_signed_sync", "sign"]
-
 REFUSED = frozenset({401, 403})
 
 

@@ -27,8 +27,6 @@ from .payload import encode_payload
 from .publishing import publish_query
 from .runs import usable_run_id
 
-__all__ = ["Publisher", "StepPublishing", "is_mistake", "no_retry"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -13,8 +13,6 @@ from ..settings import Settings
 from .http_pool import HttpPool
 from .tokens import Entry, IssuedToken, mint
 
-__all__ = ["TokenCache"]
-
 _FRESH: Final = 2.0  # seconds that a token is given to everybody who asks for the same
 _FAILED: Final = 0.5  # seconds that a failure to make it is
 

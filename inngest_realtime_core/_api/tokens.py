@@ -12,24 +12,10 @@ import httpx
 import msgspec
 
 from ..settings import Settings
-from .claims import TokenClaims, TopicClaim, read_claims, read_claims_unverified
-from .client_token import ClientSubscriptionToken
+from .claims import read_claims
 from .errors_from_status import check_response, unexpected
 from .http import HttpRequest, HttpResponse
 from .signing import base_headers, send_signed, send_signed_sync
-
-__all__ = [
-    "ClientSubscriptionToken",
-    "Entry",
-    "IssuedToken",
-    "TokenClaims",
-    "TopicClaim",
-    "build_token_request",
-    "mint",
-    "mint_sync",
-    "read_claims_unverified",
-    "read_token_response",
-]
 
 _ACTION = "Minting a subscription token"
 

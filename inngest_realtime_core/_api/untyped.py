@@ -12,8 +12,6 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-__all__ = ["untyped_parts"]
-
 Parts = Iterator[tuple[str, Any]]
 Walk = Callable[[Any, str], Parts]
 

@@ -16,8 +16,6 @@ from typing import Any, Generic, TypeVar
 from ..errors import ConfigurationError, RealtimeError
 from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
 
-__all__ = ["call_on_loop", "check_may_block", "is_background", "run_coroutine", "run_sync"]
-
 T = TypeVar("T")
 
 

@@ -18,8 +18,6 @@ from typing_extensions import TypeVarTuple, Unpack
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["GreenletWaiter", "NativeLoop", "patched_gevent", "start_native_thread"]
-
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

@@ -9,15 +9,6 @@ from collections.abc import Coroutine, Iterable
 from contextvars import Context, ContextVar
 from typing import Any, Final, TypeVar
 
-__all__ = [
-    "CANCEL_RETRY_INTERVAL",
-    "calling_tasks",
-    "create_shared_task",
-    "end_tasks",
-    "enter_callback",
-    "join_callback",
-]
-
 logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")

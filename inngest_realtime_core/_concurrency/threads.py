@@ -10,16 +10,6 @@ from typing import Protocol
 from ..errors import ConfigurationError, RealtimeError
 from .greenlets import GreenletWaiter, NativeLoop, patched_gevent, start_native_thread
 
-__all__ = [
-    "SyncWaiter",
-    "check_event_loop",
-    "greenlets",
-    "new_event_loop",
-    "new_waiter",
-    "running_event_loop",
-    "start_daemon_thread",
-]
-
 
 class SyncWaiter(Protocol):
     """Resolved once by any thread, waited for by one."""

@@ -14,8 +14,6 @@ import anyio
 
 from .threads import start_daemon_thread
 
-__all__ = ["call_after", "deadline"]
-
 
 def call_after(loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
     """Calls `callback` on the running event loop after `delay` seconds. Returns what cancels that.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-__all__ = ["NO_BUDGET", "ByteBudget", "Holder", "Shedder", "shed"]
-
 
 class Holder(Protocol):
     """What holds bytes for somebody who has not taken them yet."""

@@ -21,8 +21,6 @@ from ..stats import Counters
 from .budget import NO_BUDGET, ByteBudget
 from .queue import MAX_BYTES, MessageQueue, Waiter
 
-__all__ = ["ReaderBuffer", "Turn"]
-
 
 class Turn:
     """One run of `ReaderBuffer.messages`.

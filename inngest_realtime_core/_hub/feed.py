@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .._upstream.subscriber import State
     from .._upstream.upstream import Upstream
 
-__all__ = ["Feed"]
-
 logger = logging.getLogger("inngest_realtime.feed")
 
 _LOST: Final = "the connection to Inngest was lost"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._replay.channel_history import ChannelHistory
-from .._replay.channel_log import Entry
+from .._replay.placed_log import Entry
 from .._replay.resume import Selected
 from ..channels.topic import TYPED_KINDS
 from ..errors import MessageError, RealtimeError
@@ -20,8 +20,6 @@ from .views import SubscriptionSpec, decode, encoding_error
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-__all__ = ["ReaderGroup", "ReaderGroups"]
 
 
 class ReaderGroup:

@@ -6,8 +6,6 @@ from typing import Final
 
 from ..messages.envelope import Envelope
 
-__all__ = ["HeldMessages"]
-
 _MAX_MESSAGES: Final = 1_024
 _MAX_BYTES: Final = 4 * 1024 * 1024  # of payload
 

@@ -26,8 +26,6 @@ from .options import HubOptions, Source
 from .placement import Placement
 from .stream_watch import StreamWatch
 
-__all__ = ["Hub"]
-
 T = TypeVar("T")
 
 _OPEN_TIMEOUT: Final = 10.2  # seconds; a call to Inngest that fails after 10 s has told so by then

@@ -9,8 +9,6 @@ from ..messages.data_stream import DataStream
 from ..messages.envelope import Envelope
 from .budget import NO_BUDGET, ByteBudget
 
-__all__ = ["OpenStreams"]
-
 
 class OpenStreams:
     """Collects the chunks of each data stream.

@@ -7,8 +7,6 @@ import msgspec
 from .._replay.log import Replay, SharedReplay
 from .._upstream.liveness import Liveness
 
-__all__ = ["HubOptions", "Source"]
-
 # Structs rather than dataclasses: making the class takes a fortieth of the time, which every import pays.
 
 

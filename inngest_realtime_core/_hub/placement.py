@@ -19,8 +19,6 @@ from ..settings import Settings
 from ..stats import Counters
 from .options import HubOptions, Source
 
-__all__ = ["Placement"]
-
 _CHANNELS_PER_SOCKET: Final = 1_000
 _DEDICATED: Final = 16_000  # characters of a token for one channel; a larger one gets a socket of its own
 

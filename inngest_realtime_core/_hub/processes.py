@@ -22,8 +22,6 @@ from .budget import ByteBudget
 from .hub import Hub
 from .options import HubOptions
 
-__all__ = ["LoopResources", "Process", "ProcessRegistry"]
-
 _NEVER: Final = 365 * 24 * 3600.0  # seconds
 
 

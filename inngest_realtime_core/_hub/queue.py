@@ -13,8 +13,6 @@ from ..messages.message import Message, payload_size
 from ..stats import Counters
 from .budget import NO_BUDGET, ByteBudget
 
-__all__ = ["MAX_BYTES", "MessageQueue", "Waiter"]
-
 MAX_BYTES: Final = 8 * 2**20
 """Bytes of payload that one reader's buffer holds, unless said otherwise."""
 

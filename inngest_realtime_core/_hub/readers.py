@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .._upstream.subscriber import State
     from .hub import Hub
 
-__all__ = ["Readers"]
-
 logger = logging.getLogger("inngest_realtime.subscription")
 
 _CLOSED: Final = "the subscription was closed"

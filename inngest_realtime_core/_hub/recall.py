@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from .._replay.channel_history import ChannelHistory
-from .._replay.channel_log import Entry
 from .._replay.event_ids import Cursor
 from .._replay.log import History, Kept
+from .._replay.placed_log import Entry
 from .._replay.resume import Rewind, Selected
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason, Message
@@ -21,8 +21,6 @@ from .groups import ReaderGroups
 from .held import HeldMessages
 from .open_streams import OpenStreams
 from .views import SubscriptionSpec
-
-__all__ = ["Recall"]
 
 _PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
 _SLICE: Final = 0.005  # seconds of work on what a reader missed between two turns of the event loop

@@ -11,8 +11,6 @@ from ..stats import Counters, Stats
 from .options import HubOptions
 from .processes import ProcessRegistry
 
-__all__ = ["Sessions"]
-
 
 class Sessions:
     """The process registries of one `Realtime`, by the settings that they use.

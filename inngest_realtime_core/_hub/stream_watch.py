@@ -8,8 +8,6 @@ import contextvars
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["StreamWatch"]
-
 _INTERVAL: Final = 1.0  # seconds between two looks
 
 

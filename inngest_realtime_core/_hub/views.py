@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
-__all__ = ["SubscriptionSpec", "decode", "encoding_error"]
-
 _log = ThrottledLog(logging.getLogger("inngest_realtime.feed"))
 
 _MAX_DETAILS: Final = 20  # errors of one message that are written to the log

@@ -12,12 +12,11 @@ from typing import Final, NamedTuple
 
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
-from .channel_log import ChannelLog, Coverage, Entry
+from .channel_log import ChannelLog, Coverage
 from .event_ids import Cursor, EventIds
 from .log import Kept, Replay
+from .placed_log import Entry
 from .resume import Rewind, Selected, rewind, since
-
-__all__ = ["ChannelHistory", "Resumed"]
 
 _SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
 _LATE: Final = 10.0  # seconds for which a message that was known before it was received may still be received

@@ -18,8 +18,6 @@ from .event_ids import EventIds, name_of
 from .log import Replay
 from .placed_log import Entry, PlacedLog
 
-__all__ = ["ChannelLog", "Coverage", "Entry"]
-
 _now = time.monotonic
 _KEY: Final = 8  # bytes of a message's key in the filter for repetitions
 

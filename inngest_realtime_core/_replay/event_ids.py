@@ -19,8 +19,6 @@ from hmac import compare_digest
 from itertools import islice
 from typing import Final, NamedTuple
 
-__all__ = ["MAX_NAMES", "NO_LOG", "PENDING", "Cursor", "EventIds", "derive_key", "name_of", "topic_tag"]
-
 MAX_NAMES: Final = 9
 """Messages that an id names at most. With more topics, only the process that made it can tell where the client is."""
 

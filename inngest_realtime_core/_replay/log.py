@@ -16,8 +16,6 @@ from ..settings import Settings
 from ..stats import ReplayHealth
 from .event_ids import EventIds
 
-__all__ = ["History", "Kept", "Replay", "SharedReplay", "arrange"]
-
 _LAG: Final = 1.0  # seconds after Inngest has taken a message, within which all receive it who are subscribed
 
 

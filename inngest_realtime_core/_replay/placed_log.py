@@ -18,8 +18,6 @@ from ..messages.envelope import Envelope
 from ..messages.message import GapReason
 from .event_ids import PENDING, name_of
 
-__all__ = ["Entry", "PlacedLog"]
-
 _LATE: Final = 10.0  # seconds after its record within which Inngest takes a message, if it does
 
 

@@ -15,8 +15,6 @@ from typing import Final
 from ..messages.envelope import Envelope
 from .log import Kept, Replay, arrange
 
-__all__ = ["MemoryHistory", "Record"]
-
 _CHANNELS: Final = 1_000
 _BYTES: Final = 64 * 1024 * 1024
 

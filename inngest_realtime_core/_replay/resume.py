@@ -8,10 +8,9 @@ from typing import Final, Literal
 
 from ..messages.envelope import Envelope
 from ..messages.timestamps import parse_timestamp, sortable
-from .channel_log import ChannelLog, Entry
+from .channel_log import ChannelLog
 from .event_ids import NO_LOG, PENDING, Cursor, name_of, topic_tag
-
-__all__ = ["Rewind", "Selected", "rewind", "since"]
+from .placed_log import Entry
 
 _LAG: Final = 1.0  # seconds
 _COUNTED: Final = frozenset({"data", "run", "datastream-start"})

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from .._concurrency.threads import start_daemon_thread
 
-__all__ = ["watch_hypercorn_shutdown"]
-
 _LOOK: Final = 0.05  # seconds; hypercorn's workers look every 0.1 s
 _watching: set[int] = set()  # processes
 

@@ -12,9 +12,6 @@ from collections.abc import Callable
 
 from .._concurrency.threads import greenlets
 
-__all__ = ["ask_main_thread"]
-
-
 _asked: list[Callable[[], None]] = []
 
 

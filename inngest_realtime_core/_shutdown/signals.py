@@ -23,8 +23,6 @@ from typing import Any, Protocol, TypeAlias
 from .hypercorn import watch_hypercorn_shutdown
 from .main_thread import ask_main_thread
 
-__all__ = ["end_streams_on_signals"]
-
 # SIGQUIT is how gunicorn tells its workers of a SIGINT.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGQUIT") if hasattr(signal, name))
 

@@ -8,8 +8,6 @@ from typing import Protocol
 
 from ..stats import Counters
 
-__all__ = ["Observer", "Operation", "Slots"]
-
 Observer = Callable[[str, Mapping[str, str]], Callable[[BaseException | None], None]]
 """Called as an operation begins, with its name (`token`, `publish`, `publish_stream`, `subscribe`, `stream`) and its
 `channel`, `topic` or `grant`; returns what is called as it ends, with the error or None. Both are called in the task

@@ -7,8 +7,6 @@ import time
 from collections.abc import Hashable
 from typing import Final
 
-__all__ = ["ThrottledLog"]
-
 _LOG_INTERVAL: Final = 10.0  # seconds between two lines of one kind
 _MAX_KINDS: Final = 1_000
 

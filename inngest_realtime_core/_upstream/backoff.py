@@ -6,8 +6,6 @@ import random
 import time
 from typing import Final
 
-__all__ = ["Backoff"]
-
 # Not the shared generator: its sequence, and its seed, are the application's.
 _RANDOM: Final = random.SystemRandom()
 

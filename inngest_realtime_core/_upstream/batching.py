@@ -13,8 +13,6 @@ from typing import Final
 from .._api.tokens import Entry
 from .protocol import MAX_CLIENT_FRAME, unsubscribe_frame
 
-__all__ = ["MAX_URL_TOKEN", "frame_batches", "split_for_url", "token_size", "unsubscribe_frames", "weight"]
-
 MAX_URL_TOKEN: Final = 700_000
 """Characters of a token in a URL that stay well below what the server takes."""
 

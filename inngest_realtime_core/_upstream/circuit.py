@@ -8,8 +8,6 @@ from typing import Final
 
 from ..stats import Counters
 
-__all__ = ["Circuit"]
-
 # Not the shared generator: its sequence, and its seed, are the application's.
 _RANDOM: Final = random.SystemRandom()
 

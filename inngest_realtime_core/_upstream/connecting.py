@@ -15,8 +15,6 @@ from .dialer import Dialer
 from .registry import ChannelRegistry, Join
 from .wake import Wake
 
-__all__ = ["Connector", "closed_here"]
-
 _log = ThrottledLog(logging.getLogger("inngest_realtime.upstream"))
 
 _MAX_JOIN_WAIT: Final = 1.0  # seconds between two attempts at most while somebody waits to join

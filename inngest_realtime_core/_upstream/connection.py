@@ -21,8 +21,6 @@ from .protocol import MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
 from .throttle import POLL, Throttle
 from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
 
-__all__ = ["Connection", "Delivery"]
-
 logger = logging.getLogger("inngest_realtime.connection")
 
 _BATCH: Final = 256  # frames handled before consumers get their turn on the event loop

@@ -19,8 +19,6 @@ from .protocol import MAX_CLIENT_FRAME, Unreadable, subscribe_frame
 from .throttle import Throttle
 from .transport import OpenTransport, open_websocket
 
-__all__ = ["Dialer", "Mint", "Outcome", "TokenResult"]
-
 logger = logging.getLogger("inngest_realtime.upstream")
 _log = ThrottledLog(logger)
 

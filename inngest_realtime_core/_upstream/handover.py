@@ -17,8 +17,6 @@ from .merge import StreamMerge
 from .registry import ChannelRegistry
 from .wake import Wake
 
-__all__ = ["Handover", "Handovers"]
-
 logger = logging.getLogger("inngest_realtime.upstream")
 
 _OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for what is still on its way

@@ -16,8 +16,6 @@ from .dialer import Dialer, TokenResult
 from .registry import ChannelRegistry
 from .wake import Wake
 
-__all__ = ["Joiner"]
-
 logger = logging.getLogger("inngest_realtime.upstream")
 
 _LEAVE_PAUSE: Final = 0.01  # seconds between leaving a topic and being free to take it again

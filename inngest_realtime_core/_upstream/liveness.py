@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Liveness"]
-
 
 class Liveness:
     """How a connection is kept alive.

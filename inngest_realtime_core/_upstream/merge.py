@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator
 
 from ..messages.envelope import Envelope
 
-__all__ = ["StreamMerge"]
-
 
 class _Topic:
     __slots__ = ("ahead", "held", "only_old", "switched")

@@ -16,18 +16,6 @@ import msgspec
 
 from ..messages.envelope import Envelope
 
-__all__ = [
-    "CLOSING",
-    "MAX_CLIENT_FRAME",
-    "MAX_SERVER_FRAME",
-    "Closing",
-    "Decoder",
-    "Unreadable",
-    "is_decodable",
-    "subscribe_frame",
-    "unsubscribe_frame",
-]
-
 logger = logging.getLogger("inngest_realtime.protocol")
 
 MAX_CLIENT_FRAME: Final = 32_768

@@ -14,8 +14,6 @@ from .batching import weight
 from .protocol import MAX_DEPTH, MAX_DIGITS, MAX_SERVER_FRAME, Unreadable
 from .subscriber import ChannelSubscriber, State
 
-__all__ = ["ChannelRegistry", "Join"]
-
 logger = logging.getLogger("inngest_realtime.upstream")
 _log = ThrottledLog(logger)
 

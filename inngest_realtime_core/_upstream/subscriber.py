@@ -9,8 +9,6 @@ from ..errors import RealtimeError
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
 
-__all__ = ["ChannelSubscriber", "State"]
-
 State = Literal["connecting", "open", "reconnecting", "closed"]
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
-__all__ = ["POLL", "Throttle"]
-
 POLL: Final = 0.001
 """Seconds after which to ask again whether to pause."""
 

@@ -24,8 +24,6 @@ from .._api.proxies import proxy_for
 from .._api.tokens import IssuedToken
 from ..version import USER_AGENT
 
-__all__ = ["FrameReceiver", "HandshakeError", "OpenTransport", "Transport", "TransportClosedError", "open_websocket"]
-
 # websockets logs the request line and the frames at DEBUG, and both hold tokens: this logger never goes below INFO,
 # whatever the root logger is set to.
 _wire_logger = logging.getLogger("inngest_realtime.websockets")

@@ -25,8 +25,6 @@ from .registry import ChannelRegistry
 from .subscriber import ChannelSubscriber, State
 from .wake import Wake
 
-__all__ = ["Upstream"]
-
 logger = logging.getLogger("inngest_realtime.upstream")
 
 

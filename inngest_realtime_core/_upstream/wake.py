@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["Wake"]
-
 
 class Wake:
     """Wakes a task that waits for something to change."""

@@ -27,8 +27,6 @@ from .parameter import Parameter, bare_types
 from .template import NameTemplate, check_channel_name
 from .topic import TopicDeclaration
 
-__all__ = ["Channel", "Topic", "TopicRef", "template_of", "topic"]
-
 T = TypeVar("T")
 
 

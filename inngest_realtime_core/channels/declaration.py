@@ -16,9 +16,6 @@ from .parameter import Parameter, evaluate_annotation
 from .template import NameTemplate
 from .topic import TopicDeclaration
 
-__all__ = ["Declaration", "declare"]
-
-
 _CLASS_VAR = re.compile(r"\s*(\w+\s*\.\s*)?ClassVar\b")
 
 

@@ -17,8 +17,6 @@ from typing_extensions import TypeAliasType
 
 from ..errors import ChannelError, ConfigurationError
 
-__all__ = ["Parameter", "bare_types", "choices_of", "evaluate_annotation"]
-
 # The types of which a text may be a value where it is not one of the first that pydantic thinks of: `date | int`.
 _READERS: Mapping[Any, Callable[[str], Any]] = {str: str, int: int, UUID: UUID, date: date.fromisoformat}
 

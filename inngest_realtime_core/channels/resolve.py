@@ -14,8 +14,6 @@ from .channel import Channel, Topic, TopicRef
 from .template import check_channel_name
 from .topic import check_topic_name
 
-__all__ = ["ResolvedChannel", "adapter_for", "resolve_channel", "resolve_declared", "resolve_topics"]
-
 
 class ResolvedChannel(msgspec.Struct, frozen=True):
     """A channel's name, and the class that declares it; None for a plain string."""

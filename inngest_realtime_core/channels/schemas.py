@@ -14,8 +14,6 @@ from ..errors import ConfigurationError
 from .topic import TopicDeclaration
 from .without_none import may_be_none
 
-__all__ = ["sent_schemas"]
-
 _REFERENCE = "#/$defs/"
 
 

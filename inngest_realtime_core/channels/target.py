@@ -14,8 +14,6 @@ from ..errors import PublishError, TopicError
 from .channel import Channel, Topic, TopicRef
 from .resolve import resolve_channel, resolve_declared
 
-__all__ = ["DataOf", "PublishTarget", "Target", "TypedTarget", "resolve_target"]
-
 T = TypeVar("T")
 
 DataOf = Union[T, Callable[[T], Never]]  # noqa: UP007 - no alias of mypy may begin with a variable

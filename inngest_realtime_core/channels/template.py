@@ -18,8 +18,6 @@ import msgspec
 
 from ..errors import ChannelError, ConfigurationError
 
-__all__ = ["NameTemplate", "check_channel_name"]
-
 # What is always as long as any other of its type and not free text: its dashes cannot move a boundary.
 _FIXED_FORMS: Mapping[object, str] = {
     UUID: "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",

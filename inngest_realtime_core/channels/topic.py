@@ -15,8 +15,6 @@ from ..errors import ConfigurationError, TopicError
 from ..messages.message import Message, carries
 from .without_none import exclude_none
 
-__all__ = ["TYPED_KINDS", "TopicDeclaration", "check_topic_name"]
-
 T = TypeVar("T")
 
 # Messages of these kinds carry data of the topic's type; a gap or a part of a data stream does not.

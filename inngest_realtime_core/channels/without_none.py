@@ -10,8 +10,6 @@ from pydantic import TypeAdapter
 from ..errors import ConfigurationError
 from ..messages.sparse import leave_none_out
 
-__all__ = ["exclude_none", "may_be_none"]
-
 _FIELDS = ("model-field", "dataclass-field", "typed-dict-field")
 
 

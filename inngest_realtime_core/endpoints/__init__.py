@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ..subscriptions.fragments import Render
 from .answers import Answer, StreamAnswer, SyncStreamAnswer, stream_headers
 from .authorize import Host
 from .endpoints import Endpoints
 from .errors import EndpointError
 from .fragments import TemplateEnvironment, template_fragments
-from .grants import Authorize, Grant, Render, allow_anyone
+from .grants import Authorize, Grant, allow_anyone
 from .options import EndpointOptions, OptionsDict
 from .request import EndpointRequest
 from .selection import resume_point

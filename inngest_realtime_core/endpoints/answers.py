@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .._api.tokens import ClientSubscriptionToken
+from .._api.client_token import ClientSubscriptionToken
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError
 from ..subscriptions.sse import EVENT_STREAM_HEADERS, MEDIA_TYPE
 from .errors import EndpointError
-
-__all__ = ["Answer", "StreamAnswer", "SyncStreamAnswer", "log_stalled", "stream_headers"]
 
 _log = ThrottledLog(logging.getLogger("inngest_realtime.endpoints"))
 

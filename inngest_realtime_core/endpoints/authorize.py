@@ -19,8 +19,6 @@ from .errors import EndpointError
 from .routes import is_async
 from .selection import Selection
 
-__all__ = ["Authorizer", "Host"]
-
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 _log = ThrottledLog(logger)
 

@@ -12,15 +12,13 @@ from .._concurrency.background import run_sync
 from .._concurrency.timers import deadline
 from ..errors import UnreachableError
 from ..realtime import Realtime
+from ..subscriptions.fragments import Render
 from ..subscriptions.pending import sync_face
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .authorize import Authorizer
-from .grants import Render
 from .limits import StreamSlots
 from .selection import Selection
-
-__all__ = ["EventStreams", "Opening"]
 
 _OPEN_TIMEOUT: Final = 10.0  # seconds that a newcomer waits for Inngest at most
 

@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 from .answers import Answer
 from .request import EndpointRequest
 
-__all__ = ["client_file"]
-
 # Asked for again after a minute, and then answered with 304 until a new version of this package is deployed.
 _CACHE_CONTROL: Final = "public, max-age=60, stale-while-revalidate=86400"
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, cast
 
-from .._api.tokens import ClientSubscriptionToken
+from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
 from ..arguments import describe
 from ..errors import ConfigurationError, RealtimeError
@@ -35,8 +35,6 @@ from .parameters import query_parameters
 from .request import EndpointRequest
 from .selection import Selection, resume_point, select
 from .wsgi_threads import check_limit, single_threaded
-
-__all__ = ["Endpoints"]
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 

@@ -26,8 +26,6 @@ from ..errors import (
 )
 from .grants import camel_case
 
-__all__ = ["EndpointError"]
-
 _log = ThrottledLog(logging.getLogger("inngest_realtime.endpoints"))
 
 _RETRY_UNREACHABLE: Final = 5  # seconds: Inngest restarts and networks heal in about this

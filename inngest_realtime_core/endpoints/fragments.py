@@ -9,8 +9,6 @@ from ..arguments import describe
 from ..errors import ConfigurationError
 from ..messages.message import Message
 
-__all__ = ["TemplateEnvironment", "template_fragments"]
-
 
 class TemplateEnvironment(Protocol):
     """A Jinja2 environment: Flask's `app.jinja_env`."""

@@ -14,8 +14,6 @@ from ..channels.topic import check_topic_name
 from ..errors import ConfigurationError
 from ..subscriptions.fragments import Render, check_names
 
-__all__ = ["Authorize", "Grant", "Render", "allow_anyone"]
-
 _C = TypeVar("_C")
 
 Authorize = Callable[[Any, _C], bool | Awaitable[bool]]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from .._api.tokens import ClientSubscriptionToken
+from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
 from ..errors import RealtimeError, ShuttingDownError, UnreachableError
 from ..realtime import Realtime
 from .errors import EndpointError
 from .limits import Circuit, TokenGate
 from .selection import Selection
-
-__all__ = ["TokenIssuer"]
 
 _MAX_TOKENS: Final = 1_000  # requests for tokens under way in a process
 _MAX_THREADS: Final = 8  # of them where each holds a thread of the server

@@ -11,8 +11,6 @@ from typing import Final
 
 from .errors import EndpointError
 
-__all__ = ["Circuit", "RateLimit", "StreamSlots", "TokenGate"]
-
 _RETRY_FULL: Final = 5  # seconds after which a stream has probably ended
 _FAILURES: Final = 3  # in a row, until Inngest is left alone for a while
 _PAUSE: Final = 2.0  # seconds for which it is

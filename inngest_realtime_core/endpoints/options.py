@@ -10,8 +10,6 @@ from typing_extensions import TypedDict
 
 from ..errors import ConfigurationError
 
-__all__ = ["EndpointOptions", "OptionsDict"]
-
 _CLIENT_STREAMS = 32
 
 

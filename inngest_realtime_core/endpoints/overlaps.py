@@ -15,8 +15,6 @@ from ..channels.parameter import Parameter, bare_types, choices_of
 from ..errors import ConfigurationError
 from .grants import Grant
 
-__all__ = ["check_overlaps", "common_name"]
-
 _DIGITS = frozenset(string.digits)
 _HEX = frozenset("0123456789abcdef")
 _DASH = frozenset("-")

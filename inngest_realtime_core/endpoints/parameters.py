@@ -9,8 +9,6 @@ from urllib.parse import parse_qsl
 
 from .errors import EndpointError
 
-__all__ = ["TOPICS", "body_parameters", "query_parameters", "spelling_of"]
-
 TOPICS: Final = "topics"
 
 _MAX_PARAMETERS: Final = 256

@@ -10,8 +10,6 @@ from .parameters import query_parameters
 from .selection import resume_point
 from .wsgi_threads import is_single_threaded
 
-__all__ = ["EndpointRequest", "no_body"]
-
 
 def no_body(size: int) -> bytes:
     """The `read` of a request without a body."""

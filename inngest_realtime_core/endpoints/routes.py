@@ -15,8 +15,6 @@ from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription, gives_messages_sync
 from .grants import Grant
 
-__all__ = ["check_own_stream", "gives_messages", "hand_over", "is_async", "not_a_stream"]
-
 
 def is_async(function: object) -> bool:
     """Whether calling it gives an awaitable, as far as can be told without calling it."""

@@ -12,8 +12,6 @@ from .errors import EndpointError
 from .grants import Grant, camel_case
 from .parameters import TOPICS, body_parameters, spelling_of
 
-__all__ = ["Selection", "resume_point", "select"]
-
 
 @dataclass(frozen=True)
 class Selection:

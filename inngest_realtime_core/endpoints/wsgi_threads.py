@@ -15,8 +15,6 @@ from .._telemetry.throttled_log import ThrottledLog
 from .answers import Answer
 from .errors import EndpointError
 
-__all__ = ["check_limit", "counted", "is_single_threaded", "refused_stream", "server_threads", "single_threaded"]
-
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
 _WAITRESS: Final = "waitress-"  # how its threads are named

@@ -14,8 +14,6 @@ from .._concurrency.background import check_may_block
 from .._concurrency.threads import new_waiter
 from ..errors import DataStreamInterruptedError
 
-__all__ = ["MAX_BYTES", "MAX_CHUNKS", "DataStream"]
-
 MAX_CHUNKS: Final = 10_000
 """Chunks that one data stream holds at most; ten times as many as Inngest lets a publisher send."""
 

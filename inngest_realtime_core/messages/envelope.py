@@ -14,8 +14,6 @@ import msgspec
 
 from .data_stream import DataStream
 
-__all__ = ["METADATA_KEY", "NO_METADATA", "Envelope"]
-
 METADATA_KEY: Final = "inngest-realtime"
 """What this package adds to a message's metadata stands under this key; the rest is the publisher's own."""
 

@@ -16,8 +16,6 @@ from .envelope import METADATA_KEY, Envelope
 from .sparse import leaves_none_out
 from .timestamps import milliseconds, parse_timestamp
 
-__all__ = ["Gap", "GapReason", "Kind", "Message", "carries", "payload_size", "twin", "with_stream"]
-
 T_co = TypeVar("T_co", covariant=True, default=Any)
 
 Kind = Literal["data", "run", "datastream-start", "datastream-end", "chunk", "gap"]

@@ -7,8 +7,6 @@ from weakref import WeakSet
 
 from pydantic import TypeAdapter
 
-__all__ = ["leave_none_out", "leaves_none_out"]
-
 _sparse: WeakSet[TypeAdapter[Any]] = WeakSet()
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-__all__ = ["milliseconds", "parse_timestamp", "sortable"]
-
 
 def sortable(text: str | None) -> str:
     """Bring an RFC 3339 time in UTC into a form that sorts as text: trailing zeros of its fraction may be missing."""

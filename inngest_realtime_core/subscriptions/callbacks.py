@@ -19,8 +19,6 @@ from .._upstream.subscriber import State
 from ..errors import MessageError, RealtimeError
 from ..messages.message import Message
 
-__all__ = ["OnError", "OnMessage", "OnState", "attach_callbacks", "tell_state"]
-
 logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 _log = ThrottledLog(logger)
 

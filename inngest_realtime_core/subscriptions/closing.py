@@ -6,8 +6,6 @@ from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Closing"]
-
 
 class Closing(Coroutine[Any, Any, None]):
     """An awaitable that nobody has to await, accepted wherever a coroutine is: `gather`, `wait_for`, a `TaskGroup`.

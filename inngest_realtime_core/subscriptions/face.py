@@ -9,8 +9,6 @@ from ..messages.message import Message
 from .fragments import Fragments, Render, check_names
 from .sse import EventStream
 
-__all__ = ["SubscriptionFace", "check_open", "check_stream_options"]
-
 
 class SubscriptionFace:
     """An open subscription.

@@ -13,8 +13,6 @@ from .._telemetry.throttled_log import ThrottledLog
 from ..errors import ConfigurationError
 from ..messages.message import Message
 
-__all__ = ["Fragments", "Render", "check_names"]
-
 _log = ThrottledLog(logging.getLogger("inngest_realtime.sse"))
 
 # Names that an `EventSource` has for its own events, and those of an event stream.

@@ -9,11 +9,9 @@ from typing import Any
 import msgspec
 
 from .._api.claims import read_claims
-from .._api.tokens import ClientSubscriptionToken
+from .._api.client_token import ClientSubscriptionToken
 from ..arguments import check_text
 from ..errors import AuthenticationError, ConfigurationError
-
-__all__ = ["SubscriptionKey"]
 
 
 class SubscriptionKey(msgspec.Struct, frozen=True):

@@ -15,8 +15,6 @@ from .fragments import Render
 from .subscription import Subscription
 from .sync import SyncSubscription
 
-__all__ = ["PendingSubscription", "close_with_task", "open_sync", "resume", "sync_face", "take_over"]
-
 _INSTEAD = (
     "subscribe() opens nothing before it is awaited. Write `async with realtime.subscribe(...) as subscription:` or "
     "`subscription = await realtime.subscribe(...)`, and then `async for message in subscription:`; where no event "

@@ -26,22 +26,6 @@ from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError
 from ..messages.message import Message
 
-__all__ = [
-    "EVENT_STREAM_HEADERS",
-    "HEARTBEAT",
-    "MEDIA_TYPE",
-    "EndReason",
-    "EventStream",
-    "close_event",
-    "encoded_stream",
-    "encoded_stream_sync",
-    "end_event",
-    "event_stream",
-    "event_stream_sync",
-    "preamble",
-    "wait_sync",
-]
-
 _log = ThrottledLog(logging.getLogger("inngest_realtime.sse"))
 
 MEDIA_TYPE: Final = "text/event-stream"

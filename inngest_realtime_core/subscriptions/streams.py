@@ -12,8 +12,6 @@ from .._concurrency.threads import check_event_loop
 from .._hub.buffer import ReaderBuffer, Turn
 from ..messages.message import Message
 
-__all__ = ["MessageStream"]
-
 
 class MessageStream(AsyncGenerator[Message[Any], None]):
     """An async iterator over a reader's messages: it outlives a loop that was left and a wait that was cancelled.

@@ -19,8 +19,6 @@ from .fragments import Render
 from .sse import encoded_stream, event_stream
 from .streams import MessageStream
 
-__all__ = ["Subscription"]
-
 logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 

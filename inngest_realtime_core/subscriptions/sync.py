@@ -17,8 +17,6 @@ from .face import SubscriptionFace
 from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
 
-__all__ = ["SyncSubscription", "gives_messages_sync"]
-
 logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+from inngest_realtime_core._api.client_token import ClientSubscriptionToken
 from inngest_realtime_core._api.proxies import proxy_for
-from inngest_realtime_core._api.tokens import ClientSubscriptionToken
 from inngest_realtime_core.errors import (
     AuthenticationError,
     ConfigurationError,

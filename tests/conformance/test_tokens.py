@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from conformance.client import Client
-from inngest_realtime_core._api.tokens import ClientSubscriptionToken
+from inngest_realtime_core._api.client_token import ClientSubscriptionToken
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_devserver.server import DevServer
 
