@@ -16,6 +16,7 @@ from inngest_realtime_core.settings import Settings
 
 from .clients import source_problem
 from .store import RedisHistory
+from .trouble import Trouble
 
 __all__ = ["RedisReplay"]
 
@@ -62,6 +63,9 @@ class RedisReplay:
         given = cast("object", namespace)
         if given is not None and (not isinstance(given, str) or not given or "{" in given):
             raise ConfigurationError(f"namespace is {describe(namespace)}: expected a text without '{{', or None.")
+        # Shared by the event loops, of which there may be one a request: how Redis is, and the namespaces found out.
+        self._troubles: dict[Settings, Trouble] = {}
+        self._namespaces: dict[Settings, str] = {}
         self.local: Replay = Replay(size=size, max_age=max_age, max_bytes=max_bytes, published=published)
 
     def __repr__(self) -> str:
@@ -71,4 +75,14 @@ class RedisReplay:
         self, liveness: Liveness, settings: Settings, claims: Callable[[], Awaitable[TokenClaims]], event_ids: EventIds
     ) -> RedisHistory:
         """Connect on the running event loop; see `SharedReplay`."""
-        return RedisHistory(self._source, self._prefix, self._namespace, self.local, settings, claims, event_ids)
+        return RedisHistory(
+            self._source,
+            self._prefix,
+            self._namespace,
+            self.local,
+            settings,
+            claims,
+            event_ids,
+            self._troubles.setdefault(settings, Trouble()),
+            self._namespaces,
+        )

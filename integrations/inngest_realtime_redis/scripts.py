@@ -14,13 +14,28 @@ Under `<prefix><namespace>:{<channel>}:`, which is one hash tag, and so one node
 
 from __future__ import annotations
 
-from typing import Final
+import time
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
+from inngest_realtime_core._replay.log import Kept, arrange
+from inngest_realtime_core._upstream.protocol import is_decodable
 from inngest_realtime_core.messages.envelope import Envelope
 
-__all__ = ["LOAD", "MARK", "PUBLISH", "RECEIVE", "SENT", "WITHDRAW", "decode_envelope", "encode_envelope", "keys_of"]
+__all__ = [
+    "LOAD",
+    "MARK",
+    "PUBLISH",
+    "RECEIVE",
+    "SENT",
+    "WITHDRAW",
+    "decode_envelope",
+    "encode_envelope",
+    "keys_of",
+    "read_kept",
+]
 
 # KEYS: order, data, seen, state, mixed, taken. ARGV begins with the limits: size, bytes, age in milliseconds.
 _BEGIN: Final = """
@@ -161,3 +176,18 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 def decode_envelope(text: bytes) -> Envelope:
     return msgspec.json.decode(text, type=Envelope)
+
+
+def read_kept(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
+    """What the script has found; raises whatever is wrong with it."""
+    now, since, is_mixed, *rest = answer
+    clock = float(now) / 1000 - time.monotonic()
+    published: list[tuple[float, float, bool, Envelope]] = []
+    for at, taken, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        if text is not None:
+            envelope = decode_envelope(text)
+            if envelope.channel != channel or not is_decodable(envelope):
+                raise ValueError("a message of another channel, or one that no reader could decode")
+            published.append((float(at) / 1000 - clock, abs(float(taken)) / 1000 - clock, float(taken) < 0, envelope))
+    kept, pending, taken = arrange(published, float(now) / 1000 - clock)
+    return Kept(kept, whole and not is_mixed, float(since) / 1000 - clock, clock, pending, taken)

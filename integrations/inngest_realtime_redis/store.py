@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -14,15 +14,14 @@ from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks
 from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import EventIds
-from inngest_realtime_core._replay.log import Kept, Replay, arrange
+from inngest_realtime_core._replay.log import Kept, Replay
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
-from inngest_realtime_core._upstream.protocol import is_decodable
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
 
 from .clients import new_client
-from .scripts import LOAD, MARK, PUBLISH, RECEIVE, SENT, WITHDRAW, decode_envelope, encode_envelope, keys_of
+from .scripts import LOAD, MARK, PUBLISH, RECEIVE, SENT, WITHDRAW, encode_envelope, keys_of, read_kept
 from .trouble import Trouble
 
 __all__ = ["RedisHistory"]
@@ -30,12 +29,12 @@ __all__ = ["RedisHistory"]
 _log = ThrottledLog(logging.getLogger("inngest_realtime.replay"))
 
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
-_REST: Final = 2.0  # seconds after a failure until Redis is asked again
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
 _RENEW: Final = 1_200.0  # seconds between two marks that a channel is followed; Redis keeps them for an hour
 _SENT_DELAY: Final = 0.25  # seconds
 _BATCH: Final = 100  # messages that are recorded with one command
+_PROBE: Final = "inngest-realtime-probe"  # a channel that is marked to see whether Redis is back
 
 
 class RedisHistory:
@@ -52,13 +51,16 @@ class RedisHistory:
         settings: Settings,
         claims: Callable[[], Awaitable[TokenClaims]],
         event_ids: EventIds,
+        trouble: Trouble,
+        namespaces: dict[Settings, str],
     ) -> None:
         self._redis = new_client(source, _TIMEOUT)
         self._scripts = {
             text: self._redis.register_script(text) for text in (PUBLISH, WITHDRAW, SENT, RECEIVE, MARK, LOAD)
         }
         self._root = prefix
-        self._namespace = namespace
+        self._namespace = namespace or namespaces.get(settings)
+        self._namespaces = namespaces
         self._limits = limits
         self._arguments = (limits.size, limits.max_bytes, int(limits.max_age * 1000))
         self._settings = settings
@@ -71,10 +73,12 @@ class RedisHistory:
         # Channels to be marked: as mixed, or as followed.
         self._marks: dict[str, str] = {}
         self._followed: dict[str, float] = {}  # when each channel was marked last
-        self._resting = 0.0
         self._closed = False
-        self._trouble = Trouble()
+        self._trouble = trouble
+        self._has_waited = False
         self._wake = asyncio.Event()
+        if trouble.lasts:
+            self._wake.set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._executing: set[asyncio.Task[Any]] = set()
@@ -84,10 +88,11 @@ class RedisHistory:
     # -- the beginning --------------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Returns when event ids can be made that every process understands, or after 2 s."""
-        if not self._setup.done():
+        """Returns when event ids can be made that every process understands, or after 2 s, once."""
+        if not (self._setup.done() or self._has_waited or self._trouble.is_away):
             with deadline(_TIMEOUT):
                 await asyncio.wait([self._setup])
+            self._has_waited = not self._setup.done()
 
     async def _set_up(self) -> bool:
         """Find out the namespace, and have a key for event ids where there is no signing key."""
@@ -100,6 +105,7 @@ class RedisHistory:
                     claims.account_id or "",
                 )
                 self._namespace = blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+                self._namespaces[self._settings] = self._namespace
             if self._settings.signing_key is None:
                 name = f"{self._root}{self._namespace}:event-id-key"
                 own = self._event_ids.new_key().hex()
@@ -119,10 +125,9 @@ class RedisHistory:
 
     @property
     def _is_away(self) -> bool:
-        return self._closed or time.monotonic() < self._resting or not self._is_ready
+        return self._closed or self._trouble.is_away or not self._is_ready
 
     def _failed(self, error: Exception) -> None:
-        self._resting = time.monotonic() + _REST
         self._trouble.begins(error)
         self._wake.set()
 
@@ -144,7 +149,7 @@ class RedisHistory:
         """Record a message that was received. Returns at once."""
         size = len(envelope.data)
         too_much = self._count >= _QUEUE or self._size + size > _QUEUE_BYTES
-        if too_much or time.monotonic() < self._resting:
+        if too_much or self._trouble.is_away:
             self._marks[envelope.channel] = "mixed"
             return
         self._waiting.setdefault(envelope.channel, []).append(envelope)
@@ -157,16 +162,15 @@ class RedisHistory:
         """Record a message before it is sent."""
         if not self._limits.published:
             return
-        if not self._setup.done():
-            await self.ready()
-        if self._is_away or not await self._call(
-            PUBLISH,
-            envelope.channel,
-            envelope.identity,
-            encode_envelope(envelope),
-            *self._sent.pop(envelope.channel, ()),
-        ):
-            self._marks[envelope.channel] = "mixed"
+        await self.ready()
+        channel = envelope.channel
+        if self._is_away:
+            self._marks[channel] = "mixed"
+            return
+        sent = self._sent.pop(channel, [])
+        if not await self._call(PUBLISH, channel, envelope.identity, encode_envelope(envelope), *sent):
+            self._marks[channel] = "mixed"
+            self._keep_sent({channel: sent})
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has rejected a message that was recorded."""
@@ -180,6 +184,12 @@ class RedisHistory:
                 # Together with others: nobody waits for it.
                 asyncio.get_running_loop().call_later(_SENT_DELAY, self._wake.set, context=contextvars.Context())
             self._sent.setdefault(envelope.channel, []).append(envelope.identity)
+
+    def _keep_sent(self, sent: Mapping[str, list[str]]) -> None:
+        """Called with what could not be recorded: it would stay behind what is published later."""
+        for channel, identities in sent.items():
+            if identities:
+                self._sent[channel] = [*identities, *self._sent.get(channel, ())]
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""
@@ -227,7 +237,7 @@ class RedisHistory:
 
     async def _run(self) -> None:
         while not self._closed:
-            rest = self._resting - time.monotonic()
+            rest = self._trouble.retry_at - time.monotonic()
             if rest > 0:
                 await asyncio.sleep(rest)
                 if not self._is_ready:
@@ -262,7 +272,8 @@ class RedisHistory:
             waiting, self._waiting = self._waiting, {}
             pipeline = self._redis.pipeline(transaction=False)
             if probe:
-                pipeline.ping()
+                # Not a ping: a Redis whose memory is full, or that takes no writes, answers one.
+                await self._run_script(MARK, _PROBE, ("followed",), pipeline)
                 probe = False
             for channel, mark in marks.items():
                 await self._run_script(MARK, channel, (mark,), pipeline)
@@ -281,6 +292,7 @@ class RedisHistory:
             except Exception as error:
                 # What was not recorded must not look as if nothing were missing.
                 self._failed(error)
+                self._keep_sent(sent)
                 unrecorded = [*waiting, *self._waiting, *(name for name, mark in marks.items() if mark == "mixed")]
                 self._waiting.clear()
                 self._count = self._size = 0
@@ -306,15 +318,14 @@ class RedisHistory:
 
     async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept | None:
         """What is kept of a channel; None when Redis does not answer, or does not have the message of this identity."""
-        if not self._setup.done():
-            await self.ready()
+        await self.ready()
         if self._is_away:
             return None
         answer = await self._call(LOAD, channel, name)
         if answer is None:
             return None
         try:
-            return _read(channel, answer, whole=self._limits.published)
+            return read_kept(channel, answer, whole=self._limits.published)
         except Exception as error:
             # Whatever somebody else has put there: nothing of it is known, and clients get a gap.
             _log.write(
@@ -331,9 +342,13 @@ class RedisHistory:
     async def close(self) -> None:
         """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
         try:
-            if not self._is_away and (self._waiting or not self._idle.is_set()):
-                with deadline(_TIMEOUT):
-                    await self._idle.wait()
+            if self._waiting or self._marks or self._sent or not self._idle.is_set():
+                await self.ready()
+                if not self._is_away:
+                    self._idle.clear()
+                    self._wake.set()
+                    with deadline(_TIMEOUT):
+                        await self._idle.wait()
         finally:
             self._closed = True
             await end_tasks([self._writer, self._setup])
@@ -343,18 +358,3 @@ class RedisHistory:
 
 async def _awaited(command: Awaitable[Any]) -> Any:
     return await command
-
-
-def _read(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
-    """What the script has found; raises whatever is wrong with it."""
-    now, since, is_mixed, *rest = answer
-    clock = float(now) / 1000 - time.monotonic()
-    published: list[tuple[float, float, bool, Envelope]] = []
-    for at, taken, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-        if text is not None:
-            envelope = decode_envelope(text)
-            if envelope.channel != channel or not is_decodable(envelope):
-                raise ValueError("a message of another channel, or one that no reader could decode")
-            published.append((float(at) / 1000 - clock, abs(float(taken)) / 1000 - clock, float(taken) < 0, envelope))
-    kept, pending, taken = arrange(published, float(now) / 1000 - clock)
-    return Kept(kept, whole and not is_mixed, float(since) / 1000 - clock, clock, pending, taken)

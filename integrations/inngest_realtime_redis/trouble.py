@@ -6,6 +6,8 @@ import logging
 import time
 from typing import Final
 
+import redis
+
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.stats import ReplayHealth
 
@@ -14,6 +16,8 @@ __all__ = ["Trouble"]
 logger: logging.Logger = logging.getLogger("inngest_realtime.replay")
 
 _INTERVAL: Final = 30.0  # seconds between two lines about the same cause
+_REST: Final = 2.0  # seconds after a failure until Redis is asked again
+_FORGOTTEN: Final = 30.0  # seconds since the last failure after which no event loop is left that would ask
 # What is wrong, and what to do.
 _BY_NAME: Final = {
     "OutOfMemoryError": "its memory is full (maxmemory): give it more, or keep less with max_bytes= and max_age=",
@@ -27,11 +31,17 @@ _BY_NAME: Final = {
 
 
 class Trouble:
-    """The troubles of one connection to Redis."""
+    """The troubles of one Redis, shared by the event loops of a process. Its methods are callable from any thread.
+
+    Attributes:
+        retry_at: When Redis is to be asked again, by `time.monotonic()`.
+    """
 
     def __init__(self) -> None:
+        self.retry_at: float = 0.0
         self._logged: dict[str, float] = {}
         self._current: str | None = None
+        self._is_logged = False
         self._health: ReplayHealth | None = None
 
     @property
@@ -45,9 +55,11 @@ class Trouble:
         now = time.monotonic()
         since = self._health.since if self._health is not None and not self._health.ok else now
         self._current = cause
+        self.retry_at = now + _REST
         self._health = ReplayHealth(False, since, now, f"Redis does not keep what clients may catch up on: {cause}.")
         if now - self._logged.get(cause, float("-inf")) >= _INTERVAL:
             self._logged[cause] = now
+            self._is_logged = True
             logger.warning(
                 "Redis does not keep what clients may have to catch up on: %s. Until then streams go on, and clients "
                 "that come back to another process get a gap.",
@@ -60,6 +72,12 @@ class Trouble:
         """Whether Redis has not done yet what it is asked."""
         return self._current is not None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody but who finds out about it is to ask Redis anything."""
+        # Where each call has an event loop of its own, none of them lives to find out.
+        return self._current is not None and time.monotonic() < self.retry_at - _REST + _FORGOTTEN
+
     def ends(self) -> None:
         """Called when Redis has done all that it was asked."""
         health, now = self._health, time.monotonic()
@@ -67,16 +85,20 @@ class Trouble:
             self._health = ReplayHealth(True, now)
         elif self._current is not None:
             self._current = None
-            self._logged.clear()
             self._health = ReplayHealth(True, now, health.failed_at, health.last_error)
-            logger.warning(
-                "Redis keeps again what clients may have to catch up on, after %.0f s.",
-                now - health.since,
-                extra={"event": "replay.restored"},
-            )
+            if self._is_logged:
+                self._is_logged = False
+                logger.warning(
+                    "Redis keeps again what clients may have to catch up on, after %.0f s.",
+                    now - health.since,
+                    extra={"event": "replay.restored"},
+                )
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
+    # A connection that is turned away while it is made is a ConnectionError, because of another error.
+    while isinstance(reason := error.__cause__ or error.__context__, redis.RedisError):
+        error = reason
     if isinstance(error, RealtimeError):
         return "Inngest has not said which account and environment this is: see connection.failed, or set namespace="
     text = str(error)

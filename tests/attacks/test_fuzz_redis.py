@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inngest_realtime_devserver.server import DevServer
-from inngest_realtime_redis.scripts import encode_envelope, keys_of
-from inngest_realtime_redis.store import _read  # pyright: ignore[reportPrivateUsage]
+from inngest_realtime_redis.scripts import encode_envelope, keys_of, read_kept
 from talk import fresh
 from test_redis_replay import RedisServer, page, pytestmark, shared, worker
 from wire import message_of
@@ -42,7 +41,7 @@ def test_what_is_read_is_either_good_or_refused(texts: list[bytes]) -> None:
     for text in texts:
         answer += [b"1", text]
     try:
-        kept = _read("c", answer, whole=True)
+        kept = read_kept("c", answer, whole=True)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return
     assert all(envelope.channel == "c" for _, envelope in kept.messages)

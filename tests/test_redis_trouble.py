@@ -1,0 +1,201 @@
+"""A Redis that is hung, full, locked, emptied or started anew: what that costs, and what the log says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inngest_realtime_core import Realtime
+from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_redis import RedisReplay
+from inngest_realtime_redis.trouble import Trouble
+from test_redis_replay import RedisServer, channel, own, page, pytestmark, until, worker
+
+__all__ = ["channel", "own", "pytestmark"]
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.WARNING, "inngest_realtime")
+    return caplog
+
+
+def events(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.__dict__["event"].partition(".")[2] for record in log.records if "event" in record.__dict__]
+
+
+@contextmanager
+def hung(redis: RedisServer) -> Generator[None]:
+    redis.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        redis.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_hung_redis_is_waited_for_once(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture
+) -> None:
+    async with worker(server, own) as one, page(one, channel) as reading:
+        await one.publish((channel, "t"), 0)
+        assert await reading.read(1) == [0]
+        waits: list[float] = []
+        began = time.monotonic()
+        with hung(own):
+            # Longer than it takes until Redis has been asked again, and has not answered again.
+            while time.monotonic() - began < 7.0:
+                before = time.monotonic()
+                await one.publish((channel, "t"), len(waits) + 1)
+                waits.append(time.monotonic() - before)
+                assert await reading.read(1) == [len(waits)]
+                await asyncio.sleep(0.05)
+        assert 1.9 < waits[0] < 2.6
+        assert max(waits[1:]) < 1.0
+        assert events(log) == ["failed"]
+        assert "does not answer in time" in log.text
+        await until(lambda: events(log) == ["failed", "restored"])
+        await one.publish((channel, "t"), "kept again")
+        await until(lambda: own.client.keys(f"*{{{channel}}}:order"))
+
+
+@pytest.mark.parametrize("signing_key", ["signkey-test-ab12", None])
+def test_each_call_of_its_own_event_loop_does_not_wait_anew(
+    own: RedisServer, channel: str, log: pytest.LogCaptureFixture, signing_key: str | None
+) -> None:
+    with DevServer(signing_key=signing_key or "").in_thread() as server:
+        realtime = Realtime(api_base_url=server.url, signing_key=signing_key, replay=RedisReplay(own.url))
+
+        def publish() -> float:
+            began = time.monotonic()
+            asyncio.run(realtime.publish((channel, "t"), 1))
+            return time.monotonic() - began
+
+        publish()
+        with hung(own):
+            waits = [publish() for _ in range(4)]
+        assert sum(wait > 1.0 for wait in waits) == 1
+        assert events(log) == ["failed"]
+
+
+def test_where_no_event_loop_lives_to_find_out_a_call_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    trouble, now = Trouble(), time.monotonic()
+    trouble.begins(TimeoutError())
+    assert trouble.is_away
+    monkeypatch.setattr(time, "monotonic", lambda: now + 31)
+    assert trouble.lasts
+    assert not trouble.is_away
+
+
+@pytest.mark.parametrize("doing", ["publishing", "reading"])
+async def test_full_memory_is_named_once_and_lasts_until_there_is_room(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture, doing: str
+) -> None:
+    own.client.config_set("maxmemory-policy", "noeviction")
+    async with worker(server, own) as one:
+        await one.publish((channel, "t"), "kept")
+        own.client.config_set("maxmemory", "1")
+        began = time.monotonic()
+        while time.monotonic() - began < 5.0:
+            if doing == "publishing":
+                await one.publish((channel, "t"), "lost")
+            else:
+                async with one.subscribe(channel=f"{channel}.other", topics=["t"], rewind="all"):
+                    pass
+            await asyncio.sleep(0.1)
+        # Not over as long as nothing can be written, though such a Redis answers a ping.
+        assert events(log) == ["failed"]
+        assert "its memory is full (maxmemory)" in log.text
+        assert "ResponseError" not in log.text
+        assert one.stats().replay_ok is False
+        own.client.config_set("maxmemory", "0")
+        await until(lambda: events(log) == ["failed", "restored"])
+        assert one.stats().replay_ok is True
+        await one.publish((channel, "t"), "kept again")
+        async with page(one, channel, rewind=1) as late:
+            assert await late.read(1) == ["kept again"]
+
+
+@pytest.mark.parametrize("auth", ["", ":wrong-secret@"])
+async def test_a_wrong_password_is_named(
+    server: DevServer, tmp_path: Path, channel: str, log: pytest.LogCaptureFixture, auth: str
+) -> None:
+    locked = RedisServer(tmp_path, "--requirepass", "right-secret")
+    try:
+        url = locked.url.replace("unix://", f"unix://{auth}")
+        async with Realtime(api_base_url=server.url, replay=RedisReplay(url)) as one:
+            for _ in range(20):
+                await one.publish((channel, "t"), 1)
+            async with one.subscribe(channel=channel, topics=["t"]) as subscription:
+                await one.publish((channel, "t"), 2)
+                message = await subscription.receive(timeout=5)
+                assert message is not None
+                assert message.data == 2
+        assert events(log) == ["failed"]
+        assert "it rejects the password" in log.text
+        assert "secret" not in log.text + repr(one.stats())
+    finally:
+        locked.stop()
+
+
+async def test_after_a_restart_it_keeps_again_what_comes(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture
+) -> None:
+    async with worker(server, own) as one, worker(server, own) as two:
+        await one.publish((channel, "t"), "gone with the restart")
+        own.stop()
+        own.start()
+        await until(lambda: own.client.ping())
+        # Scripts and connections are gone as well.
+        for number in range(3):
+            await one.publish((channel, "t"), number)
+        await until(lambda: one.stats().replay_ok is True)
+        await one.publish((channel, "t"), "kept")
+        async with page(two, channel, rewind="all") as late:
+            seen = await late.read(1)
+            while seen[-1] != "kept":
+                seen += await late.read(1)
+        assert "gone with the restart" not in seen
+        assert events(log) in ([], ["failed", "restored"])
+
+
+async def test_an_emptied_redis_keeps_what_comes_afterwards(server: DevServer, own: RedisServer, channel: str) -> None:
+    async with worker(server, own) as one, worker(server, own) as two:
+        async with page(one, channel) as reading:
+            await one.publish((channel, "t"), 1)
+            assert await reading.read(1) == [1]
+            (taken,) = own.client.keys(f"*{{{channel}}}:taken")
+            await until(lambda: own.client.zrange(taken, 0, -1, withscores=True)[0][1] < 0)  # its receipt is recorded
+            own.client.flushall()
+            own.client.script_flush()
+            await one.publish((channel, "t"), 2)
+            assert await reading.read(1) == [2]
+        async with page(two, channel, rewind="all") as late:
+            assert await late.read(1) == [2]
+
+
+def test_a_redis_that_comes_and_goes_fills_no_log(log: pytest.LogCaptureFixture) -> None:
+    trouble = Trouble()
+    for _ in range(50):
+        trouble.begins(TimeoutError())
+        trouble.ends()
+    assert events(log) == ["failed", "restored"]
+    trouble.begins(ConnectionError())  # another cause
+    assert events(log) == ["failed", "restored", "failed"]
+
+
+async def test_what_waits_is_written_at_the_end(server: DevServer, own: RedisServer, channel: str) -> None:
+    async with worker(server, own, namespace="n") as one:
+        await one.publish((channel, "t"), 1)
+    taken: Any = own.client.zrange(f"inngest-realtime:n:{{{channel}}}:taken", 0, -1, withscores=True)
+    assert [score < float("inf") for _, score in taken] == [True]
+    async with worker(server, own, namespace="n") as one:
+        await one.publish_stream((channel, "t"), ["text"])
+    assert own.client.exists(f"inngest-realtime:n:{{{channel}}}:mixed")
