@@ -88,6 +88,28 @@ async def test_json_streams_outlive_timeouts(realtime: Realtime, channel: str) -
     assert await receive(subscription, 2) == [1, 2]
 
 
+async def test_a_read_that_waits_holds_what_it_reads(realtime: Realtime, channel: str) -> None:
+    """Nobody keeps the stream, and the read begins later than its making."""
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    reads = [
+        asyncio.ensure_future(read)
+        for read in (
+            asyncio.wait_for(anext(subscription.get_json_stream()), DEADLINE),
+            anext(subscription.get_json_stream(), None),
+            asyncio.wait_for(anext(await realtime.subscribe(channel=channel, topics=["t"])), DEADLINE),
+            (await realtime.subscribe(channel=channel, topics=["t"])).receive(),
+            anext(subscription),
+        )
+    ]
+    del subscription
+    await asyncio.sleep(0.02)
+    assert realtime.stats().subscriptions == 3
+    await realtime.publish((channel, "t"), 1)
+    assert [message and message.data for message in await soon(asyncio.gather(*reads))] == [1] * 5
+    del reads
+    await eventually(lambda: realtime.stats().subscriptions == 0)
+
+
 async def test_what_is_held_unread_costs_one_buffer_and_one_line(
     server: DevServer, channel: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,14 +25,23 @@ from .queue import MAX_BYTES, MessageQueue, Waiter
 class Turn:
     """One run of `ReaderBuffer.messages`.
 
+    Args:
+        holder: Kept for as long as the run, which a read that waits keeps by itself.
+
     Attributes:
         over: It gives nothing more; what is in the buffer is for the next one.
     """
 
-    __slots__ = ("over",)
+    __slots__ = ("_holder", "over")
 
-    def __init__(self, *, over: bool = False) -> None:
+    def __init__(self, holder: object = None, *, over: bool = False) -> None:
+        self._holder: object = holder
         self.over: bool = over
+
+    def end(self) -> None:
+        """Called when it is over. A traceback may keep it for longer, but not the holder."""
+        self.over = True
+        self._holder = None
 
 
 class ReaderBuffer(MessageQueue):
@@ -251,4 +260,4 @@ class ReaderBuffer(MessageQueue):
                     finally:
                         self._end_wait()
         finally:
-            turn.over = True
+            turn.end()

@@ -13,6 +13,12 @@ from .._hub.buffer import ReaderBuffer, Turn
 from ..messages.message import Message
 
 
+class _Holder:
+    """Held by an iterator, and by each read of it that waits: `await anext(stream.get_json_stream())` is only that."""
+
+    __slots__ = ("__weakref__",)
+
+
 class MessageStream(AsyncGenerator[Message[Any], None]):
     """An async iterator over a reader's messages: it outlives a loop that was left and a wait that was cancelled.
 
@@ -21,11 +27,12 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
     Args:
         buffer: What it reads.
         loop: The event loop of the subscription.
-        on_close: Called by `aclose()`, or when nobody holds the iterator any more; callable from any thread.
+        on_close: Called by `aclose()`, or when nobody holds the iterator or a read of it any more; callable from any
+            thread.
         closable: Whether `aclose()` ends it. The iterator of the subscription itself is only left.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_closable", "_generator", "_loop", "_on_close", "_turn")
+    __slots__ = ("__weakref__", "_buffer", "_closable", "_generator", "_holder", "_loop", "_on_close", "_turn")
 
     def __init__(
         self,
@@ -40,7 +47,8 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         self._turn = Turn(over=True)
         self._generator = buffer.messages(self._turn)
         self._closable = closable
-        self._on_close = weakref.finalize(self, on_close)
+        self._holder = _Holder()
+        self._on_close = weakref.finalize(self._holder, on_close)
         self._on_close.atexit = False
 
     def __aiter__(self) -> MessageStream:
@@ -52,7 +60,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
             self._buffer.check_turn()
         if self._turn.over:
             check_event_loop(self._loop)
-            self._turn = Turn()
+            self._turn = Turn(self._holder)
             self._generator = self._buffer.messages(self._turn)
         # Its awaitable is made in C: a coroutine of our own would cost more for each message.
         return self._generator.__anext__()
