@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import cast
 from weakref import WeakSet
@@ -21,7 +20,6 @@ from ._hub.hub import Hub
 from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
 from ._replay.log import History, Replay, SharedReplay
-from ._shutdown.signals import end_streams_on_signals
 from ._telemetry.observation import Observer, Operation, Slots
 from ._upstream.liveness import Liveness
 from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
@@ -200,8 +198,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         """Numbers for a health page or a metric. Callable from any thread."""
         slots = list(self._slots)
         limits = [each.limit for each in slots if each.limit is not None]
-        return replace(
-            self._sessions.stats(),
+        return self._sessions.stats(
             endpoint_streams=sum(each.used for each in slots),
             max_streams=sum(limits) if limits else None,
         )
@@ -260,6 +257,9 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         The endpoints call it before they subscribe, `realtime_lifespan` at the start, and every stream when it begins.
         Safe to call repeatedly, from any thread.
         """
+        # Not before: whoever only mints and publishes has no use for it.
+        from ._shutdown.signals import end_streams_on_signals
+
         end_streams_on_signals(self)
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from inngest_realtime_core import RealtimeError
 from inngest_realtime_core._api.tokens import Entry, IssuedToken
-from inngest_realtime_core._upstream.circuit import Circuit
+from inngest_realtime_core._upstream.backoff import Circuit
 from inngest_realtime_core._upstream.connection import Connection
 from inngest_realtime_core._upstream.dialer import Dialer
 from inngest_realtime_core._upstream.liveness import Liveness

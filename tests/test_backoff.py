@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from inngest_realtime_core._upstream.backoff import Backoff
-from inngest_realtime_core._upstream.circuit import Circuit
+from inngest_realtime_core._upstream.backoff import Backoff, Circuit
 from inngest_realtime_core.subscriptions.sse import close_event
 
 

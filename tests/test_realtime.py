@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
+import pickle
 import threading
 from typing import Any
 
@@ -282,3 +284,13 @@ async def test_closing_waits_for_callbacks(server: DevServer, channel: str) -> N
     await soon(begun.wait())
     await soon(realtime.close())
     assert ended
+
+
+def test_stats_are_a_value_that_can_be_written_as_a_dict() -> None:
+    stats = Realtime(api_base_url="http://127.0.0.1:9").stats()
+    assert dataclasses.asdict(stats)["gaps_by_reason"] == {}
+    assert dataclasses.replace(stats, sockets=3) != stats
+    assert pickle.loads(pickle.dumps(stats)) == stats
+    assert repr(stats).startswith("Stats(sockets=0, subscriptions=0, ")
+    with pytest.raises(AttributeError):
+        stats.sockets = 1

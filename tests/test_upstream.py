@@ -9,8 +9,7 @@ import pytest
 from inngest_fake import REJECTED, Channel, FakeInngest
 from inngest_realtime_core import AuthenticationError, ConnectionLostError, UnexpectedResponseError, UnreachableError
 from inngest_realtime_core._upstream import connecting
-from inngest_realtime_core._upstream.backoff import Backoff
-from inngest_realtime_core._upstream.circuit import Circuit
+from inngest_realtime_core._upstream.backoff import Backoff, Circuit
 from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core._upstream.upstream import Upstream
 from talk import at_once, eventually, soon

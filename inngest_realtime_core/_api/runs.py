@@ -7,7 +7,7 @@ import weakref
 from contextvars import ContextVar
 from typing import Final
 
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE | re.ASCII)
+_ULID = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
 
 
 class CurrentRun:
@@ -40,7 +40,7 @@ current_run: Final[ContextVar[CurrentRun | None]] = ContextVar("inngest_realtime
 
 def usable_run_id(run_id: object) -> str | None:
     """`run_id` when it is a ULID, as Inngest requires; None otherwise: `inngest.experimental.mocked` says "test"."""
-    return run_id if isinstance(run_id, str) and _ULID.fullmatch(run_id) else None
+    return run_id if isinstance(run_id, str) and re.fullmatch(_ULID, run_id, re.IGNORECASE | re.ASCII) else None
 
 
 def run_id_or_current(run_id: str | None) -> str | None:

@@ -9,8 +9,8 @@ from typing import Final
 
 from .._api.client import ApiClient
 from .._api.tokens import Entry, IssuedToken
+from .._upstream.backoff import Circuit
 from .._upstream.batching import MAX_URL_TOKEN, token_size
-from .._upstream.circuit import Circuit
 from .._upstream.dialer import Dialer, Mint
 from .._upstream.throttle import Throttle
 from .._upstream.transport import open_websocket

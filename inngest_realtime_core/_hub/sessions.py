@@ -59,12 +59,14 @@ class Sessions:
         for registry in list(self._registries.values()):
             registry.end_streams()
 
-    def stats(self) -> Stats:
-        """The numbers of all, those included that have ended."""
+    def stats(self, **beside: int | None) -> Stats:
+        """The numbers of all, those included that have ended, and others that are known `beside` these."""
         processes = [registry.process() for registry in (*self._registries.values(), *self._ended)]
         hubs = [hub for process in processes for hub in process.hubs()]
         return Stats.of(
             [self.counters(), *(process.counters for process in processes)],
+            [health for process in processes for health in process.replays()],
+            **beside,
             sockets=sum(hub.sockets for hub in hubs),
             subscriptions=sum(hub.subscriptions for hub in hubs),
             channels=sum(hub.channels for hub in hubs),
@@ -73,7 +75,6 @@ class Sessions:
             total_buffer_bytes=self._options.total_buffer_bytes,
             window_bytes=sum(hub.window_bytes for hub in hubs)
             + sum(process.record.kept_bytes for process in processes),
-            replays=[health for process in processes for health in process.replays()],
         )
 
     async def close(self) -> None:

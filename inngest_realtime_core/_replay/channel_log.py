@@ -52,6 +52,7 @@ class ChannelLog(PlacedLog):
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
 
+    first: int  # moved here as well, which a checker takes for a declaration
     __slots__ = (
         "_bytes",
         "_keys",

@@ -31,7 +31,7 @@ PENDING: Final = "~"
 _TAG: Final = 8  # bytes
 _INCOMPLETE: Final = ".~"
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
-_FORM: Final = re.compile(r"[\w-]{8}\.-?\d{1,12}\.\d{1,15}((?:\.~?[\w-]{13}){0,9})(\.~)?\.[\w-]{11}", re.ASCII)
+_FORM: Final = r"[\w-]{8}\.-?\d{1,12}\.\d{1,15}((?:\.~?[\w-]{13}){0,9})(\.~)?\.[\w-]{11}"
 
 
 class Cursor(NamedTuple):
@@ -99,7 +99,7 @@ class EventIds:
 
     def decode(self, channel: str, event_id: str) -> Cursor | None:
         """The place that an id names; None when it is not an id of this channel that was made with one of the keys."""
-        found = _FORM.fullmatch(event_id)
+        found = re.fullmatch(_FORM, event_id, re.ASCII)
         if found is None:
             return None
         text, _, tag = event_id.rpartition(".")

@@ -8,8 +8,7 @@ from typing import Final
 
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, RealtimeError, UnreachableError
-from .backoff import Backoff
-from .circuit import Circuit
+from .backoff import Backoff, Circuit
 from .connection import Connection
 from .dialer import Dialer
 from .registry import ChannelRegistry, Join

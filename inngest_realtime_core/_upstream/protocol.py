@@ -31,9 +31,8 @@ Closing = Literal["closing"]
 CLOSING: Final[Closing] = "closing"
 """The server shuts down: it goes on sending for a while, so there is time to open a successor."""
 
-_LONE_SURROGATE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+_LONE_SURROGATE = (
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
 
@@ -52,10 +51,10 @@ _SHORT: Final = 2 * MAX_DEPTH
 MAX_DIGITS: Final = 4_300
 """Digits of an integer; Python converts no longer ones from text."""
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = rb'"(?:[^"\\]|\\.)*"'
 _BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level more, one level less
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
+_LONG_NUMBER = rb"[0-9]{%d}" % (MAX_DIGITS + 1)
 
 
 class Decoder:
@@ -113,7 +112,7 @@ class Decoder:
         # A lone surrogate escape is JSON to Inngest, and a decoding error to strict readers.
         if b"\\u" not in frame:
             return None
-        text = _LONE_SURROGATE.sub(lambda match: b"\\ufffd" if match["lone"] else match[0], bytes(frame))
+        text = re.sub(_LONE_SURROGATE, _repaired, bytes(frame), flags=re.DOTALL)
         try:
             str(text, "utf-8")
             return self._decode(text)
@@ -178,10 +177,10 @@ def _is_undecodable(raw: msgspec.Raw) -> bool:
     """Whether the JSON text nests too deep, or holds an integer that is too long, for some who decode it."""
     data = bytes(raw)
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-        steps = memoryview(_STRINGS.sub(b"", data).translate(_BRACKETS, _NO_BRACKETS)).cast("b")
+        steps = memoryview(re.sub(_STRINGS, b"", data, flags=re.DOTALL).translate(_BRACKETS, _NO_BRACKETS)).cast("b")
         if max(accumulate(steps), default=0) > MAX_DEPTH:
             return True
-    if len(data) > MAX_DIGITS and _LONG_NUMBER.search(data):
+    if len(data) > MAX_DIGITS and re.search(_LONG_NUMBER, data):
         try:
             json.loads(data)
         except (ValueError, RecursionError):
@@ -206,6 +205,10 @@ def _text(raw: msgspec.Raw) -> str | None:
         return msgspec.json.decode(raw, type=str)
     except msgspec.MsgspecError:
         return None
+
+
+def _repaired(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["lone"] else escape[0]
 
 
 def _dropped(envelope: Envelope, why: str) -> Envelope | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from .._concurrency.tasks import CANCEL_RETRY_INTERVAL, create_shared_task
 from ..errors import ConnectionLostError, RealtimeError, UnreachableError
-from .circuit import Circuit
+from .backoff import Circuit
 from .connecting import Connector, closed_here
 from .connection import Connection
 from .dialer import Dialer
