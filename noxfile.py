@@ -149,7 +149,7 @@ def try_extra(session: nox.Session, wheel: Path, name: str) -> None:
 def tutorials(session: nox.Session) -> None:
     """Follow each tutorial from an empty folder, commands included, and take the time; `-- flask` selects."""
     session.install("build", ".[devserver]", *group("test"))
-    folder = Path(session.create_tmp()) / "wheel"
+    folder = Path(session.create_tmp()).resolve() / "wheel"  # read from another folder below
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)
     (wheel,) = folder.glob("*.whl")
@@ -163,7 +163,7 @@ def tutorials(session: nox.Session) -> None:
 def sdist(session: nox.Session) -> None:
     """Build the source distribution, unpack it in an empty folder, and run its quick tests there; `-- tests`: all."""
     session.install("build", "nox")
-    folder = Path(session.create_tmp()) / "unpacked"
+    folder = Path(session.create_tmp()).resolve() / "unpacked"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--sdist", "--outdir", str(folder))
     (archive,) = folder.glob("*.tar.gz")

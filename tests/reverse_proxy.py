@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-__all__ = ["collected", "passed_on", "reverse_proxy", "without_upgrade"]
+__all__ = ["collected", "cut_after_silence", "late", "passed_on", "reverse_proxy", "without_upgrade"]
 
 Forward = Callable[[socket.socket, socket.socket], None]
 
@@ -42,6 +43,30 @@ def collected(size: int) -> Forward:
             target.sendall(held)
 
     return forward
+
+
+def cut_after_silence(seconds: float) -> Forward:
+    """The response's bytes as they come, until, its first event being there, none came for so long."""
+
+    def forward(source: socket.socket, target: socket.socket) -> None:
+        seen = b""
+        while b"data:" not in seen and (data := source.recv(65_536)):
+            seen += data
+            target.sendall(data)
+        source.settimeout(seconds)
+        passed_on(source, target)
+
+    return forward
+
+
+def late(seconds: float) -> Callable[[bytes], bytes]:
+    """The request as it is, some time after it came."""
+
+    def change(head: bytes) -> bytes:
+        time.sleep(seconds)
+        return head
+
+    return change
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
 from inngest_realtime_devserver import DevServer
 from inngest_realtime_fastapi import realtime_router
 from raw_server import http_answer, raw_server
-from reverse_proxy import collected, reverse_proxy, without_upgrade
+from reverse_proxy import collected, cut_after_silence, late, reverse_proxy, without_upgrade
 from test_cli import KEPT, KEY, START
 
 VARIABLES = [name for name in os.environ if name.startswith("INNGEST_") or name.lower().endswith("_proxy")]
@@ -117,6 +117,15 @@ def test_nothing_listens(capfd: pytest.CaptureFixture[str]) -> None:
     assert "container" in problem
 
 
+def test_an_address_of_another_machine_or_scheme(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, "--api-base-url", "http://inngest.invalid:8288").problem()
+    assert problem.startswith("address: ")
+    assert "container" not in problem
+    problem = doctor(capfd, "--api-base-url", dev.url.replace("http", "https")).problem()
+    assert problem.startswith("address: ")
+    assert "a dev server speaks http" in problem
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
@@ -140,6 +149,25 @@ def test_a_wrong_key(inngest: DevServer, monkeypatch: pytest.MonkeyPatch, capfd:
     problem = doctor(capfd, "--api-base-url", inngest.url).problem()
     assert problem.startswith("key: ")
     assert "compare INNGEST_SIGNING_KEY" in problem
+
+
+def test_no_key(inngest: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, "--api-base-url", inngest.url).problem()
+    assert problem.startswith("key: ")
+    assert "none was sent" in problem
+    assert "is not that of" not in problem
+
+
+@pytest.mark.parametrize("refused", ["INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"])
+def test_a_rotation_that_is_not_finished(
+    inngest: DevServer, refused: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK"):
+        monkeypatch.setenv(name, KEY[:-2] + "00" if name == refused else KEY)
+    found = doctor(capfd, "--api-base-url", inngest.url)
+    assert "keys" in found.fine()
+    (line,) = [line for line in found.lines if line.startswith("note     keys")]
+    assert f"does not take {refused}," in line
 
 
 def test_an_address_that_is_not_inngest(capfd: pytest.CaptureFixture[str]) -> None:
@@ -169,15 +197,42 @@ def test_a_reverse_proxy_that_does_not_pass_websockets(dev: DevServer, capfd: py
     assert any(line.startswith("ok       token") for line in found.lines)
 
 
-def test_a_forward_proxy_is_named_without_its_password(
-    dev: DevServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("http://user:secret@127.0.0.1:1", "names 127.0.0.1:1 for 127.0.0.1, and there is no connection to it"),
+        ("http://user:secret@proxy.invalid", "names proxy.invalid:80 for 127.0.0.1"),
+        ("http://user:secret@127.0.0.1:port", "no valid host and port"),
+        ("ftp://user:secret@127.0.0.1:1", "not supported"),
+    ],
+)
+def test_a_dead_forward_proxy_is_named_without_its_password(
+    dev: DevServer, proxy: str, says: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
     found = doctor(capfd, "--api-base-url", dev.url)
-    assert found.problem().startswith("address: ")
-    (line,) = [line for line in found.lines if line.startswith("note     proxy")]
-    assert "127.0.0.1:1 for 127.0.0.1" in line
+    assert found.problem().startswith("proxy: ")
+    assert says in found.problem()
     assert "secret" not in "".join(found.lines)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("407 Proxy Authentication Required", "The proxy wants a name and a password"),
+        ("403 Forbidden", "ask it to let 127.0.0.1 pass"),
+        ("502 Bad Gateway", "ask it to let 127.0.0.1 pass"),
+    ],
+)
+def test_a_forward_proxy_that_refuses(
+    dev: DevServer, status: str, says: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = http_answer(status, b"<html>denied", content_type="text/html", connection="close")
+    with raw_server(page) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        problem = doctor(capfd, "--api-base-url", dev.url).problem()
+    assert problem.startswith("proxy: ")
+    assert says in problem
 
 
 def test_messages_that_do_not_arrive(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +272,36 @@ def test_no_heartbeats(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> Non
     with application(dev, heartbeat=60) as url:
         problem = doctor(capfd, "--stream-url", url, "--wait", "1").problem()
     assert problem.startswith("heartbeats: nothing came in the 1 s")
+
+
+def test_a_proxy_that_ends_silent_responses(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    with application(dev, heartbeat=60) as url:
+        base, path = url.partition("/realtime")[0], url.partition("/realtime")[2]
+        with reverse_proxy(base, respond=cut_after_silence(0.5)) as front:
+            problem = doctor(capfd, "--stream-url", f"{front}/realtime{path}", "--wait", "20").problem()
+    assert re.match(r"heartbeats: the response ended after \d\.\d s of silence", problem)
+    assert "proxy_read_timeout" in problem
+
+
+def test_an_application_that_is_slow_is_not_taken_for_a_buffer(
+    dev: DevServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with application(dev, heartbeat=0.4) as url:
+        base, path = url.partition("/realtime")[0], url.partition("/realtime")[2]
+        with reverse_proxy(base, change=late(2.1)) as front:
+            found = doctor(capfd, "--stream-url", f"{front}/realtime{path}", "--wait", "5")
+    assert found.fine() == ["response", "first byte", "heartbeats"]
+    assert "The application took so long" in found.lines[1]
+
+
+def test_a_redirect_and_a_gateway(capfd: pytest.CaptureFixture[str]) -> None:
+    moved = http_answer("302 Found", connection="close", location="http://127.0.0.1/login?next=secret")
+    with raw_server(moved) as server:
+        problem = doctor(capfd, "--stream-url", server.url).problem()
+    assert "302, and leads to http://127.0.0.1/login: give that address, or the session with --header" in problem
+    with raw_server(http_answer("502 Bad Gateway", connection="close")) as server:
+        problem = doctor(capfd, "--stream-url", server.url).problem()
+    assert "The proxy does not reach the application" in problem
 
 
 def test_a_stream_that_is_refused(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,10 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
 
 from inngest_realtime_core._api.client_token import ClientSubscriptionToken
 from inngest_realtime_core._api.proxies import proxy_for
@@ -21,7 +24,7 @@ from inngest_realtime_core.errors import (
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.settings import Settings
 
-from .finding import Finding, note, ok, problem
+from .finding import Finding, Level, note, ok, problem
 
 __all__ = ["check_inngest"]
 
@@ -29,7 +32,10 @@ _TOPIC = "doctor"
 _SKEW = 5.0  # seconds that a clock may be off
 _SLOW = 2.0  # seconds for a delivery
 _DELIVERY = 10.0  # seconds after which it is taken for lost
+_CONNECT = 5.0  # seconds for a connection to the proxy
 _VARIABLES = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
+_PORTS = {"http": 80, "https": 443}  # of proxies; SOCKS has 1080
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 async def check_inngest(realtime: Realtime, *, given: bool = False) -> AsyncIterator[Finding]:
@@ -46,16 +52,31 @@ async def check_inngest(realtime: Realtime, *, given: bool = False) -> AsyncIter
         yield problem("settings", str(error))
         return
     yield _key(settings)
-    yield _proxy(settings)
-    channel = f"inngest-realtime-doctor:{secrets.token_hex(8)}"
-    began = time.time()
     try:
+        proxy = _proxy(settings)
+    except ConfigurationError as error:
+        yield problem("proxy", str(error))
+        return
+    if proxy is None:
+        yield ok("proxy", f"none is used for {urlsplit(settings.api_base_url).hostname}.")
+    else:
+        found = await _reach(proxy, settings)
+        yield found
+        if found.level is Level.PROBLEM:
+            return
+    channel = f"inngest-realtime-doctor:{secrets.token_hex(8)}"
+    try:
+        # The first request waits for this process as well; the second one shows Inngest's time.
+        await realtime.get_client_subscription_token(channel=channel, topics=["first"])
+        began = time.time()
         token = await realtime.get_client_subscription_token(channel=channel, topics=[_TOPIC])
     except RealtimeError as error:
-        yield _token_problem(error)
+        yield _token_problem(error, settings, proxy)
         return
     ended = time.time()
     yield ok("token", f"Inngest gave one within {(ended - began) * 1000:.0f} ms.")
+    if settings.signing_key is not None and settings.signing_key_fallback is not None:
+        yield await _each_key(settings, channel)
     yield _clock(token, began, ended)
     async for finding in _delivery(realtime, channel):
         yield finding
@@ -77,34 +98,92 @@ def _key(settings: Settings) -> Finding:
     return ok("key", f"there is a signing key{fallback}.")
 
 
-def _proxy(settings: Settings) -> Finding:
-    host = urlsplit(settings.api_base_url).hostname
+def _proxy(settings: Settings) -> SplitResult | None:
+    found = proxy_for(settings.api_base_url, None)
+    if found is None:
+        return None
+    proxy = urlsplit(found)
     try:
-        proxy = proxy_for(settings.api_base_url, None)
-    except ConfigurationError as error:
-        return problem("proxy", str(error))
-    if proxy is None:
-        return ok("proxy", f"none is used for {host}.")
-    shown = urlsplit(proxy)
-    return note(
-        "proxy",
-        f"the environment names {shown.hostname}:{shown.port or 80} for {host}. It must let WebSockets pass; NO_PROXY "
-        "exempts hosts.",
-    )
+        valid = bool(proxy.hostname) and proxy.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        # Without its address, which may hold a password.
+        raise ConfigurationError("The proxy of the environment has no valid host and port: http://host:port.")
+    return proxy
 
 
-def _token_problem(error: RealtimeError) -> Finding:
-    if isinstance(error, AuthenticationError):
+async def _reach(proxy: SplitResult, settings: Settings) -> Finding:
+    host, port = proxy.hostname or "", proxy.port or _PORTS.get(proxy.scheme, 1080)
+    named = f"the environment names {host}:{port} for {urlsplit(settings.api_base_url).hostname}"
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _CONNECT)
+    except (OSError, asyncio.TimeoutError, TimeoutError) as error:
+        why = str(error) or f"no answer within {_CONNECT:g} s"
+        return problem(
+            "proxy",
+            f"{named}, and there is no connection to it ({why}). Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to the right "
+            "address, or name Inngest's host in NO_PROXY.",
+        )
+    writer.close()
+    return note("proxy", f"{named}. It must let WebSockets pass; NO_PROXY exempts hosts.")
+
+
+def _token_problem(error: RealtimeError, settings: Settings, proxy: SplitResult | None) -> Finding:
+    if isinstance(error, AuthenticationError) and error.by_inngest:
+        if settings.signing_key is None:
+            return problem("key", str(error))
         return problem(
             "key",
             f"{error} The signing key is not that of this Inngest, or of this environment: compare INNGEST_SIGNING_KEY "
             "and INNGEST_ENV with its dashboard.",
         )
+    if isinstance(error, InngestError) and error.status == 407:
+        return problem("proxy", f"{error} The proxy wants a name and a password: http://NAME:PASSWORD@host:port.")
+    if isinstance(error, InngestError) and proxy is not None:
+        return problem(
+            "proxy",
+            f"{error} The request went through the proxy {proxy.hostname} and did not get past it: ask it to let "
+            f"{urlsplit(settings.api_base_url).hostname} pass, or name that host in NO_PROXY.",
+        )
     if isinstance(error, UnreachableError):
-        return problem("address", f"{error} From a container, 127.0.0.1 is the container itself.")
+        return problem("address", f"{error}{_hint(str(error), settings)}")
     if isinstance(error, InngestError):
         return problem("address", f"{error} Something that is not Inngest responds at this address.")
     return problem("settings", str(error))
+
+
+def _hint(text: str, settings: Settings) -> str:
+    if "SSL" in text or "certificate" in text.lower():
+        return (
+            " The address begins with https: a dev server speaks http. Or this machine does not trust the certificate."
+        )
+    local = urlsplit(settings.api_base_url).hostname in _LOOPBACK
+    return " From a container, 127.0.0.1 is the container itself." if local else ""
+
+
+class _As(NamedTuple):
+    """Settings for a `Realtime` that looks at nothing else."""
+
+    settings: Settings
+
+
+async def _each_key(settings: Settings, channel: str) -> Finding:
+    """Whether each of the two keys is accepted by itself: a rotation that is not finished shows nowhere else."""
+    refused: list[str] = []
+    for name, key in (
+        ("INNGEST_SIGNING_KEY", settings.signing_key),
+        ("INNGEST_SIGNING_KEY_FALLBACK", settings.signing_key_fallback),
+    ):
+        alone = msgspec.structs.replace(settings, signing_key=key, signing_key_fallback=None)
+        async with Realtime(_As(alone), linger=0) as realtime:
+            try:
+                await realtime.get_client_subscription_token(channel=channel, topics=[_TOPIC])
+            except RealtimeError:
+                refused.append(name)
+    if not refused:
+        return ok("keys", "Inngest takes both.")
+    return note("keys", f"Inngest does not take {refused[0]}, only the other one. Finish the rotation of the keys.")
 
 
 def _clock(token: ClientSubscriptionToken, began: float, ended: float) -> Finding:
@@ -130,6 +209,9 @@ async def _delivery(realtime: Realtime, channel: str) -> AsyncIterator[Finding]:
     began = time.monotonic()
     try:
         subscription = await realtime.subscribe(channel=channel, topics=[_TOPIC])
+    except AuthenticationError as error:
+        yield problem("WebSocket", f"{error} A token was had over HTTP, and is not taken: is this clock right?")
+        return
     except RealtimeError as error:
         yield problem(
             "WebSocket",

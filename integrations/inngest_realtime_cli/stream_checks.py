@@ -7,19 +7,26 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 import httpx
 
-from .finding import Finding, ok, problem
+from .finding import Finding, note, ok, problem
 
 __all__ = ["check_stream"]
 
 _AT_ONCE = 2.0  # seconds in which the first byte has to come
+_TOGETHER = 0.05  # seconds within which pieces came as one
 _TIMEOUT = 10.0  # seconds for the head of the response
 _BUFFERS = (
     "something in front of the application collects the response: nginx (proxy_buffering off), a CDN, compression, or "
     "a middleware of the application itself"
 )
+_READ_TIMEOUT = (
+    "A proxy ends silent responses (nginx: proxy_read_timeout), or the application was stopped: heartbeats have to "
+    "come more often than the proxy waits"
+)
+_GATEWAY = " The proxy does not reach the application: is it running, and is it where the proxy looks for it?"
 
 
 async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: float) -> AsyncIterator[Finding]:
@@ -46,10 +53,18 @@ async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: fl
         yield problem("stream", f"the request to {_shown(url)} failed ({type(error).__name__}: {error}).")
 
 
+class _Body(NamedTuple):
+    """When its pieces came and it ended, if it did, in seconds since the request; and what came with the first one."""
+
+    arrivals: list[float]
+    first: bytes
+    ended: float | None
+
+
 async def _examine(response: httpx.Response, began: float, wait: float) -> AsyncIterator[Finding]:
     content_type = response.headers.get("content-type", "")
     if response.status_code != 200:
-        yield problem("stream", f"the response is {response.status_code}{await _reason(response)}.")
+        yield problem("stream", f"the response is {response.status_code}{await _reason(response)}")
         return
     if not content_type.startswith("text/event-stream"):
         yield problem("stream", f"its Content-Type is {content_type!r}, not text/event-stream. Is it the stream's URL?")
@@ -63,19 +78,36 @@ async def _examine(response: httpx.Response, began: float, wait: float) -> Async
         yield problem(
             "buffering", f"the response has a Content-Length ({length}), so it was collected as a whole: {_BUFFERS}."
         )
-    arrivals = await _arrivals(response, began, wait)
-    first = arrivals[0] if arrivals else None
-    if first is None:
-        yield problem("first byte", f"none came within {wait:g} s, and it should come at once: {_BUFFERS}.")
+    body = await _read(response, began, wait)
+    if not body.arrivals:
+        text = (
+            f"none came within {wait:g} s" if body.ended is None else f"it ended after {body.ended:.1f} s without one"
+        )
+        yield problem("first byte", f"{text}, and it should come at once: {_BUFFERS}.")
         return
-    if first > _AT_ONCE:
-        yield problem("first byte", f"it came after {first:.1f} s, and should come at once: {_BUFFERS}.")
-    else:
-        yield ok("first byte", f"after {first:.2f} s.")
-    yield _heartbeats(arrivals, wait)
+    yield _first_byte(body)
+    yield _heartbeats(body, wait)
 
 
-def _heartbeats(arrivals: list[float], wait: float) -> Finding:
+def _first_byte(body: _Body) -> Finding:
+    first = body.arrivals[0]
+    if first <= _AT_ONCE:
+        return ok("first byte", f"after {first:.2f} s.")
+    # Heartbeats come after the first event: where they come with it, it was held.
+    if len(body.arrivals) > 1 and b"heartbeat" not in body.first:
+        return note(
+            "first byte",
+            f"it came after {first:.1f} s, and what followed as it was sent: nothing collects it. The application took "
+            "so long, which answers when Inngest delivers. If that repeats, run the doctor on its machine.",
+        )
+    return problem("first byte", f"it came after {first:.1f} s, and should come at once: {_BUFFERS}.")
+
+
+def _heartbeats(body: _Body, wait: float) -> Finding:
+    arrivals = body.arrivals
+    if body.ended is not None:
+        silence = body.ended - arrivals[-1]
+        return problem("heartbeats", f"the response ended after {silence:.1f} s of silence. {_READ_TIMEOUT}.")
     later = [arrival for arrival in arrivals if arrival > arrivals[0] + 0.2]
     if later:
         gaps = [after - before for before, after in itertools.pairwise(arrivals)]
@@ -89,29 +121,38 @@ def _heartbeats(arrivals: list[float], wait: float) -> Finding:
     )
 
 
-async def _arrivals(response: httpx.Response, began: float, wait: float) -> list[float]:
-    """When pieces of the body came, in seconds since the request."""
+async def _read(response: httpx.Response, began: float, wait: float) -> _Body:
     arrivals: list[float] = []
+    pieces: list[bytes] = []
 
     async def read() -> None:
-        async for _ in response.aiter_raw():
+        async for piece in response.aiter_raw():
             arrivals.append(time.monotonic() - began)
+            if arrivals[-1] - arrivals[0] < _TOGETHER:
+                pieces.append(piece)
 
+    ended = None
     try:
         await asyncio.wait_for(read(), wait)
+        ended = time.monotonic() - began
     except (asyncio.TimeoutError, TimeoutError, httpx.TimeoutException):
         pass
-    return arrivals
+    except (httpx.RemoteProtocolError, httpx.ReadError):
+        ended = time.monotonic() - began
+    return _Body(arrivals, b"".join(pieces), ended)
 
 
 async def _reason(response: httpx.Response) -> str:
+    if location := response.headers.get("location"):
+        return f", and leads to {_shown(location)}: give that address, or the session with --header, if it is a login."
     try:
         content = (await asyncio.wait_for(response.aread(), _TIMEOUT))[:100_000]
         error = json.loads(content)["error"]
-        return f" ({error['code']}): {error['message'].rstrip('.')}"
+        return f" ({error['code']}): {error['message'].rstrip('.')}."
     except (asyncio.TimeoutError, TimeoutError, httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         server = response.headers.get("server")
-        return f", and not of this package's endpoints{f' (server: {server})' if server else ''}"
+        gateway = _GATEWAY if response.status_code in (502, 503, 504) else ""
+        return f", and not of this package's endpoints{f' (server: {server})' if server else ''}.{gateway}"
 
 
 def _shown(url: str) -> str:
