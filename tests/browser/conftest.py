@@ -44,6 +44,13 @@ SCRIPTS = {
     "/htmx4.js": MODULES / "htmx.org" / "dist" / "htmx.js",
     "/htmx4-sse.js": MODULES / "htmx.org" / "dist" / "ext" / "hx-sse.js",
 }
+# What the pages of the examples and of the documentation take from a CDN, from here instead.
+CDN = {
+    "htmx.org@2.0.11/dist/htmx.min.js": "htmx2/dist/htmx.min.js",
+    "htmx-ext-sse@2.2.4/sse.js": "htmx-ext-sse/sse.js",
+    "htmx.org@4.0.1/dist/htmx.min.js": "htmx.org/dist/htmx.min.js",
+    "htmx.org@4.0.1/dist/ext/hx-sse.min.js": "htmx.org/dist/ext/hx-sse.min.js",
+}
 
 uvicorn = ["-m", "uvicorn", "--host", "127.0.0.1", "--log-level", "warning", "--port"]
 gunicorn = ["-m", "gunicorn", "--worker-class", "gthread", "--threads", "64", "--bind"]

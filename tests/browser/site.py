@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from docs.blocks import ROOT, blocks_of
 from inngest_realtime_core import Channel, Grant, Message, allow_anyone, topic
 
 PREFIX = "/api/realtime"
@@ -37,7 +38,17 @@ def fragment(message: Message[Any]) -> str | None:
     return f"<li>{html.escape(json.dumps(message.data))}</li>" if message.kind == "data" else None
 
 
+def documented_grants() -> list[Grant[Any]]:
+    """Those that docs/clients/htmx.md declares."""
+    (code,) = (block.code for block in blocks_of(ROOT / "docs" / "clients" / "htmx.md") if block.language == "python")
+    namespace: dict[str, Any] = {"__name__": "documented"}
+    exec(code, namespace)
+    grants: list[Grant[Any]] = namespace["grants"]
+    return grants
+
+
 GRANTS = [
+    *documented_grants(),
     Grant(Pipeline, authorize=is_welcome),
     Grant(Pipeline, name="html", authorize=is_welcome, render=fragment),
     Grant(Pipeline, name="kept", authorize=is_welcome, render=fragment, rewind="all", rewind_default="all"),

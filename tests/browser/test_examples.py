@@ -88,7 +88,7 @@ def demo(request: pytest.FixtureRequest, examples: Path) -> Iterator[str]:
 
 def picture(page: Any, name: str) -> None:
     if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", animations="disabled")
 
 
 def until(page: Any, expression: str) -> None:

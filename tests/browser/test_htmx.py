@@ -15,18 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from browser.conftest import MODULES, SERVERS, UNTIL, App, Opened, free_port, gunicorn, uvicorn
+from browser.conftest import CDN, MODULES, SERVERS, UNTIL, App, Opened, free_port, gunicorn, uvicorn
 from inngest_realtime_devserver.server import DevServer
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "htmx"
 SCREENSHOTS = os.environ.get("SCREENSHOTS")
-# What the pages take from a CDN, from here instead.
-FILES = {
-    "htmx.org@2.0.11/dist/htmx.min.js": "htmx2/dist/htmx.min.js",
-    "htmx-ext-sse@2.2.4/sse.js": "htmx-ext-sse/sse.js",
-    "htmx.org@4.0.1/dist/htmx.min.js": "htmx.org/dist/htmx.min.js",
-    "htmx.org@4.0.1/dist/ext/hx-sse.min.js": "htmx.org/dist/ext/hx-sse.min.js",
-}
 COMMANDS: dict[str, Callable[[int], list[str]]] = {
     "django": lambda port: [*uvicorn, str(port), "--lifespan", "off", "django_fragments:application"],
     "django-wsgi": lambda port: [*gunicorn, f"127.0.0.1:{port}", "django_fragments:wsgi"],
@@ -59,7 +52,7 @@ def site(request: pytest.FixtureRequest, chromium: Any, inngest: DevServer) -> I
 def follow(context: Any, address: str) -> Any:
     """A page of the example, which takes htmx from here."""
     page = context.new_page()
-    page.route("**/npm/**", lambda route: route.fulfill(path=MODULES / FILES[route.request.url.split("/npm/")[1]]))
+    page.route("**/npm/**", lambda route: route.fulfill(path=MODULES / CDN[route.request.url.split("/npm/")[1]]))
     page.goto(address)
     return page
 
@@ -74,14 +67,14 @@ def test_a_report_of_fragments(version: str, site: str, context: Any) -> None:
     reloaded.reload()
     late = follow(context, first.url)
     if SCREENSHOTS:
-        first.screenshot(path=Path(SCREENSHOTS) / f"{version}.png")
+        first.screenshot(path=Path(SCREENSHOTS) / f"{version}.png", animations="disabled")
     for page in (first, reloaded, late):
         check_report(page)
     assert first.locator("#lines").inner_text() == late.locator("#lines").inner_text() != ""
     first.reload()
     check_report(first)
     if SCREENSHOTS:
-        first.screenshot(path=Path(SCREENSHOTS) / f"{version}-done.png", full_page=True)
+        first.screenshot(path=Path(SCREENSHOTS) / f"{version}-done.png", full_page=True, animations="disabled")
 
 
 def check_report(page: Any) -> None:
@@ -113,7 +106,7 @@ def test_markup_in_data_stays_text(app: App, open_page: Callable[..., Opened]) -
 
 @pytest.mark.parametrize("app", list(SERVERS)[:1], indirect=True)
 def test_raw_json_swapped_into_a_page_is_markup(app: App, open_page: Callable[..., Opened]) -> None:
-    """What docs/clients.md warns of: JSON is not HTML, and does not escape it."""
+    """What docs/clients/htmx.md warns of: JSON is not HTML, and does not escape it."""
     page = open_page("client")
     page.until_subscribed("client")
     page.publish(MARKUP)

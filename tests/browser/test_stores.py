@@ -1,4 +1,4 @@
-"""The Vue composable and the Svelte store of docs/clients.md, as they are written there."""
+"""The Vue composable and the Svelte store of docs/clients/vue-svelte.md, as they are written there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from browser.conftest import HERE, MODULES, SERVERS, UNTIL, App, Opened, build
 
-PAGE = HERE.parent.parent / "docs" / "clients.md"
+PAGE = HERE.parent.parent / "docs" / "clients" / "vue-svelte.md"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("stores")
     shutil.copytree(HERE / "pages", directory, dirs_exist_ok=True)
     (directory / "client.js").write_text((files("inngest_realtime_core.endpoints") / "client.js").read_text())
-    blocks = re.findall(r"```js\n(// (\w+\.js) .*?)```", PAGE.read_text(), re.S)
+    blocks = re.findall(r"```js\n(// (\w+\.js)\n.*?)```", PAGE.read_text(), re.S)
     for code, name in blocks:
         (directory / name).write_text(code)
     assert {name for _, name in blocks} == {"useRun.js", "run.js"}

@@ -1,4 +1,4 @@
-// The composable and the store of docs/clients.md, each in a page of its framework.
+// The composable and the store of docs/clients/vue-svelte.md, each in a page of its framework.
 import { createApp, h } from "vue";
 import { run } from "./run.js";
 import { useRun } from "./useRun.js";
