@@ -93,10 +93,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Type-check strictly, with pyright and with mypy."""
+    """Type-check strictly, with pyright and with mypy; and what others see of each package's types is complete."""
     session.install("-e", ".[all]", *group("test"), *group("typing"))
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
     session.run("mypy")
+    session.run("python", "-m", "pytest", "-q", "-n", "2", "tests/test_introspection.py")
 
 
 @nox.session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from ._api.client_token import ClientSubscriptionToken
 from ._hub.hub import Hub
@@ -19,9 +19,7 @@ from .settings import Settings
 from .subscriptions.callbacks import OnError, OnMessage, OnState, attach_callbacks, tell_state
 from .subscriptions.key import SubscriptionKey
 from .subscriptions.pending import PendingSubscription, open_sync
-
-if TYPE_CHECKING:
-    from .subscriptions.sync import SyncSubscription
+from .subscriptions.sync import SyncSubscription
 
 Topics = Sequence[str | Topic[Any] | TopicRef[Any]]
 Token = ClientSubscriptionToken | Mapping[str, Any]

@@ -418,8 +418,24 @@ MUTANTS = [
         "            channel.since = max(channel.since, at)\n",
         "",
     ),
+    Mutant("the order of receipt is not learnt", "_replay/record.py", "if known.number < before:", "if False:"),
     Mutant(
-        "the order of receipt is not learnt", "_replay/record.py", "messages.move_to_end(envelope.identity)", "pass"
+        "the order in which Inngest took them is lost",
+        "_replay/record.py",
+        "ordered = sorted(messages.values(), key=lambda message: message.number)",
+        "ordered = list(messages.values())",
+    ),
+    Mutant(
+        "what is on its way is taken for received at once",
+        "_replay/log.py",
+        "is_settled = is_received or taken <= now - _LAG or",
+        "is_settled = True or",
+    ),
+    Mutant(
+        "what is on its way and older than what was received is held back",
+        "_replay/log.py",
+        ' or taken <= newest.get(topic, float("-inf"))',
+        "",
     ),
 ]
 

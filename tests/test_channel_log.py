@@ -346,6 +346,29 @@ def test_the_record_keeps_the_order_of_receipt_where_that_was_another_one(clock:
     assert [each for _, each in kept.load("c", [two, one], mixed=False).messages] == [two, one]
 
 
+def test_the_record_learns_an_order_of_receipt_that_is_not_the_one_in_which_inngest_took_them(clock: Clock) -> None:
+    kept = Record(Replay())
+    messages = one, two, three = [envelope(number, ours=True) for number in (1, 2, 3)]
+    for each in messages:
+        kept.add(each)
+        kept.sent(each)
+    clock.now += 60  # long enough to be settled
+    for received in ([two, one], [two, one, three]):
+        assert [each for _, each in kept.load("c", received, mixed=False).messages] == [two, one, three]
+
+
+def test_what_was_taken_before_another_was_published_that_was_received_is_not_on_its_way(clock: Clock) -> None:
+    kept = Record(Replay())
+    one, two, three = (envelope(number, ours=True) for number in (1, 2, 3))
+    for each in (one, two, three):
+        kept.add(each)
+        clock.now += 0.01
+        kept.sent(each)
+    loaded = kept.load("c", [two], mixed=False)
+    assert [each for _, each in loaded.messages] == [one, two, three]
+    assert loaded.pending == {three.identity}
+
+
 def test_what_is_on_its_way_follows_what_was_received_of_its_topic(clock: Clock) -> None:
     """Inngest delivers a moment before that is proved: what is published in it is no older than what was received."""
     kept, log = Record(Replay()), ChannelHistory("c", Replay(), KEY)

@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ import pytest
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_devserver.server import DevServer
+from ports import free_port
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -99,6 +102,7 @@ DOCUMENTED = {
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_documented_ways_to_a_token(framework: str, environment: dict[str, str], inngest: DevServer) -> None:
     ada = {"x-user": "ada"}
+    run_id = "01JDK3V4Q5W6X7Y8Z9ABCDEFGH"  # as Inngest makes them
     with serving_command(environment, EXAMPLES / "patterns", ["-m", *DOCUMENTED[framework]]) as http:
         for method, path in (
             ("POST", "/runs/{}/token"),
@@ -106,15 +110,19 @@ def test_the_documented_ways_to_a_token(framework: str, environment: dict[str, s
             ("GET", "/api/get-realtime-token?runId={}"),
             ("GET", "/api/realtime/pipeline/token?runId={}"),
         ):
-            good = http.request(method, path.format("abc-123"), headers=ada)
+            good = http.request(method, path.format(run_id), headers=ada)
             assert good.status_code == 200, (path, good.text)
             assert set(good.json()) == {"key", "apiBaseUrl"}
-            assert topics_of(good.json()["key"]) == [("pipeline:abc-123", "status"), ("pipeline:abc-123", "tokens")]
+            channel = f"pipeline:{run_id}"
+            assert topics_of(good.json()["key"]) == [(channel, "status"), (channel, "tokens")]
             assert good.headers["cache-control"] == "no-store"
-            assert http.request(method, path.format("abc-123")).status_code == 403, path
+            assert http.request(method, path.format(run_id)).status_code == 403, path
             assert http.request(method, path.format("a:b"), headers=ada).status_code == 422, path
             other = "GET" if method == "POST" else "DELETE"
-            assert http.request(other, path.format("abc-123"), headers=ada).status_code == 405, path
+            assert http.request(other, path.format(run_id), headers=ada).status_code == 405, path
+            if "?" in path:
+                missing = http.request(method, path.partition("?")[0], headers=ada)
+                assert missing.status_code == (422 if "get-" in path else 400), (path, missing.text)
 
 
 def test_an_inngest_function_publishes_from_its_steps(environment: dict[str, str], inngest: DevServer) -> None:
@@ -162,22 +170,27 @@ def serving_command(environment: dict[str, str], directory: Path, command: list[
     """Runs a server until the block ends. `{port}` in the command stands for a free one."""
     port = free_port()
     filled = [sys.executable, *(word.format(port=port) for word in command)]
-    output = subprocess.DEVNULL
-    with subprocess.Popen(filled, cwd=directory, env=environment, stdout=output, stderr=output) as server:
+    with (
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(filled, cwd=directory, env=environment, stdout=output, stderr=output) as server,
+    ):
         try:
-            # Each retry waits twice as long as the one before.
-            transport = httpx.HTTPTransport(retries=8)
-            with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+            deadline = time.monotonic() + 60
+            while not listens(port):
+                output.seek(0)
+                assert server.poll() is None, output.read().decode()
+                assert time.monotonic() < deadline, output.read().decode()
+                time.sleep(0.05)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as http:
                 yield http
         finally:
             server.terminate()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def topics_of(key: str) -> list[tuple[str, str]]:

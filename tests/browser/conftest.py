@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ import pytest
 from browser.site import PREFIX
 from chaos.proxy import Proxy
 from inngest_realtime_devserver.server import DevServer
+from ports import free_port
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
@@ -60,12 +60,6 @@ SERVERS = {
     "Django WSGI": lambda port: [*gunicorn, f"127.0.0.1:{port}", "browser.apps.django:wsgi"],
     "Flask": lambda port: [*gunicorn, f"127.0.0.1:{port}", "browser.apps.flask:app"],
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

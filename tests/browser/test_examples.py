@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from browser.conftest import MODULES, UNTIL, free_port
+from browser.conftest import MODULES, UNTIL
+from ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"

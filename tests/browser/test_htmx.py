@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from browser.conftest import CDN, MODULES, SERVERS, UNTIL, App, Opened, free_port, gunicorn, uvicorn
+from browser.conftest import CDN, MODULES, SERVERS, UNTIL, App, Opened, gunicorn, uvicorn
 from inngest_realtime_devserver.server import DevServer
+from ports import free_port
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "htmx"
 SCREENSHOTS = os.environ.get("SCREENSHOTS")

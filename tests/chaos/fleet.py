@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import psutil
 
 from conformance.servers import ROOT, START_TIMEOUT, TESTS
 from inngest_realtime_core import RealtimeError
+from ports import free_port
 
 from .ledger import Verdict, judge, until
 
@@ -31,7 +31,6 @@ __all__ = [
     "Page",
     "Process",
     "Traffic",
-    "free_port",
     "gunicorn",
     "inngest",
     "nginx",
@@ -43,12 +42,6 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 APP = "chaos.fleet_site:app"
 TOPICS = ("a", "b")
 SIGNING_KEY = "signkey-test-" + "0123456789abcdef" * 4
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

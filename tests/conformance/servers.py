@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,11 @@ from pathlib import Path
 
 import httpx
 
+from ports import free_port
+
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
+CHECKOUT = [str(path) for path in (ROOT, ROOT / "integrations", ROOT / "examples" / "adapters", TESTS)]
 START_TIMEOUT = 40.0  # seconds
 
 
@@ -137,11 +139,11 @@ class RunningServer:
 @contextlib.contextmanager
 def running(case: ServerCase, inngest_url: str, *, workers: int = 1, **variables: str) -> Iterator[RunningServer]:
     """Starts the case's server, waits until it answers, and ends it with the block."""
-    port = _free_port()
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
     environment |= {
-        # The checkout that is tested, whatever is installed.
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "integrations", ROOT / "examples" / "adapters", TESTS))),
+        # The checkout that is tested, whatever is installed; and where the application of `CONFORMANCE_APP` may be.
+        "PYTHONPATH": os.pathsep.join([*CHECKOUT, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONUNBUFFERED": "1",
         "INNGEST_DEV": inngest_url,
         **(case.environment or {}),
@@ -179,9 +181,3 @@ def _wait_until_up(server: RunningServer) -> None:
             if server.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{server.case.name} did not start. It printed:\n{server.log}")
             time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

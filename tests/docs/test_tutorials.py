@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from inngest_realtime_devserver import DevServer
+from ports import free_port
 
 from .blocks import ROOT, Block, blocks_of
 
@@ -63,9 +63,7 @@ def commands(blocks: list[Block]) -> list[str]:
 def serving(typed: list[str], folder: Path, inngest: str) -> Iterator[httpx.Client]:
     """Runs the page's server command until the block ends, on a free port."""
     (line,) = (line for line in typed if line.startswith("INNGEST_DEV=1") and "tail" not in line)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = shlex.split(line.removeprefix("INNGEST_DEV=1 ").replace("127.0.0.1:8000", f"127.0.0.1:{port}"))
     if words[0] == "uvicorn":
         words += ["--port", str(port)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 
 from inngest_realtime_devserver.server import DevServer
+from ports import free_port
 
 from .executor import Executor, Run
 from .serving import Events
@@ -104,9 +104,7 @@ def serve_pattern(pattern: str, dev: DevServer, folder: Path) -> Iterator[Site]:
             "INNGEST_DEV": dev.url,
             "INNGEST_EVENT_API_BASE_URL": stack.enter_context(events.serve()),
         }
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", *(word.format(port=port) for word in COMMANDS[pattern])]
         log = folder / f"{pattern}.log"
         output = stack.enter_context(log.open("w"))

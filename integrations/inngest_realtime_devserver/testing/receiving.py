@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from inngest_realtime_core.messages.message import Message
-    from inngest_realtime_core.subscriptions.sync import SyncSubscription
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, TypeVar
 
 __all__ = ["receive", "receive_sync"]
 
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
-async def receive(stream: AsyncIterator[Message[Any]], count: int = 1, *, timeout: float = 5.0) -> list[Message[Any]]:
+
+class _Receives(Protocol[_T_co]):
+    """A `SyncSubscription`; not by its name, which the plugin would have to import."""
+
+    def receive(self, timeout: float | None = None) -> _T_co | None: ...
+
+
+async def receive(stream: AsyncIterator[_T], count: int = 1, *, timeout: float = 5.0) -> list[_T]:
     """The next `count` messages of a subscription, or of its `get_json_stream()`.
 
     Args:
@@ -24,7 +29,7 @@ async def receive(stream: AsyncIterator[Message[Any]], count: int = 1, *, timeou
         TimeoutError: They did not come in time; the message says what did come.
         EOFError: The stream ended before.
     """
-    received: list[Message[Any]] = []
+    received: list[_T] = []
     deadline = time.monotonic() + timeout
     while len(received) < count:
         try:
@@ -36,7 +41,7 @@ async def receive(stream: AsyncIterator[Message[Any]], count: int = 1, *, timeou
     return received
 
 
-def receive_sync(stream: SyncSubscription, count: int = 1, *, timeout: float = 5.0) -> list[Message[Any]]:
+def receive_sync(stream: _Receives[_T], count: int = 1, *, timeout: float = 5.0) -> list[_T]:
     """`receive` for threads and scripts.
 
     Args:
@@ -46,7 +51,7 @@ def receive_sync(stream: SyncSubscription, count: int = 1, *, timeout: float = 5
         TimeoutError: They did not come in time; the message says what did come.
         EOFError: The stream ended before.
     """
-    received: list[Message[Any]] = []
+    received: list[_T] = []
     deadline = time.monotonic() + timeout
     while len(received) < count:
         try:
@@ -59,9 +64,9 @@ def receive_sync(stream: SyncSubscription, count: int = 1, *, timeout: float = 5
     return received
 
 
-def _too_few(received: list[Message[Any]], count: int, timeout: float) -> TimeoutError:
+def _too_few(received: Sequence[object], count: int, timeout: float) -> TimeoutError:
     return TimeoutError(f"{len(received)} of {count} messages came within {timeout} s: {received!r}.")
 
 
-def _ended(received: list[Message[Any]], count: int) -> EOFError:
+def _ended(received: Sequence[object], count: int) -> EOFError:
     return EOFError(f"The subscription ended after {len(received)} of {count} messages: {received!r}.")
