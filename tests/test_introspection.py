@@ -34,7 +34,8 @@ FOREIGN = {"RealtimeMiddleware"}
 
 def public(package: str) -> Iterator[tuple[str, Any]]:
     module = importlib.import_module(package)
-    for name in module.__all__:
+    made_here = (name for name, thing in vars(module).items() if getattr(thing, "__module__", None) == package)
+    for name in getattr(module, "__all__", None) or [name for name in made_here if not name.startswith("_")]:
         yield name, getattr(module, name)
 
 

@@ -74,7 +74,6 @@ class ChannelLog(PlacedLog):
         "run_topics",
         "whole_since",
     )
-    first: int  # declared anew: for pyright a slot that only a base class names has no type here
 
     def __init__(
         self, channel: str, limits: Replay, ids: EventIds, coverage: dict[str, Coverage], began: float
