@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
-import math
-from typing import TypeVar
+from typing import Final, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
 T = TypeVar("T")
 
+MAX_SECONDS: Final = 31_536_000.0
+"""A year: what clocks, locks and polls of the system take; more is a mistake."""
+
+MAX_COUNT: Final = 10**12
+"""Of messages or bytes: what Redis and others count with."""
+
 
 def describe(value: object) -> str:
     """What a wrong argument is, without repeating a value that may be long or secret."""
+    if isinstance(value, int) and abs(value) > 10**18:  # thousands of digits have no repr
+        return "a number of more than 18 digits"
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
     return f"the class {value.__name__}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
 
 
+def is_number(value: object, least: float, most: float = MAX_SECONDS) -> TypeGuard[float]:
+    """Whether it is a number in these bounds; NaN is in none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
 def check_seconds(name: str, value: object, *, least: float = 0.0) -> float:
-    """Return a number of seconds. `ConfigurationError` for anything but a finite number of at least `least`."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= least:
+    """Return a number of seconds. `ConfigurationError` for anything but one of at least `least` and at most a year."""
+    if is_number(value, least):
         return value
-    raise ConfigurationError(f"{name} is {describe(value)}: expected a number of seconds, at least {least:g}.")
+    raise ConfigurationError(f"{name} is {describe(value)}: expected a number of seconds, from {least:g} to a year.")
 
 
 def check_interval(name: str, value: object, *, optional: bool = False) -> None:
-    """`ConfigurationError` for anything but a finite number of seconds above 0, and None where it is optional."""
-    if value is None and optional:
+    """`ConfigurationError` for anything but a number of seconds above 0, a year at most, and None where optional."""
+    if (value is None and optional) or (is_number(value, 0) and value > 0):
         return
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
-        return
+    either = ", or None" if optional else ""
     raise ConfigurationError(
-        f"{name} is {describe(value)}: expected a number of seconds above 0{', or None' if optional else ''}."
+        f"{name} is {describe(value)}: expected a number of seconds above 0, at most a year{either}."
     )
 
 
 def check_timeout(value: object) -> None:
-    """`ConfigurationError` for anything but a finite number of seconds, and None."""
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)):
+    """`ConfigurationError` for anything but a number of seconds of at most a year, and None."""
+    if value is None or is_number(value, -MAX_SECONDS):
         return
-    raise ConfigurationError(f"timeout is {describe(value)}: expected a number of seconds, or None to wait for ever.")
+    raise ConfigurationError(
+        f"timeout is {describe(value)}: expected a number of seconds, at most a year, or None to wait for ever."
+    )
 
 
 def check_count(name: str, value: object, *, least: int = 1, of: str = "") -> int:
-    """Return a whole number. `ConfigurationError` for anything else, `True` and `1.0` included."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+    """Return a whole number of at most `MAX_COUNT`. `ConfigurationError` for anything else, `True` and `1.0` too."""
+    if is_number(value, least, MAX_COUNT) and isinstance(value, int):
         return value
-    raise ConfigurationError(f"{name} is {describe(value)}: expected a whole number{of and f' of {of}'} >= {least}.")
+    raise ConfigurationError(
+        f"{name} is {describe(value)}: expected a whole number{of and f' of {of}'} from {least} to {MAX_COUNT:,}."
+    )
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -84,6 +99,8 @@ def is_proxy(proxy: object) -> bool:
 
 def check_rewind(name: str, rewind: object) -> None:
     """`ConfigurationError` for anything but None, a whole number of messages above 0, or "all"."""
-    if rewind is None or rewind == "all" or (isinstance(rewind, int) and not isinstance(rewind, bool) and rewind > 0):
+    if rewind is None or rewind == "all" or (isinstance(rewind, int) and is_number(rewind, 1, MAX_COUNT)):
         return
-    raise ConfigurationError(f'{name} is {rewind!r}: expected a number of messages for each topic above 0, or "all".')
+    raise ConfigurationError(
+        f'{name} is {describe(rewind)}: expected a number of messages for each topic above 0, or "all".'
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from inngest_realtime_core import (
     SubscriptionClosedError,
     topic,
 )
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
+from inngest_realtime_core.subscriptions import callbacks
 from inngest_realtime_devserver.server import DevServer
 from talk import eventually, receive, soon
 
@@ -82,8 +85,11 @@ async def test_failures_of_callbacks_are_logged_where_nobody_else_is_told(
 
 
 async def test_a_slow_on_error_is_told_one_after_the_other_and_not_without_end(
-    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+    realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log = ThrottledLog(logging.getLogger("inngest_realtime.subscription"))
+    monkeypatch.setattr(callbacks, "_log", log)
+
     class Typed(Channel, name="typed:{key}"):
         key: str
         t = topic(int)
@@ -105,7 +111,9 @@ async def test_a_slow_on_error_is_told_one_after_the_other_and_not_without_end(
         assert sum(task.get_name() == "inngest-realtime on_error" for task in asyncio.all_tasks()) == 1
         going_on.set()
         await eventually(lambda: len(told) == 101)
-    assert sum("on_error is too slow" in record.getMessage() for record in caplog.records) == 49
+    # One line in a while says that, and how many there were.
+    assert sum("on_error is too slow" in record.getMessage() for record in caplog.records) <= 2
+    assert any(left_out in (48, 47) for _, left_out in log._written.values())
 
 
 async def test_a_callback_may_close_its_subscription(realtime: Realtime, channel: str) -> None:
@@ -140,8 +148,14 @@ async def test_states_of_what_can_not_be_had(server: DevServer, realtime: Realti
 
 
 async def test_a_failing_on_state_harms_nobody(
-    server: DevServer, realtime: Realtime, channel: str, caplog: pytest.LogCaptureFixture
+    server: DevServer,
+    realtime: Realtime,
+    channel: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(callbacks, "_log", ThrottledLog(logging.getLogger("inngest_realtime.subscription")))
+
     def fail(state: str) -> None:
         raise ValueError(state)
 
@@ -151,7 +165,8 @@ async def test_a_failing_on_state_harms_nobody(
         await realtime.publish((channel, "t"), 1)
         assert await receive(subscription, 1) == [1]
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        f"on_state failed on {state!r}." for state in ("connecting", "open", "reconnecting", "open", "closed")
+        f"on_state failed on {state!r}; the traceback says where."
+        for state in ("connecting", "open", "reconnecting", "closed")  # `open` came twice within a while
     ]
 
 

@@ -31,6 +31,8 @@ from inngest_realtime_core.endpoints import (
     allow_anyone,
 )
 from inngest_realtime_core.endpoints import authorize as authorizing
+from inngest_realtime_core.endpoints.authorize import Host
+from inngest_realtime_core.endpoints.errors import EndpointError
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_devserver.server import DevServer
@@ -328,6 +330,43 @@ def test_a_recheck_ends_a_sync_stream(
     assert next(verdicts, "asked thrice") == "asked thrice"
 
 
+class Refusal(Exception):
+    """What a framework refuses a request with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@pytest.mark.parametrize(("status", "last"), [(403, "end"), (401, "end"), (500, "closing"), (503, "closing")])
+@pytest.mark.parametrize("sync", [False, True])
+async def test_a_recheck_that_fails_is_not_a_refusal(
+    realtime: Realtime, sync_realtime: Realtime, status: int, last: str, sync: bool
+) -> None:
+    """The exceptions of a framework say which it is. Who is not refused comes back, and is asked then."""
+
+    def refuses(error: Exception) -> EndpointError | None:
+        return EndpointError.refused(error.status, None) if isinstance(error, Refusal) else None
+
+    asked_for: list[None] = []
+
+    def authorize(request: object, channel: Pipeline) -> bool:
+        asked_for.append(None)
+        if len(asked_for) > 1:
+            raise Refusal(status)
+        return True
+
+    grants = [Grant(Pipeline, authorize=authorize, reauthorize_every=0.02)]
+    endpoints = Endpoints(sync_realtime if sync else realtime, grants, host=Host(endpoint_error=refuses))
+    if sync:
+        stream = await asyncio.to_thread(opened_sync, endpoints, parameters_of_a_run())
+        body = b"".join(await asyncio.to_thread(list, stream.body))
+    else:
+        answer = await opened(endpoints, parameters_of_a_run())
+        body = b"".join([chunk async for chunk in answer.body])
+    assert body.split(b"\n\n")[-2].split(b"event: ")[1].startswith(last.encode())
+
+
 def test_a_sync_stream_is_rechecked_although_it_is_never_silent(
     sync_realtime: Realtime, inngest: DevServer, parameters: Any
 ) -> None:
@@ -411,7 +450,10 @@ async def test_streams_that_authorize_fails_in_the_middle_share_a_line(
     started = time.monotonic()
     streams = [await opened(endpoints, parameters_of_a_run(), number) for number in range(12)]
     for stream in streams:
-        assert b'"reason":"forbidden"' in b"".join([chunk async for chunk in stream.body])
+        # Nobody has refused: whoever comes back is asked then.
+        assert b"".join([chunk async for chunk in stream.body]).endswith(
+            b'event: closing\ndata: {"kind":"closing"}\n\n'
+        )
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert 1 <= len(warnings) <= 1 + (time.monotonic() - started) // 10
     assert all(record.exc_info is None for record in warnings)

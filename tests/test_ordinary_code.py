@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import importlib.util
+import logging
 import subprocess
 import sys
 import threading
@@ -29,6 +30,8 @@ from inngest_realtime_core import (
     Subscription,
     topic,
 )
+from inngest_realtime_core._hub import readers
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_devserver.server import DevServer
 from talk import DEADLINE, Pipeline, Status, eventually, read_until, receive, soon
 
@@ -111,8 +114,9 @@ async def test_a_read_that_waits_holds_what_it_reads(realtime: Realtime, channel
 
 
 async def test_what_is_held_unread_costs_one_buffer_and_one_line(
-    server: DevServer, channel: str, caplog: pytest.LogCaptureFixture
+    server: DevServer, channel: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readers, "_log", ThrottledLog(logging.getLogger("inngest_realtime.subscription")))
     async with Realtime(api_base_url=server.url, buffer_size=4) as realtime:
         subscription = await realtime.subscribe(channel=channel, topics=["t"])
         witness = await realtime.subscribe(channel=channel, topics=["t"])

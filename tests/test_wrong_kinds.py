@@ -17,6 +17,7 @@ from inngest_realtime_core import (
     PublishError,
     Realtime,
     RealtimeError,
+    Replay,
     Settings,
     TopicError,
     allow_anyone,
@@ -26,6 +27,7 @@ from inngest_realtime_core import (
     subscribe_sync,
     topic,
 )
+from inngest_realtime_core.endpoints.options import EndpointOptions
 from talk import Pipeline
 
 NOWHERE = "http://127.0.0.1:9"
@@ -61,6 +63,8 @@ WRONG: dict[str, Any] = {
     "realtime": REALTIME,
     "nan": float("nan"),
     "surrogate": "\ud800",
+    "huge": 10**5_000,
+    "huge fraction": 1e300,
 }
 
 LISTS = {"none", "list", "pair", "triple"}
@@ -79,6 +83,10 @@ def grant(**arguments: Any) -> Any:
     return Grant(given.pop("channel"), **given)
 
 
+def taker(kind: Callable[..., Any], name: str, **others: Any) -> Callable[[Any], Any]:
+    return lambda value: kind(**{**others, name: value})
+
+
 # Of each position: how it is given, and what of WRONG is right there.
 POSITIONS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "publish topic": (lambda x: REALTIME.publish(x, "data"), {"topic of a channel", "pair"}),
@@ -89,7 +97,7 @@ POSITIONS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "publish typed data": (lambda x: REALTIME.publish(Pipeline(run_id="a").status, x), set()),
     "publish data": (
         lambda x: REALTIME.publish(("c", "t"), x),
-        {"none", "number", "fraction", "flag", "text", "empty", "list", "dict", "pair", "triple"},
+        {"none", "number", "fraction", "flag", "text", "empty", "list", "dict", "pair", "triple", "huge fraction"},
     ),
     "publish run_id": (lambda x: REALTIME.publish(("c", "t"), 1, run_id=x), {"none"}),
     "publish metadata": (lambda x: REALTIME.publish(("c", "t"), 1, metadata=x), {"none", "dict"}),
@@ -146,6 +154,31 @@ POSITIONS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "grant render": (lambda x: grant(render=x), {"none", "function", "class", "other class"}),
     "grant token": (lambda x: grant(token=x), {"none"}),
     "grant may_overlap": (lambda x: grant(may_overlap=x), {"flag"}),
+    **{
+        f"Realtime {name}": (taker(Realtime, name), right)
+        for name, right in {
+            **{key: {"number", "fraction"} for key in ("ping_interval", "ping_timeout", "linger")},
+            **{key: {"number"} for key in ("buffer_size", "buffer_bytes", "total_buffer_bytes")},
+            "multiplex": {"flag"},
+            "proxy": {"none"},
+            "replay": {"none"},
+        }.items()
+    },
+    **{
+        f"endpoint {name}": (taker(EndpointOptions, name, client=len), right)
+        for name, right in {
+            **{key: {"number", "fraction"} for key in ("heartbeat", "rate_per_client")},
+            **{key: {"none", "number", "fraction"} for key in ("authorize_timeout", "send_timeout")},
+            **{key: {"number"} for key in ("burst_per_client", "max_body", "max_channel_length")},
+            **{key: {"none", "number"} for key in ("max_streams", "max_streams_per_client")},
+            "client": {"none", "function", "class", "other class"},
+        }.items()
+    },
+    "Replay size": (taker(Replay, "size"), {"number"}),
+    "Replay max_age": (taker(Replay, "max_age"), {"number", "fraction"}),
+    "Replay max_bytes": (taker(Replay, "max_bytes"), {"number"}),
+    "batch every": (lambda x: REALTIME.batch(CH.t, every=x), {"number", "fraction"}),
+    "batch max_bytes": (lambda x: REALTIME.batch(CH.t, max_bytes=x), {"number"}),
 }
 
 OURS = (ConfigurationError, ChannelError, TopicError, PublishError)

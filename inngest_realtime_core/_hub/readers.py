@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from .._replay.resume import Rewind
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError, SubscriptionClosedError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .._upstream.subscriber import State
     from .hub import Hub
 
-logger = logging.getLogger("inngest_realtime.subscription")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.subscription"))
 
 _CLOSED: Final = "the subscription was closed"
 
@@ -183,12 +184,11 @@ class Readers:
             self._own_gone = True
             own.detach()
         else:
-            logger.warning(
-                "A subscription to %r is held and nobody reads it: its buffer is full, and the oldest messages are "
-                "dropped. Close it with close(), or by leaving its `async with` or `with` block.",
-                self.channel,
-                extra={"event": "subscription.unread"},
+            message = (
+                f"A subscription to {self.channel!r} is held and nobody reads it: its buffer is full, and the oldest "
+                "messages are dropped. Close it with close(), or by leaving its `async with` or `with` block."
             )
+            _log.write(logging.WARNING, "unread", message, event="subscription.unread")
 
     def drop(self, buffer: ReaderBuffer) -> None:
         """Called when nobody holds a stream any more. Callable from any thread, and by the garbage collector."""

@@ -9,8 +9,7 @@ import msgspec
 
 from .._api.claims import TokenClaims
 from .._upstream.liveness import Liveness
-from ..arguments import check_flag
-from ..errors import ConfigurationError
+from ..arguments import check_count, check_flag, check_seconds
 from ..messages.envelope import Envelope
 from ..settings import Settings
 from ..stats import ReplayHealth
@@ -38,11 +37,9 @@ class Replay(msgspec.Struct, frozen=True):
     published: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("size", "max_age", "max_bytes"):
-            value: object = getattr(self, name)
-            kinds = (int, float) if name == "max_age" else int
-            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < float("inf"):
-                raise ConfigurationError(f"{name}={value!r} of a replay is not a finite number of at least 0.")
+        check_count("size of a replay", self.size, least=0, of="messages")
+        check_seconds("max_age of a replay", self.max_age)
+        check_count("max_bytes of a replay", self.max_bytes, least=0, of="bytes")
         check_flag("published of a replay", self.published)
 
 

@@ -14,6 +14,7 @@ import anyio
 from .._api.errors_from_status import is_inngests_rejection
 from .._api.tokens import IssuedToken
 from .._concurrency.tasks import end_tasks
+from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from ..messages.envelope import Envelope
 from .liveness import Liveness
@@ -21,7 +22,7 @@ from .protocol import MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
 from .throttle import POLL, Throttle
 from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
 
-logger = logging.getLogger("inngest_realtime.connection")
+_log = ThrottledLog(logging.getLogger("inngest_realtime.connection"))
 
 _BATCH: Final = 256  # frames handled before consumers get their turn on the event loop
 _BACKLOG: Final = 8_192  # frames waiting; beyond it the socket is not read until they are handled
@@ -234,12 +235,14 @@ class Connection:
                 continue
             try:
                 self._deliver(envelope)
-            except Exception:
+            except Exception as error:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
-                logger.exception(
-                    "A message of channel %r could not be delivered: a defect of this package, please report it.",
-                    envelope.channel[:200],
-                    extra={"event": "message.undelivered"},
+                text = (
+                    f"A message of channel {envelope.channel[:200]!r} could not be delivered: a defect of this "
+                    "package, please report it."
+                )
+                _log.write(
+                    logging.ERROR, type(error).__name__, text, error, event="message.undelivered", traceback=True
                 )
             if throttle.behind:
                 break

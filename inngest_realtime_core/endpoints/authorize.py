@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from .._concurrency.background import run_coroutine
 from .._concurrency.threads import greenlets
@@ -109,13 +109,16 @@ class Authorizer:
         return error if endpoint_error is None else endpoint_error
 
     async def still_allows(self, selection: Selection, request: Any) -> bool:
-        """Asks again in the middle of a stream; a failure is logged, and allows nothing."""
+        """Asks again in the middle of a stream.
+
+        Raises:
+            EndpointError: It failed or took too long, which is logged: who comes back is asked then.
+        """
         try:
             async with self._host.around_reauthorize(request) as current:
                 return await self._allows(selection, current)
         except Exception as error:
-            self._log_reauthorize(selection, error)
-            return False
+            return self._forbids(selection, error)
 
     def still_allows_sync(self, selection: Selection, request: Any) -> bool:
         """The sync twin of `still_allows`."""
@@ -123,21 +126,26 @@ class Authorizer:
             with self._host.around_reauthorize_sync(request) as current:
                 return self._allows_sync(selection, current)
         except Exception as error:
-            self._log_reauthorize(selection, error)
-            return False
+            return self._forbids(selection, error)
 
-    def _log_reauthorize(self, selection: Selection, error: Exception) -> None:
-        if not isinstance(error, EndpointError) and self._translated(error) is error:
-            # Each stream that is open asks: a database that is away would fail all of them.
-            name = selection.grant.name
-            _log.write(
-                logging.WARNING,
-                ("authorize.failed", name, type(error)),
-                f"authorize of grant {name!r} raised {type(error).__name__} while an open stream was reauthorized; the "
-                "stream ends. Let it return False for who may not.",
-                error,
-                event="authorize.failed",
-            )
+    def _forbids(self, selection: Selection, error: Exception) -> Literal[False]:
+        """What an exception in the middle of a stream means: a framework's refusal forbids, all else is trouble."""
+        translated = self._translated(error)
+        if isinstance(translated, EndpointError):
+            if translated.status < 500:
+                return False
+            raise translated
+        # Each stream that is open asks: a database that is away would fail all of them.
+        name = selection.grant.name
+        _log.write(
+            logging.WARNING,
+            ("authorize.failed", name, type(error)),
+            f"authorize of grant {name!r} raised {type(error).__name__} while an open stream was reauthorized; the "
+            "stream ends, and its client is asked to come back. Let it return False for who may not.",
+            error,
+            event="authorize.failed",
+        )
+        raise EndpointError(500, "failed", "It could not be found out whether this request may go on.")
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls an application's function, sync or async, within the timeout.
@@ -282,8 +290,8 @@ def _timed_out(timeout: float | None) -> EndpointError:
     _log.write(
         logging.WARNING,
         "authorize.slow",
-        f"authorize took longer than {timeout} s; the request is answered with 503, and a stream that was reauthorized "
-        "ends. Make it faster, or set authorize_timeout=.",
+        f"authorize took longer than {timeout} s; the request is answered with 503, and the client of a stream that "
+        "was reauthorized is asked to come back. Make it faster, or set authorize_timeout=.",
         event="authorize.slow",
     )
     message = "It took too long to find out whether this request may subscribe; ask again."

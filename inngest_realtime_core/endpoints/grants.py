@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
-from ..arguments import check_callable, check_flag, check_rewind, check_text, describe
+from ..arguments import check_callable, check_flag, check_interval, check_rewind, check_text, describe
 from ..channels.channel import Channel, Topic
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
@@ -138,12 +138,13 @@ def kebab_case(name: str) -> str:
 
 
 def _checked_channel(channel: object) -> type[Channel] | str:
+    given = describe(channel)
     if isinstance(channel, type) and issubclass(channel, Channel):
         return channel
     if isinstance(channel, str):
         return check_channel_name(channel)
     raise ConfigurationError(
-        f"A Grant takes a Channel class or a channel's name, and got {channel!r}. "
+        f"A Grant takes a Channel class or a channel's name, and got {given}. "
         "Pass the class itself, not an instance: its parameters come from each request."
     )
 
@@ -185,11 +186,7 @@ def _checked_topics(
 
 
 def _checked_seconds(value: float | None, option: str, *, grant: str) -> float | None:
-    if value is None:
-        return None
-    number = isinstance(cast("object", value), (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise ConfigurationError(f"{option} of grant {grant!r} is {value!r}: it is a number of seconds above 0.")
+    check_interval(f"{option} of grant {grant!r}", value, optional=True)
     return value
 
 

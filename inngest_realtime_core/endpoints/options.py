@@ -8,9 +8,11 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
+from ..arguments import MAX_COUNT, check_count, check_interval, describe, is_number
 from ..errors import ConfigurationError
 
 _CLIENT_STREAMS = 32
+_LEAST_RATE = 1e-6  # a second: one in eleven days
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,14 @@ class EndpointOptions:
 
     def __post_init__(self) -> None:
         for name in ("heartbeat", "authorize_timeout", "send_timeout"):
-            _check(name, getattr(self, name), float, "a number of seconds above 0", optional=name != "heartbeat")
-        _check("rate_per_client", self.rate_per_client, float, "a number above 0", optional=False)
+            check_interval(name, getattr(self, name), optional=name != "heartbeat")
+        if not is_number(self.rate_per_client, _LEAST_RATE, MAX_COUNT):
+            raise ConfigurationError(
+                f"rate_per_client is {describe(self.rate_per_client)}: expected a number from {_LEAST_RATE} on."
+            )
         for name in ("max_streams", "max_streams_per_client", "burst_per_client", "max_body", "max_channel_length"):
-            _check(name, getattr(self, name), int, "a number above 0", optional=name.startswith("max_streams"))
+            if getattr(self, name) is not None or not name.startswith("max_streams"):
+                check_count(name, getattr(self, name))
         if self.client is None:
             if self.max_streams_per_client is not None:
                 raise ConfigurationError(
@@ -61,7 +67,7 @@ class EndpointOptions:
                     "returns whose it is, such as the id of its user."
                 )
         elif not callable(self.client):
-            raise ConfigurationError(f"client is {self.client!r}: it is a function of the request.")
+            raise ConfigurationError(f"client is {describe(self.client)}: expected a function of the request.")
         elif self.max_streams_per_client is None:
             object.__setattr__(self, "max_streams_per_client", _CLIENT_STREAMS)
 
@@ -91,12 +97,3 @@ class OptionsDict(TypedDict, total=False):
     send_timeout: float | None
     max_body: int
     max_channel_length: int
-
-
-def _check(name: str, value: Any, kind: type, expected: str, *, optional: bool) -> None:
-    kinds = (int, float) if kind is float else (int,)
-    if value is None and optional:
-        return
-    if not isinstance(value, kinds) or isinstance(value, bool) or not 0 < value < float("inf"):
-        either = ", or None for no limit" if optional else ""
-        raise ConfigurationError(f"{name} is {value!r}: it is {expected}{either}.")

@@ -19,8 +19,7 @@ from .._upstream.subscriber import State
 from ..errors import MessageError, RealtimeError
 from ..messages.message import Message
 
-logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
-_log = ThrottledLog(logger)
+_log = ThrottledLog(logging.getLogger("inngest_realtime.subscription"))
 
 
 _MAX_PENDING_ERRORS: Final = 100  # errors that wait for on_error at most
@@ -65,7 +64,9 @@ def tell_state(on_state: OnState, state: State) -> None:
         on_state(state)
     except BaseException as error:
         _pass_on(error)
-        logger.exception("on_state failed on %r.", state, extra={"event": "callback.failed"})
+        message = f"on_state failed on {state!r}; the traceback says where."
+        kind = ("on_state", state, type(error).__name__)
+        _log.write(logging.ERROR, kind, message, error, event="callback.failed", traceback=True)
 
 
 class _MessagePump:
@@ -108,10 +109,7 @@ class _MessagePump:
                     self._untold.__cause__, self._cause = self._cause, None
                 else:
                     # Out of on_error, as it was told of the last one: once more would go on for ever.
-                    logger.error(
-                        "on_error itself was cancelled; do not let it raise CancelledError.",
-                        extra={"event": "callback.cancelled"},
-                    )
+                    _log_cancelled()
                     self._untold = None
         finally:
             self._readers.close()
@@ -219,10 +217,7 @@ class ErrorReporter:
                 telling = self._hub.run(self.tell(self._next()), name="inngest-realtime on_error call")
                 await asyncio.wait([telling])
                 if telling.cancelled():
-                    logger.error(
-                        "on_error itself was cancelled; do not let it raise CancelledError.",
-                        extra={"event": "callback.cancelled"},
-                    )
+                    _log_cancelled()
         finally:
             self._telling = False
             self._hub.errors.discard(self)
@@ -253,11 +248,13 @@ def _size(error: RealtimeError) -> int:
 
 
 def _log_untold(error: RealtimeError) -> None:
-    logger.error(
-        "on_error is too slow to be told of this; let it hand work to a queue. %s",
-        error,
-        extra={"event": "callback.slow"},
-    )
+    message = f"on_error is too slow to be told of this; let it hand work to a queue. {error}"
+    _log.write(logging.ERROR, ("untold", type(error)), message, event="callback.slow")
+
+
+def _log_cancelled() -> None:
+    message = "on_error itself was cancelled; do not let it raise CancelledError."
+    _log.write(logging.ERROR, "cancelled", message, event="callback.cancelled")
 
 
 def _pass_on(error: BaseException) -> None:

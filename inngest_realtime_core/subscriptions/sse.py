@@ -240,10 +240,10 @@ class EventStream:
             return self._end(close_event() if self._leaving() else end_event("closed"))
         return _Step.WAIT
 
-    def reauthorized(self, allowed: bool) -> bytes:
-        """Takes the answer to `REAUTHORIZE`; returns what is to be sent."""
+    def reauthorized(self, allowed: bool | None) -> bytes:
+        """Takes the answer to `REAUTHORIZE`, None where there is none; returns what is to be sent."""
         self._authorized_at = time.monotonic()
-        return b"" if allowed else self._end(end_event("forbidden"))
+        return b"" if allowed else self._end(close_event() if allowed is None else end_event("forbidden"))
 
     def _end(self, last: bytes) -> bytes:
         self.over = True
@@ -277,7 +277,7 @@ async def event_stream(
 
     Args:
         loop: The event loop of the subscription.
-        reauthorize: Asked again and again whether the stream may go on; required where `reauthorize_every` is given.
+        reauthorize: Asked again and again whether the stream may go on. After a `RealtimeError` the client comes back.
     """
     check_event_loop(loop)
     buffer = state.buffer
@@ -290,7 +290,10 @@ async def event_stream(
         while True:
             step = state.poll()
             if step is _Step.REAUTHORIZE:
-                step = state.reauthorized(reauthorize is None or await reauthorize())
+                try:
+                    step = state.reauthorized(reauthorize is None or bool(await reauthorize()))
+                except RealtimeError:
+                    step = state.reauthorized(None)
                 if not step:
                     continue
             if isinstance(step, bytes):
@@ -325,7 +328,10 @@ def event_stream_sync(
         while True:
             step = state.poll()
             if step is _Step.REAUTHORIZE:
-                step = state.reauthorized(reauthorize is None or reauthorize())
+                try:
+                    step = state.reauthorized(reauthorize is None or bool(reauthorize()))
+                except RealtimeError:
+                    step = state.reauthorized(None)
                 if not step:
                     continue
             if isinstance(step, bytes):
