@@ -151,6 +151,8 @@ def grants(http_error: Callable[[int], Exception], user: Callable[[Any], str | N
         PIPELINE,
         Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="rendered", render=fragment),
         Grant(Pipeline, ["tokens"], authorize=may_view, name="full", token="full"),
+        Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="recent", rewind=3, rewind_default=2),
+        Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="history", rewind="all"),
         Grant(Room, authorize=slow, name="slow"),
         Grant(Room, authorize=slow_async, name="slow-async"),
         Grant(Room, authorize=may_enter, extra_parameters=["access_token"]),
