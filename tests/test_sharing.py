@@ -150,7 +150,7 @@ async def test_an_upstream_that_has_ended_is_not_used(inngest: FakeInngest, hub:
     other, readers = await read(hub, "c")
     assert other is not feed
     inngest.transports[1].bring(frame(1))
-    await eventually(lambda: readers.own.ready)
+    await eventually(lambda: readers.own.has_messages)
     assert taken(readers) == [1]
 
 
@@ -224,10 +224,10 @@ async def test_a_subscription_is_closed_when_nobody_holds_it(inngest: FakeInnges
 async def test_only_the_first_event_stream_begins_where_the_subscription_began(inngest: FakeInngest, hub: Hub) -> None:
     _, readers = await read(hub, "c")
     inngest.transports[0].bring(frame(1))
-    await eventually(lambda: readers.own.ready)
+    await eventually(lambda: readers.own.has_messages)
     first, second = readers.add(events=True), readers.add(events=True)
     inngest.transports[0].bring(frame(2, number=2))
-    await eventually(lambda: second.ready)
+    await eventually(lambda: second.has_messages)
     assert [message.data for message in first.take_some(9)] == [1, 2]
     assert [message.data for message in second.take_some(9)] == [2]
 
@@ -235,7 +235,7 @@ async def test_only_the_first_event_stream_begins_where_the_subscription_began(i
 async def test_what_one_subscriber_changes_no_other_sees(inngest: FakeInngest, hub: Hub) -> None:
     (_, one), (_, two) = await read(hub, "c"), await read(hub, "c")
     inngest.transports[0].bring(frame({"list": []}))
-    await eventually(lambda: two.own.ready)
+    await eventually(lambda: two.own.has_messages)
     (data,) = taken(one)
     data["list"].append("changed")
     assert taken(two) == [{"list": []}]
@@ -244,7 +244,7 @@ async def test_what_one_subscriber_changes_no_other_sees(inngest: FakeInngest, h
 async def test_topics_that_nobody_asked_for_are_left_out(inngest: FakeInngest, hub: Hub) -> None:
     _, readers = await read(hub, "c")
     inngest.transports[0].bring(frame(1, topic="other"), frame(2, number=2))
-    await eventually(lambda: readers.own.ready)
+    await eventually(lambda: readers.own.has_messages)
     assert taken(readers) == [2]
     assert hub.counters.received == 1
 
@@ -252,11 +252,11 @@ async def test_topics_that_nobody_asked_for_are_left_out(inngest: FakeInngest, h
 async def test_a_lost_connection_is_a_gap_and_cuts_off_data_streams(inngest: FakeInngest, hub: Hub) -> None:
     _, readers = await read(hub, "c")
     inngest.transports[0].bring(frame("stream", kind="datastream-start"))
-    await eventually(lambda: readers.own.ready)
+    await eventually(lambda: readers.own.has_messages)
     (begun,) = readers.own.take_some(9)
     assert begun.stream is not None
     inngest.transports[0].end()
-    await eventually(lambda: readers.own.ready)
+    await eventually(lambda: readers.own.has_messages)
     assert taken(readers) == ["reconnect"]
     with pytest.raises(Exception, match="the connection to Inngest was lost"):
         await soon(anext(aiter(begun.stream)))

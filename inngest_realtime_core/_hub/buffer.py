@@ -113,7 +113,7 @@ class ReaderBuffer(MessageQueue):
         """Resolves `waiter` at the next change. Returns False when there is something to take already."""
         self._waiter = waiter
         # Looked at after the waiter is in place: a push from another thread can then not slip between.
-        if self.ready:
+        if self._items or self._ended or self._dropped != self._reported:
             self._waiter = None
             return False
         return True

@@ -274,11 +274,6 @@ class MessageQueue:
         """Whether there is a message to take, or a gap."""
         return bool(self._items) or self._dropped != self._reported
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to take, or nothing more to wait for."""
-        return bool(self._items) or self._ended or self._dropped != self._reported
-
     def take(self) -> Message[Any] | None:
         """Returns the next message, or None when there is none at the moment.
 

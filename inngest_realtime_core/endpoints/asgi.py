@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -70,7 +71,6 @@ async def send_stream(
     """Sends an event stream as an ASGI response, until it ends or its client has left, and closes it."""
     loop = asyncio.get_running_loop()
     watchdog = _SendWatchdog(send_timeout)
-    now = loop.time
 
     async def send_all() -> None:
         watchdog.sending()
@@ -79,7 +79,7 @@ async def send_stream(
         async for chunk in body:
             if chunk:
                 # Not by `sending()`: calls cost more than sending does, for each event and client.
-                watchdog.blocked_since = now()
+                watchdog.blocked_since = time.monotonic()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 watchdog.blocked_since = None
         watchdog.sending()
@@ -189,7 +189,7 @@ class _SendWatchdog:
         self._cancel: Callable[[], object] = bool  # nothing to cancel yet
 
     def sending(self) -> None:
-        self.blocked_since = self._loop.time()
+        self.blocked_since = time.monotonic()
 
     def sent(self) -> None:
         self.blocked_since = None
@@ -197,7 +197,7 @@ class _SendWatchdog:
     def watch(self, task: asyncio.Task[Any]) -> None:
         if self._timeout is None:
             return
-        now = self._loop.time()
+        now = time.monotonic()
         due = self._timeout + (now if self.blocked_since is None else self.blocked_since)
         if due <= now:
             log_stalled(self._timeout)

@@ -9,7 +9,6 @@ each block of an event stream is an event with JSON data that has a `kind`, and 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import random
 import re
@@ -84,19 +83,19 @@ class HeartbeatTimer:
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer
         self._interval = interval
-        self._last = self._loop.time()
+        self._last = time.monotonic()
         self._cancel = call_after(self._loop, interval, self._beat)
         self.due: bool = False
 
     def sent(self) -> None:
-        self._last = self._loop.time()
+        self._last = time.monotonic()
         self.due = False
 
     def stop(self) -> None:
         self._cancel()
 
     def _beat(self) -> None:
-        silent = self._loop.time() - self._last
+        silent = time.monotonic() - self._last
         if silent >= self._interval:
             self.due = True
             self._buffer.wake()
@@ -164,13 +163,6 @@ def wait_sync(buffer: ReaderBuffer, timeout: float | None) -> bool:
     return not buffer.wait_on(waiter) or waiter.wait(timeout)
 
 
-class _Step(enum.Enum):
-    """What an event stream does next, where it is not bytes that it sends."""
-
-    WAIT = enum.auto()
-    REAUTHORIZE = enum.auto()
-
-
 class EventStream:
     """The state of an event stream's body: what it sends next. Its sync and its async face only wait and send.
 
@@ -205,7 +197,7 @@ class EventStream:
         self._channel = channel
         self._topics = topics
         self._last_event_id = last_event_id
-        self._every = reauthorize_every
+        self.reauthorize_every: float | None = reauthorize_every
         self._authorized_at = time.monotonic()
         self._leaving = leaving
         self._encode = encode
@@ -219,12 +211,37 @@ class EventStream:
             event_id = self._last_event_id
         return preamble(self._channel, self._topics, event_id)
 
-    def poll(self) -> bytes | _Step:
-        """What is to be sent now, or what is to be done instead."""
-        if self._every is not None and time.monotonic() - self._authorized_at >= self._every:
-            return _Step.REAUTHORIZE
+    @property
+    def unauthorized(self) -> bool:
+        """Whether the stream is to be authorized again before it goes on."""
+        every = self.reauthorize_every
+        return every is not None and time.monotonic() - self._authorized_at >= every
+
+    def reauthorized(self, allowed: bool | None) -> bytes:
+        """Takes the outcome of that, None where there is none; returns what is to be sent."""
+        self._authorized_at = time.monotonic()
+        return b"" if allowed else self._end(close_event() if allowed is None else end_event("forbidden"))
+
+    def poll(self) -> bytes:
+        """What is to be sent now: all events that wait, up to a sensible size of one write; empty when none does."""
+        buffer = self.buffer
         try:
-            events = self._waiting_events()
+            message = buffer.take()
+            if message is None:
+                if buffer.ended:
+                    return self._end(close_event() if self._leaving() else end_event("closed"))
+                return b""
+            event = self._encode(message)
+            if not buffer.has_messages:
+                return event
+            events = [event]
+            size = len(event)
+            # Only while there is more: taking from a reader that has ended may raise, and what was taken would be lost.
+            while size < _WRITE and buffer.has_messages and (message := buffer.take()) is not None:
+                event = self._encode(message)
+                events.append(event)
+                size += len(event)
+            return b"".join(events)
         except RealtimeError as error:
             # The client comes back, and is answered with the reason; the server has made no mistake.
             _log.write(
@@ -234,38 +251,10 @@ class EventStream:
                 event="stream.failed",
             )
             return self._end(close_event() if self._leaving() else end_event("failed"))
-        if events:
-            return events
-        if self.buffer.ended:
-            return self._end(close_event() if self._leaving() else end_event("closed"))
-        return _Step.WAIT
-
-    def reauthorized(self, allowed: bool | None) -> bytes:
-        """Takes the answer to `REAUTHORIZE`, None where there is none; returns what is to be sent."""
-        self._authorized_at = time.monotonic()
-        return b"" if allowed else self._end(close_event() if allowed is None else end_event("forbidden"))
 
     def _end(self, last: bytes) -> bytes:
         self.over = True
         return last
-
-    def _waiting_events(self) -> bytes:
-        """All events that wait, up to a sensible size of one write; empty when none does."""
-        buffer = self.buffer
-        message = buffer.take()
-        if message is None:
-            return b""
-        event = self._encode(message)
-        if not buffer.has_messages and event:
-            return event
-        events = [event]
-        size = len(event)
-        # Only while there is more: taking from a reader that has ended may raise, and what was taken would be lost.
-        while size < _WRITE and buffer.has_messages and (message := buffer.take()) is not None:
-            event = self._encode(message)
-            events.append(event)
-            size += len(event)
-        return b"".join(events)
 
 
 async def event_stream(
@@ -281,6 +270,8 @@ async def event_stream(
     """
     check_event_loop(loop)
     buffer = state.buffer
+    if state.reauthorize_every is None:
+        reauthorize = None
     heartbeat_timer = HeartbeatTimer(buffer, state.interval)
     try:
         yield state.preamble()
@@ -288,16 +279,15 @@ async def event_stream(
             await buffer.catch_up()
         heartbeat_timer.sent()
         while True:
-            step = state.poll()
-            if step is _Step.REAUTHORIZE:
+            chunk = b""
+            if reauthorize is not None and state.unauthorized:
                 try:
-                    step = state.reauthorized(reauthorize is None or bool(await reauthorize()))
+                    chunk = state.reauthorized(bool(await reauthorize()))
                 except RealtimeError:
-                    step = state.reauthorized(None)
-                if not step:
-                    continue
-            if isinstance(step, bytes):
-                yield step
+                    chunk = state.reauthorized(None)
+            chunk = chunk or state.poll()
+            if chunk:
+                yield chunk
                 if state.over:
                     return
                 heartbeat_timer.sent()
@@ -326,16 +316,15 @@ def event_stream_sync(
         yield state.preamble()
         catch_up()
         while True:
-            step = state.poll()
-            if step is _Step.REAUTHORIZE:
+            chunk = b""
+            if reauthorize is not None and state.unauthorized:
                 try:
-                    step = state.reauthorized(reauthorize is None or bool(reauthorize()))
+                    chunk = state.reauthorized(bool(reauthorize()))
                 except RealtimeError:
-                    step = state.reauthorized(None)
-                if not step:
-                    continue
-            if isinstance(step, bytes):
-                yield step
+                    chunk = state.reauthorized(None)
+            chunk = chunk or state.poll()
+            if chunk:
+                yield chunk
                 if state.over:
                     return
             elif not wait_sync(buffer, state.interval):

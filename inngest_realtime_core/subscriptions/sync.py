@@ -58,9 +58,10 @@ class SyncSubscription(SubscriptionFace):
 
     def _messages(self) -> Generator[Message[Any], None, None]:
         reader = self._own()
+        take, turns = reader.take, reader.turns
         while True:
             # Mostly one is there: then nothing is waited for, and nothing checked that concerns waiting.
-            message = reader.take() if reader.turns else None
+            message = take() if turns else None
             if message is None and (message := self._own().next_sync()) is None:
                 return
             yield message
