@@ -44,6 +44,13 @@ def test_the_reference_lists_what_is_exported(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", SOURCES)
+def test_the_site_shows_its_docstrings(package: str) -> None:
+    pages = [*(ROOT / "docs" / "api").glob("*.md"), *(ROOT / "docs" / "adapters").glob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"^::: (\w+)", page.read_text(), re.MULTILINE)}
+    assert package in shown or package == "inngest_realtime"  # the alias
+
+
+@pytest.mark.parametrize("package", SOURCES)
 def test_what_is_exported_exists(package: str) -> None:
     done = python(f"from {package} import *")
     assert done.returncode == 0, done.stderr

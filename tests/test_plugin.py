@@ -108,8 +108,9 @@ def test_the_page_of_the_documentation(tmp_path: Path) -> None:
     for block in blocks_of(ROOT / "docs/testing.md"):
         if block.title:
             tmp_path.joinpath(block.title).write_text(block.code)
-    tmp_path.joinpath("pytest.ini").write_text("[pytest]\npythonpath = .\n")
-    assert passed(run(tmp_path, "-p", "no:asyncio")) == 4
+    ini = f"[pytest]\npythonpath = .\n{ASYNCIO}auto\nDJANGO_SETTINGS_MODULE = settings\n"
+    tmp_path.joinpath("pytest.ini").write_text(ini)
+    assert passed(run(tmp_path, "-p", "no:anyio")) == 6
 
 
 GUARD = """

@@ -1,0 +1,63 @@
+"""Hooks of MkDocs: a folder in the navigation stands for its pages, and a link that leads nowhere fails the build."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+def on_config(config: Any) -> Any:
+    config.nav = _expanded(config.nav, Path(config.docs_dir))
+    return config
+
+
+def on_post_build(config: Any) -> None:
+    """MkDocs looks at links between pages alone: not at those that leave `docs/`, nor at what a page includes."""
+    site = Path(config.site_dir).resolve()
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    dead = [
+        f"{path.relative_to(site)}: {link}"
+        for path, page in pages.items()
+        for link in page.links
+        if not _leads_somewhere(link, path, pages)
+    ]
+    if dead:
+        raise SystemExit("Links that lead nowhere:\n" + "\n".join(dead))
+
+
+def _leads_somewhere(link: str, path: Path, pages: dict[Path, _Page]) -> bool:
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc or link.startswith("/"):
+        return True
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    target = target / "index.html" if target.is_dir() else target
+    if not target.exists():
+        return False
+    return not parts.fragment or target not in pages or unquote(parts.fragment) in pages[target].ids
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if value and name in ("href", "src"):
+                self.links.append(value)
+            elif value and name == "id":
+                self.ids.add(value)
+
+
+def _expanded(entry: Any, docs: Path) -> Any:
+    if isinstance(entry, list):
+        return [_expanded(item, docs) for item in entry]
+    if isinstance(entry, dict):
+        return {title: _expanded(item, docs) for title, item in entry.items()}
+    if isinstance(entry, str) and entry.endswith("/"):
+        return [f"{entry}{page.name}" for page in sorted((docs / entry).glob("*.md"))]
+    return entry
