@@ -77,6 +77,11 @@ async def page() -> FileResponse:
     return FileResponse(Path(__file__).parent / "pages" / "answer.html")
 
 
+@app.get("/style.css", include_in_schema=False)
+async def style() -> FileResponse:
+    return FileResponse(Path(__file__).parent.parent / "style.css")
+
+
 @app.post("/questions", status_code=202)
 async def ask(asked: Asked) -> Asked:
     """The page makes the id and subscribes before it asks, so that it misses no token."""

@@ -79,6 +79,11 @@ async def page(deployment_id: UUID | None = None) -> FileResponse:
     return FileResponse(Path(__file__).parent / "pages" / "approval.html")
 
 
+@app.get("/style.css", include_in_schema=False)
+async def style() -> FileResponse:
+    return FileResponse(Path(__file__).parent.parent / "style.css")
+
+
 @app.post("/deployments/{deployment_id}", status_code=202)
 async def request_deployment(deployment_id: UUID) -> None:
     await client.send(inngest.Event(name="deployment/requested", data={"deploymentId": str(deployment_id)}))

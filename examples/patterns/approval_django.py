@@ -24,6 +24,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
+from django.views.static import serve
 from pydantic import BaseModel
 
 from inngest_realtime_core import Channel, Grant, Realtime, Replay, allow_anyone, topic
@@ -103,6 +104,7 @@ def take_answer(request: HttpRequest, deployment_id: UUID) -> HttpResponse:
 
 urlpatterns = [
     path("", page),
+    path("style.css", serve, {"document_root": Path(__file__).parent.parent, "path": "style.css"}),
     path("deployments/<uuid:deployment_id>", deployment),
     path("deployments/<uuid:deployment_id>/answer", take_answer),
     path("api/realtime/", include("inngest_realtime_django.urls")),

@@ -72,6 +72,11 @@ async def page() -> FileResponse:
     return FileResponse(Path(__file__).parent / "pages" / "dashboard.html")
 
 
+@app.get("/style.css", include_in_schema=False)
+async def style() -> FileResponse:
+    return FileResponse(Path(__file__).parent.parent / "style.css")
+
+
 @app.post("/teams/{team}/jobs/{job}", status_code=202)
 async def start(team: str, job: str) -> None:
     await client.send(inngest.Event(name="job/requested", data={"team": team, "job": job}))

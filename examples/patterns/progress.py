@@ -68,6 +68,11 @@ async def page(report_id: UUID | None = None) -> FileResponse:
     return FileResponse(Path(__file__).parent / "pages" / "progress.html")
 
 
+@app.get("/style.css", include_in_schema=False)
+async def style() -> FileResponse:
+    return FileResponse(Path(__file__).parent.parent / "style.css")
+
+
 @app.post("/reports")
 async def start() -> RedirectResponse:
     report_id = uuid4()

@@ -63,6 +63,11 @@ def page(report_id: UUID | None = None) -> Response:
     return send_file(Path(__file__).parent / "pages" / "progress.html")
 
 
+@app.get("/style.css")
+def style() -> Response:
+    return send_file(Path(__file__).parent.parent / "style.css")
+
+
 @app.post("/reports")
 def start() -> AnyResponse:
     report_id = uuid4()

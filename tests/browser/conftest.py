@@ -198,6 +198,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def picture(page: Any, name: str, *, full_page: bool = False) -> None:
+    """Takes a picture for the documentation into the folder that `SCREENSHOTS` names, if it does."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=full_page, animations="disabled")
+
+
+def check_accessibility(page: Any) -> None:
+    """What axe finds: names of controls, contrast of colours, roles, the order of headings."""
+    page.add_script_tag(path=MODULES / "axe-core" / "axe.min.js")
+    found = page.evaluate("async () => (await axe.run()).violations")
+    assert [(item["id"], [node["html"][:200] for node in item["nodes"]]) for item in found] == []
+
+
 GOT = "window.got.filter((data) => data !== 'probe')"
 
 

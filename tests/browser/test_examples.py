@@ -16,12 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from browser.conftest import MODULES, UNTIL
+from browser.conftest import MODULES, UNTIL, check_accessibility, picture
 from ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
-SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder for pictures of the pages
 DONE = "document.querySelector('#message')?.textContent === 'The summary is ready'"
 TEXT_END = "das Team ☀️."
 
@@ -87,11 +86,6 @@ def demo(request: pytest.FixtureRequest, examples: Path) -> Iterator[str]:
             process.terminate()
 
 
-def picture(page: Any, name: str) -> None:
-    if SCREENSHOTS:
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", animations="disabled")
-
-
 def until(page: Any, expression: str) -> None:
     page.wait_for_function(expression, timeout=UNTIL)
 
@@ -110,6 +104,7 @@ def test_the_page(demo: str, context: Any) -> None:
     late.goto(page.get_attribute("#join", "href") and f"{demo}/{page.get_attribute('#join', 'href')}")
     until(late, "document.querySelector('#note').textContent.startsWith('You joined late')")
     picture(late, "late")
+    check_accessibility(late)
 
     page.click("#cut")
     until(page, "document.querySelector('#state').dataset.state === 'closed'")
@@ -131,6 +126,7 @@ def test_react(view: str, demo: str, context: Any) -> None:
     until(page, DONE)
     until(page, f"document.querySelector('#text').textContent.endsWith({TEXT_END!r})")
     picture(page, f"react-{view}")
+    check_accessibility(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -140,9 +136,11 @@ def test_the_page_fits(scheme: str, device: str, width: int, height: int, demo: 
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=scheme)
     page.goto(demo)
+    check_accessibility(page)
     page.click("#start")
     until(page, "document.querySelector('#text').textContent.length > 200")
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "it scrolls sideways"
     live = page.locator("[aria-live], [role=status], [role=alert], [role=log]")
     assert live.evaluate_all("(elements) => elements.map((element) => element.id)") == ["message"], "it says too much"
     picture(page, f"{device}-{scheme}")
+    check_accessibility(page)

@@ -15,12 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from browser.conftest import CDN, MODULES, SERVERS, UNTIL, App, Opened, gunicorn, uvicorn
+from browser.conftest import CDN, MODULES, SERVERS, UNTIL, App, Opened, check_accessibility, gunicorn, picture, uvicorn
 from inngest_realtime_devserver.server import DevServer
 from ports import free_port
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "htmx"
-SCREENSHOTS = os.environ.get("SCREENSHOTS")
 COMMANDS: dict[str, Callable[[int], list[str]]] = {
     "django": lambda port: [*uvicorn, str(port), "--lifespan", "off", "django_fragments:application"],
     "django-wsgi": lambda port: [*gunicorn, f"127.0.0.1:{port}", "django_fragments:wsgi"],
@@ -67,15 +66,14 @@ def test_a_report_of_fragments(version: str, site: str, context: Any) -> None:
         page.wait_for_function("document.querySelectorAll('#lines li').length > 5", timeout=UNTIL)
     reloaded.reload()
     late = follow(context, first.url)
-    if SCREENSHOTS:
-        first.screenshot(path=Path(SCREENSHOTS) / f"{version}.png", animations="disabled")
+    picture(first, version)
     for page in (first, reloaded, late):
         check_report(page)
     assert first.locator("#lines").inner_text() == late.locator("#lines").inner_text() != ""
     first.reload()
     check_report(first)
-    if SCREENSHOTS:
-        first.screenshot(path=Path(SCREENSHOTS) / f"{version}-done.png", full_page=True, animations="disabled")
+    check_accessibility(first)
+    picture(first, f"{version}-done", full_page=True)
 
 
 def check_report(page: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import UNTIL
+from browser.conftest import UNTIL, check_accessibility, picture
 from functions.site import Site, serve_pattern
 from inngest_realtime_devserver.server import DevServer
 
@@ -34,9 +34,11 @@ def test_an_answer(serve: Any, context: Any) -> None:
     page = context.new_page()
     page.goto(site.url)
     page.fill("#question", "How was the week?")
-    page.click("text=Ask")
+    page.get_by_role("button", name="Ask").click()
     page.locator("#answer[data-state=done]").wait_for(timeout=UNTIL)
     # The step was executed twice, and sent its tokens twice; the whole set it right.
+    check_accessibility(page)
+    picture(page, "pattern-answer")
     assert page.inner_text("#answer") == "You asked: How was the week? The grid had a calm week."
 
 
@@ -46,12 +48,14 @@ def test_a_person_says_yes(pattern: str, serve: Any, context: Any) -> None:
     site.execute("approvals", "deploy", "deployment/requested", events=site.events.wait_for)
     page = context.new_page()
     page.goto(site.url)
-    page.click("text=Deploy")
+    page.get_by_role("button", name="Deploy").click()
     until(page, "#question", "Deploy to production?")
     late = context.new_page()
     late.goto(page.url)
     until(late, "#question", "Deploy to production?")
-    late.click("text=Yes")
+    check_accessibility(late)
+    picture(late, "pattern-approval")
+    late.get_by_role("button", name="Yes").click()
     until(late, "#outcome", "deployed")
     until(page, "#outcome", "deployed")
 
@@ -64,6 +68,8 @@ def test_a_dashboard(serve: Any, context: Any) -> None:
     for job in ("solar", "wind", "storage"):
         until(page, "#jobs li", f"{job}: 3 of 3")
         until(page, "#notices li", f"{job}: finished")
+    check_accessibility(page)
+    picture(page, "pattern-dashboard")
 
 
 @pytest.mark.parametrize("pattern", ["progress", "progress_flask"])
@@ -72,9 +78,11 @@ def test_progress_seen_by_a_late_joiner(pattern: str, serve: Any, context: Any) 
     site.execute("reports", "write-report", "report/requested")
     page = context.new_page()
     page.goto(site.url)
-    page.click("text=New report")
+    page.get_by_role("button", name="New report").click()
     until(page, "#steps", "done")
     late = context.new_page()
     late.goto(page.url)
     until(late, "#steps", "done")
+    check_accessibility(late)
+    picture(late, "pattern-progress")
     assert late.inner_text("#steps").split() == ["collect", "collect", "collect", "write", "done"]
