@@ -14,7 +14,6 @@ from .._concurrency.background import run_coroutine
 from .._concurrency.threads import greenlets
 from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
-from ..subscriptions.sse import HEARTBEAT, encoded_stream_sync
 from ..subscriptions.sync import SyncSubscription
 from .answers import log_stalled
 from .routes import gives_messages, not_a_stream
@@ -51,8 +50,6 @@ def watched(
     Behind an ASGI server no write fails, ever: there a body ends after five minutes, and clients come back by
     themselves.
     """
-    if getattr(body, "gi_code", None) is encoded_stream_sync.__code__:
-        body = _begun(body)
     body = counted(body)
     if "asgi.scope" in environ:
         return _until(body, asgi_departure())
@@ -85,13 +82,6 @@ def asgi_departure() -> Callable[[], bool]:
     """Whether a client may have left, where nothing tells: after five minutes, to be on the safe side."""
     deadline = time.monotonic() + _BLIND
     return lambda: time.monotonic() > deadline
-
-
-def _begun(body: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-    """A body that may be silent at first: servers send the headers with its first bytes, here a comment's one line."""
-    with closing(body):
-        yield HEARTBEAT
-        yield from body
 
 
 def _until(body: Generator[bytes, None, None], left: Callable[[], bool]) -> Generator[bytes, None, None]:

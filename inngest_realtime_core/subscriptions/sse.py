@@ -24,6 +24,7 @@ from .._hub.buffer import ReaderBuffer
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError
 from ..messages.message import Message
+from .wsgi_servers import read_by_server
 
 _log = ThrottledLog(logging.getLogger("inngest_realtime.sse"))
 
@@ -143,8 +144,10 @@ async def encoded_stream(
 
 
 def encoded_stream_sync(buffer: ReaderBuffer, *, heartbeat: float | None) -> Generator[bytes, None, None]:
-    """The sync twin of `encoded_stream`."""
+    """The sync twin of `encoded_stream`. A WSGI server gets a comment first, where it would wait for the headers."""
     try:
+        if not buffer.has_messages and read_by_server():
+            yield HEARTBEAT
         while True:
             message = buffer.take()
             if message is not None:
