@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+_MERMAID = "https://unpkg.com/mermaid@11.6.0/dist/mermaid.min.js"
+
 
 def on_config(config: Any) -> Any:
     config.nav = _expanded(config.nav, Path(config.docs_dir))
     return config
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """The theme loads the newest mermaid, whose arrowheads its dark colours do not reach; this one's they do."""
+    script = f'<script src="{_MERMAID}"></script></body>'
+    return output.replace("</body>", script) if 'class="mermaid"' in output else output
 
 
 def on_post_build(config: Any) -> None:
