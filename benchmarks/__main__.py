@@ -26,6 +26,7 @@ NAMES = (
     "endings",
     "batch",
     "resume",
+    "identity",
 )
 
 

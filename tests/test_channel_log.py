@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import msgspec
@@ -212,6 +213,32 @@ def test_the_same_message_is_taken_once(clock: Clock) -> None:
     clock.now += 61
     assert len(receive(kept, envelope(1, ours=True))) == 1
     assert len(receive(kept, envelope(5), envelope(5))) == 2, "without an id nobody can tell"
+
+
+@pytest.mark.parametrize("size", [1, 7, 256, 2_000])
+def test_what_is_kept_is_recognised_and_nothing_else(clock: Clock, size: int) -> None:
+    """Of thousands of messages, of which the filter has to be made anew again and again."""
+    kept, chance = history(size=size), random.Random(size)
+    for count in range(min(20 * size, 8_000) + 50):
+        message = envelope(chance.randrange(3 * size + 1), chance.choice(TOPICS), ours=True)
+        known = {each.identity for each in kept.received()[-size:]} if count % 50 < 3 else None
+        repeated = kept.receive(message) is None
+        assert known is None or repeated == (message.identity in known)
+
+
+def test_what_comes_once_is_rarely_looked_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    class Counting(Clock):
+        def monotonic(self) -> float:
+            nonlocal looks
+            looks += 1
+            return clock.now
+
+    monkeypatch.setattr(channel_log, "time", Counting())
+    kept = history(size=256)
+    receive(kept, *(envelope(number, ours=True) for number in range(5_000)))
+    assert looks < 50
 
 
 # -- late joiners ------------------------------------------------------------------------------------------------------

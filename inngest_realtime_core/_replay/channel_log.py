@@ -19,7 +19,9 @@ from .log import Replay
 from .placed_log import Entry, PlacedLog
 
 _now = time.monotonic
-_KEY: Final = 8  # bytes of a message's key in the filter for repetitions
+_KEY_BYTES: Final = 6  # of the filter for repetitions: with two bits each, 1 in 1,000 is taken for one that it has
+_BITS: Final = tuple(1 << bit for bit in range(8))
+_MIN_KEYS: Final = 16
 
 
 class Coverage(NamedTuple):
@@ -55,11 +57,12 @@ class ChannelLog(PlacedLog):
     first: int  # moved here as well, which a checker takes for a declaration
     __slots__ = (
         "_bytes",
-        "_keys",
+        "_filter",
+        "_filter_mask",
+        "_filter_room",
         "_limits",
         "_max_bytes",
         "_names_since",
-        "_next_key",
         "_slack",
         "began",
         "channel",
@@ -95,8 +98,9 @@ class ChannelLog(PlacedLog):
         self._max_bytes = limits.max_bytes
         self._slack = limits.size + min(limits.size // 4, 64)
         self._bytes = 0
-        self._keys = bytearray()
-        self._next_key = 0
+        # A Bloom filter of the messages that have an id, made anew when it is full.
+        self._filter = bytearray()
+        self._filter_mask = self._filter_room = 0
         self._names_since = began
 
     def __len__(self) -> int:
@@ -171,8 +175,7 @@ class ChannelLog(PlacedLog):
             if envelope.identity in pending:
                 self.pending[envelope.identity] = None
             self._bytes += len(envelope.data)
-            if (id := envelope.id) is not None:
-                self._add_key(_key(envelope.topic, id))
+            self._filter_room = 0
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
             self._names_since = min(self.began, since)
@@ -207,24 +210,35 @@ class ChannelLog(PlacedLog):
         if id is None:
             self.mixed = True
             return False
-        # A filter of 8 bytes a message; what it finds is looked for in the log itself.
-        key = _key(envelope.topic, id)
-        if key in self._keys:
+        if not self._filter_room:
+            self._fill_filter()
+        self._filter_room -= 1
+        topic, bits, mask = envelope.topic, self._filter, self._filter_mask
+        key = hash((topic, id))
+        one, two = key & mask, (key >> 32) & mask
+        at_one, at_two, bit_one, bit_two = one >> 3, two >> 3, _BITS[one & 7], _BITS[two & 7]
+        if bits[at_one] & bit_one and bits[at_two] & bit_two:
+            # Most likely: the log itself knows.
             self._trim(time.monotonic())
-            topic = envelope.topic
             for entry in reversed(self.entries):
                 other = entry.envelope
                 if isinstance(other, Envelope) and other.topic == topic and other.id == id:
                     self.settle(other)
                     return True
-        self._add_key(key)
+        bits[at_one] |= bit_one
+        bits[at_two] |= bit_two
         return False
 
-    def _add_key(self, key: bytes) -> None:
-        keys = self._keys
-        at = self._next_key
-        keys[at : at + _KEY] = key
-        self._next_key = 0 if at >= self._slack * _KEY else at + _KEY
+    def _fill_filter(self) -> None:
+        """Make a filter of what the log has, with room for three times as much besides."""
+        capacity = max(4 * len(self.entries), _MIN_KEYS)
+        size = 1 << (capacity * _KEY_BYTES - 1).bit_length()
+        self._filter, self._filter_mask, self._filter_room = bits, mask, _ = bytearray(size), size * 8 - 1, capacity
+        for _, _, envelope in self.messages():
+            if (id := envelope.id) is not None:
+                key = hash((envelope.topic, id))
+                for bit in (key & mask, (key >> 32) & mask):
+                    bits[bit >> 3] |= _BITS[bit & 7]
 
     # -- limits -----------------------------------------------------------------------------------------------------
 
@@ -299,7 +313,3 @@ class ChannelLog(PlacedLog):
                 self._names_since = entry.at
             entry.event_id = self._id(offset + 1, names)
         self._named = end
-
-
-def _key(topic: str, id: str) -> bytes:
-    return hash((topic, id)).to_bytes(_KEY, "little", signed=True)
