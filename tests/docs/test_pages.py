@@ -107,6 +107,33 @@ def check_console(code: str) -> None:
         assert (ROOT / "integrations" / module / "__main__.py").exists(), f"{module} cannot be run"
 
 
+def test_the_workflows_run_sessions_that_exist() -> None:
+    import yaml
+
+    noxfile = (ROOT / "noxfile.py").read_text()
+    (pythons,) = re.findall(r"^PYTHONS = \((.*)\)", noxfile, re.MULTILINE)
+    workflows = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+    jobs = workflows["ci"]["jobs"]
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == re.findall(r"[\d.]+", pythons)
+    run = [step.get("run", "") for each in workflows.values() for job in each["jobs"].values() for step in job["steps"]]
+    named = {name for line in run for text in re.findall(r"nox -s ([a-z ]+)", line) for name in text.split()}
+    named |= set(jobs["check"]["strategy"]["matrix"]["session"])
+    sessions = set(re.findall(r"^@nox\.session\ndef (\w+)", noxfile, re.MULTILINE))
+    assert named <= sessions
+    # What is left to people: measuring, and what needs other Pythons.
+    assert sessions - named == {"demo", "example", "bench", "matrix", "mutants"}
+
+
+PATHS = re.compile(r"`((?:inngest_realtime\w*|tests|examples|docs|benchmarks|integrations)/[\w./-]*[\w/])`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=label)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    places = (ROOT, ROOT / "integrations")
+    missing = {path for path in PATHS.findall(page.read_text()) if not any((base / path).exists() for base in places)}
+    assert not missing
+
+
 def test_all_blocks_are_counted(record_property: pytest.FixtureRequest) -> None:
     counted = Counter(block.language for page in PAGES for block in blocks_of(page))
     assert not set(counted) - SHOWN - CHECKED
