@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, TypeVar
 
 import httpx
@@ -34,7 +34,7 @@ class Publisher(ABC):
         """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
-    def _sync_http(self) -> httpx.Client:
+    def _sync_http(self) -> AbstractContextManager[httpx.Client]:
         """A client for one call that blocks."""
 
     @abstractmethod

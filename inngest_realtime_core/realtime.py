@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import cast
 from weakref import WeakSet
@@ -282,7 +282,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         """Counts what is done in its `with` block, and tells observers of it. For adapters."""
         return Operation(name, attributes, self._sessions.counters(), self._observers)
 
-    def _sync_http(self) -> httpx.Client:
+    def _sync_http(self) -> AbstractContextManager[httpx.Client]:
         return sync_client(self.settings, self._proxy)
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:

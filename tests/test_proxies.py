@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from inngest_realtime_core import AuthenticationError, ConfigurationError, Realtime, UnreachableError
+from inngest_realtime_core import (
+    AuthenticationError,
+    ConfigurationError,
+    Realtime,
+    UnexpectedResponseError,
+    UnreachableError,
+)
 from inngest_realtime_core._api.proxies import proxy_for
 from inngest_realtime_devserver.server import DevServer
 from talk import receive, soon
@@ -188,3 +195,46 @@ async def test_a_proxys_own_403_is_not_taken_for_inngests(server: DevServer) -> 
         async with Realtime(api_base_url=encrypted, proxy=proxy.url) as realtime:
             with pytest.raises(UnreachableError, match=r"the proxy did not let it pass \(403 Forbidden\)"):
                 await realtime.publish(("c", "t"), 1)
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY", None])
+async def test_a_proxy_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, server: DevServer, variable: str | None
+) -> None:
+    """By its address, without the password, for each call and both transports."""
+    token = await Realtime(api_base_url=server.url).get_client_subscription_token(channel="c", topics=["t"])
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    address = f"http://user:hidden@127.0.0.1:{port}"
+    if variable is not None:
+        monkeypatch.setenv(variable, address)
+    async with Realtime(api_base_url=server.url, proxy=None if variable else address) as realtime:
+        calls: list[Callable[[], Any]] = [
+            lambda: realtime.publish(("c", "t"), 1),
+            lambda: realtime.get_client_subscription_token(channel="c", topics=["t"]),
+            realtime.subscribe(channel="c", topics=["t"]).__aenter__,
+            realtime.subscribe(channel="c", topics=["t"], key=token.key).__aenter__,
+            lambda: asyncio.to_thread(realtime.publish_sync, ("c", "t"), 1),
+            lambda: asyncio.to_thread(realtime.subscribe_sync, channel="c", topics=["t"]),
+        ]
+        for call in calls:
+            with pytest.raises(UnreachableError) as caught:
+                await call()
+            assert f"through the proxy http://127.0.0.1:{port} (of proxy=, http_proxy" in str(caught.value)
+            assert "hidden" not in str(caught.value)
+        await asyncio.to_thread(realtime.close_sync)
+    with pytest.raises(UnreachableError) as caught:
+        await Realtime(api_base_url=f"http://127.0.0.1:{port}", proxy=None).publish(("c", "t"), 1)
+    assert ("proxy" in str(caught.value)) == (variable is not None)
+
+
+async def test_a_proxy_that_wants_a_password_is_told_from_inngest() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+        url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        with pytest.raises(UnexpectedResponseError, match="a proxy asks for a user and a password"):
+            await Realtime(api_base_url="http://inngest.invalid", proxy=url).publish(("c", "t"), 1)

@@ -89,6 +89,8 @@ def _meaning(response: HttpResponse) -> str:
         return f"a redirect, which is not followed. {_CHECK_ADDRESS} Is it http for https?"
     if status in (404, 405):
         return f"there is no such endpoint. The path is wrong or this is not an Inngest server. {_CHECK_ADDRESS}"
+    if status == 407:
+        return "a proxy asks for a user and a password. Write them into its address: http://user:password@host:port."
     if status == 429:
         return f"too many requests. Try again {_later(response)}."
     if status >= 500:

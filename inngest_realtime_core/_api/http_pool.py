@@ -6,14 +6,14 @@ import asyncio
 import contextvars
 import functools
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import httpx
 
 from ..settings import Settings
-from .proxies import proxy_for
+from .proxies import named_in_errors, proxy_for, through_proxy
 
 _IDLE: Final = 5.0  # seconds that an unused HTTP connection is kept
 
@@ -68,12 +68,14 @@ class HttpPool:
             client.timer = None
         client.users += 1
         try:
-            yield client.http
+            with named_in_errors(through_proxy(key[1])):
+                yield client.http
         finally:
             client.users -= 1
             if client.users == 0 and self._clients.get(key) is client:
                 # In an empty context, as all that outlives the call: the caller's would stay with the timer.
                 client.timer = self._loop.call_later(self._idle, self._drop, key, context=contextvars.Context())
+            del key  # the proxy's address may hold a password, and error reports show local variables
 
     def _drop(self, key: _Key) -> None:
         client = self._clients.pop(key)
@@ -100,7 +102,8 @@ class HttpPool:
         self._closing.clear()
 
 
-def sync_client(settings: Settings, proxy: str | None) -> httpx.Client:
+@contextmanager
+def sync_client(settings: Settings, proxy: str | None) -> Generator[httpx.Client, None, None]:
     """A client for one call that blocks.
 
     Raises:
@@ -108,7 +111,10 @@ def sync_client(settings: Settings, proxy: str | None) -> httpx.Client:
     """
     url = settings.api_base_url
     try:
-        return httpx.Client(verify=_verify(url), proxy=proxy_for(url, proxy), trust_env=False)
+        proxy = proxy_for(url, proxy)
+        through = through_proxy(proxy)
+        with httpx.Client(verify=_verify(url), proxy=proxy, trust_env=False) as http, named_in_errors(through):
+            yield http
     finally:
         del proxy  # it may hold a password, and error reports show local variables
 

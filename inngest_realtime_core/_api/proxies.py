@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, UnreachableError
 
 _SOCKS_PACKAGES: Final = ("socksio", "python_socks")  # what httpx needs, and what websockets needs
 
@@ -38,6 +40,32 @@ def proxy_for(url: str, proxy: str | None) -> str | None:
         del proxy  # it may hold a password, and error reports show local variables
         raise problem
     return proxy
+
+
+def through_proxy(proxy: str | None) -> str:
+    """The end of a sentence of an error: which proxy was in between, without its password. Empty where none was."""
+    if proxy is None:
+        return ""
+    parts = urlsplit(proxy)
+    port = f":{parts.port}" if parts.port else ""
+    return (
+        f" through the proxy {parts.scheme}://{parts.hostname}{port} (of proxy=, http_proxy, https_proxy or all_proxy)"
+    )
+
+
+@contextmanager
+def named_in_errors(through: str) -> Generator[None, None, None]:
+    """Adds the proxy to what is raised when Inngest cannot be reached: it may be the proxy that cannot be.
+
+    Args:
+        through: What `through_proxy` has returned.
+    """
+    try:
+        yield
+    except UnreachableError as error:
+        if through:
+            error.args = (f"{error} It was tried{through}.",)
+        raise
 
 
 def _from_environment(url: str) -> tuple[str | None, str]:

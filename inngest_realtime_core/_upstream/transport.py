@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from .._api.proxies import proxy_for
+from .._api.proxies import proxy_for, through_proxy
 from .._api.tokens import IssuedToken
 from ..version import USER_AGENT
 
@@ -258,6 +258,7 @@ async def open_websocket(
     except OSError as error:
         failure = HandshakeError(
             f"could not be connected to ({type(error).__name__}: {error.strerror or 'no response'})"
+            f"{through_proxy(through)}"
         )
     except WebSocketException as error:
         failure = HandshakeError(f"broke off the WebSocket handshake ({type(error).__name__})")
