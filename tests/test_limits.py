@@ -110,6 +110,23 @@ def test_no_more_than_so_many_wait_and_no_longer() -> None:
     assert codes[-1] == "asked"
 
 
+def test_who_comes_while_the_first_stalls_does_not_wait_as_well() -> None:
+    """Threads that wait are threads that serve nobody."""
+    gate = TokenGate(1, patience=0.2)
+
+    def refused_after() -> float:
+        began = time.monotonic()
+        with pytest.raises(EndpointError), gate.entered():
+            pass
+        return time.monotonic() - began
+
+    with gate.entered():
+        refused_after()
+        assert max(refused_after() for _ in range(5)) < 0.1
+    with gate.entered():  # the next one has as long again
+        assert refused_after() > 0.1
+
+
 def test_an_inngest_that_fails_is_left_alone_for_a_while(clock: Clock) -> None:
     circuit = Circuit()
     for _ in range(3):

@@ -108,13 +108,14 @@ class TokenGate:
 
     Args:
         limit: How many.
-        patience: Seconds that a thread waits for its turn, while fewer than twice as many wait: a burst is served, and
-            an Inngest that stalls holds no more threads than these.
+        patience: Seconds within which the first of them has to end for a thread to wait for its turn, while fewer than
+            twice as many wait: a burst is served, and an Inngest that stalls soon holds no more threads than the limit.
     """
 
     def __init__(self, limit: int, *, patience: float = 0.0) -> None:
         self._slots = threading.BoundedSemaphore(limit)
         self._waiting = threading.BoundedSemaphore(2 * limit)
+        self._began: dict[object, float] = {}  # when each that is under way began
         self._patience = patience
 
     @contextmanager
@@ -127,16 +128,22 @@ class TokenGate:
         if not self._slots.acquire(blocking=False) and not self._wait():
             message = "This server asks Inngest for as many tokens as it can; ask again."
             raise EndpointError(503, "too_many_token_requests", message, retry_after=1)
+        request = object()
+        self._began[request] = time.monotonic()
         try:
             yield
         finally:
+            del self._began[request]
             self._slots.release()
 
     def _wait(self) -> bool:
         if not self._patience or not self._waiting.acquire(blocking=False):
             return False
         try:
-            return self._slots.acquire(timeout=self._patience)
+            now = time.monotonic()
+            # From when the first began, not from now: others who come while it stalls would hold a thread each.
+            left = min(list(self._began.values()), default=now) + self._patience - now
+            return left > 0 and self._slots.acquire(timeout=left)
         finally:
             self._waiting.release()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 from inngest_realtime_core.endpoints.asgi import reader_of
@@ -14,12 +16,21 @@ __all__ = ["HOST", "endpoint_request", "route_request"]
 
 def endpoint_request(request: Request) -> EndpointRequest:
     """A request to one of the endpoints."""
-    return EndpointRequest.from_scope(request.scope, request, reader_of(request.stream()))
+    return EndpointRequest.from_scope(request.scope, request, reader_of(_body_of(request)))
 
 
 def route_request(request: Request) -> EndpointRequest:
     """A request to a route of one's own, whose path holds parameters."""
     return EndpointRequest.from_scope(request.scope, request, route=request.path_params)
+
+
+async def _body_of(request: Request) -> AsyncGenerator[bytes, None]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        # Anybody can leave in the middle; an exception that nobody handles would be a traceback for each.
+        raise EndpointError(400, "malformed_body", "The body has no end.") from None
 
 
 def _endpoint_error(error: Exception) -> EndpointError | None:

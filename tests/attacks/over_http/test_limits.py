@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from conformance.client import PREFIX, Client
-from conformance.servers import RunningServer, ServerCase, running
+from conformance.servers import RunningServer, ServerCase, gunicorn, running
 from conformance.test_endpoint_errors import check
 from inngest_realtime_devserver.server import DevServer
 
@@ -110,6 +110,32 @@ async def test_names_that_are_too_long_open_nothing(client: Client, run_id: str)
 async def test_bodies_that_are_no_parameters(client: Client, body: bytes, status: int, code: str) -> None:
     response: httpx.Response = await client.post("pipeline/token", content=body)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+async def test_bodies_that_have_no_end(server: RunningServer, client: Client) -> None:
+    """A client that leaves in the middle of its body costs no traceback, and one that waits holds up nobody."""
+    address = httpx.URL(server.url)
+    before = len(server.log.splitlines())
+    waiting: list[socket.socket] = []
+    try:
+        for number in range(40):
+            peer = socket.create_connection((address.host, address.port), 20)
+            head = f"POST {PREFIX}/pipeline/token?runId=a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            peer.sendall(f'{head}Content-Length: 500\r\n\r\n{{"topics":'.encode())
+            waiting.append(peer)
+            if number % 2:
+                peer.close()
+        for _ in range(5):
+            began = time.monotonic()
+            assert (await client.get("news/token")).status_code == 200
+            assert time.monotonic() - began < 5
+    finally:
+        for peer in waiting:
+            peer.close()
+    assert (await client.get("news/token")).status_code == 200
+    lines = [line for line in server.log.splitlines()[before:] if "HTTP/1.1" not in line]
+    assert len(lines) < 40, "\n".join(lines)
+    assert "Traceback" not in server.log
 
 
 # -- one client among many --------------------------------------------------------------------------------------------
@@ -277,6 +303,36 @@ async def test_an_inngest_that_stalls(case: ServerCase, run_id: str) -> None:
             assert took < case.stops_within + 1
             with contextlib.suppress(httpx.HTTPError):
                 await trial
+
+
+@pytest.mark.timeout(120)
+async def test_threads_that_wait_for_an_inngest_that_stalls(run_id: str) -> None:
+    """As many threads as the documentation says, as many streams as there may be, and tokens at 20 a second."""
+    threaded = gunicorn("conformance.apps.flask:app", "--worker-class", "gthread", "--threads", "32")
+    with _black_hole() as url, running(ServerCase("threads", threaded), url) as server:
+        async with Client(server.url) as client:
+
+            async def ask(path: str, run: str) -> int:
+                parameters = {"runId": f"{run_id}-{run}"}
+                return (await client.http.get(f"{PREFIX}/{path}", params=parameters, timeout=60)).status_code
+
+            asking = [asyncio.create_task(ask("pipeline/stream", f"stream-{number}")) for number in range(16)]
+            browsing: list[asyncio.Task[None]] = []
+            took: list[float] = []
+
+            async def page() -> None:
+                began = time.monotonic()
+                await client.http.get("/stats", timeout=60)
+                took.append(time.monotonic() - began)
+
+            for number in range(160):  # whether they are answered or not
+                asking.append(asyncio.create_task(ask("pipeline/token", str(number))))
+                browsing.append(asyncio.create_task(page()))
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*browsing)
+            assert set(await asyncio.gather(*asking)) == {503}
+            # Seconds were seen.
+            assert statistics.median(took) < 0.1, took
 
 
 async def test_what_failures_cost_of_the_log(case: ServerCase, run_id: str) -> None:
