@@ -61,6 +61,18 @@ def test_a_reloaded_page_of_htmx_begins_with_what_the_grant_rewinds(client: str,
     page.until_got(1, 2, 3)
 
 
+def test_a_reloaded_page_of_the_hook_begins_empty(open_page: Open, cell: Cell) -> None:
+    """Not a promise of ours: it shows that the documentation tells the truth."""
+    cell("hook", "reload", "begins empty")
+    page = opened(open_page, "hook")
+    page.publish(1)
+    page.until_got(1)
+    page.page.reload()
+    page.until_subscribed("hook")
+    page.publish(2)
+    page.until_got(2)
+
+
 @pytest.mark.parametrize("client", STREAMS)
 def test_a_lost_connection_resumes(client: str, open_page: Open, cutter: Cutter, cell: Cell) -> None:
     cell(client, "cut")
@@ -84,6 +96,21 @@ def test_a_gap_is_told(client: str, open_page: Open, app: App, cell: Cell) -> No
     page.publish(1)
     page.until_got(1)
     assert page.page.evaluate("window.gaps") == ["reconnect"]
+
+
+def test_the_hook_is_not_told_of_what_it_misses_while_it_is_cut_off(open_page: Open, app: App, cell: Cell) -> None:
+    """Not a promise of ours: it shows that the documentation tells the truth."""
+    cell("hook", "gap", "not told")
+    page = opened(open_page, "hook")
+    page.publish(1)
+    page.until_got(1)
+    app.inngest.drop_connections(f"pipeline:{page.run_id}")
+    page.publish(2)
+    page.until("window.state !== 'open'")
+    page.until_subscribed("hook")
+    page.publish(3)
+    page.until_got(1, 3)
+    assert page.page.evaluate("window.error ?? null") is None
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -207,16 +234,31 @@ def test_client_js_pauses_while_it_is_hidden(open_page: Open, cell: Cell) -> Non
     assert page.page.evaluate("window.gaps") == []
 
 
-def test_an_event_source_reads_on_while_it_is_hidden(open_page: Open, cell: Cell) -> None:
-    cell("sse", "hidden tab")
-    page = opened(open_page, "sse")
+@pytest.mark.parametrize("client", ["sse", "htmx2"])
+def test_an_event_source_reads_on_while_it_is_hidden(client: str, open_page: Open, cell: Cell) -> None:
+    cell(client, "hidden tab")
+    page = opened(open_page, client)
     page.page.evaluate(HIDE % ("hidden", "true"))
     page.publish(1)
     page.until_got(1)
 
 
-def test_the_hook_misses_what_comes_while_it_is_hidden(open_page: Open) -> None:
+def test_htmx_4_pauses_while_it_is_hidden(open_page: Open, cell: Cell) -> None:
+    cell("htmx4", "hidden tab")
+    page = opened(open_page, "htmx4")
+    page.publish(1)
+    page.until_got(1)
+    with page.page.expect_event("requestfailed", asks_for_the_stream, timeout=UNTIL):
+        page.page.evaluate(HIDE % ("hidden", "true"))
+    page.publish(2, 3)
+    page.page.evaluate(HIDE % ("visible", "false"))
+    page.until_got(1, 2, 3)
+    assert page.page.evaluate("window.gaps") == []
+
+
+def test_the_hook_misses_what_comes_while_it_is_hidden(open_page: Open, cell: Cell) -> None:
     """Not a promise of ours: it shows that the documentation tells the truth."""
+    cell("hook", "hidden tab", "misses it")
     page = opened(open_page, "hook")
     page.publish(1)
     page.until_got(1)

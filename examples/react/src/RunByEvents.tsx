@@ -13,14 +13,22 @@ export function RunByEvents({ runId }: { runId: string }) {
 
   useEffect(() => {
     let started = false;
+    let patchy = false;
     const fail = (reason: Error) => setFailure(reason.message);
+    const read = () => readRun(runId).then((run) => (setStatus(run.status), setText(run.text)), fail);
     const subscription = subscribe<PipelineTopics>("/api/realtime/pipeline/stream", {
       params: { runId },
       onMessage(message) {
-        if (message.kind === "data" && message.topic === "status") setStatus(message.data);
+        if (message.kind === "data" && message.topic === "status") {
+          setStatus(message.data);
+          if (patchy && message.data.step === "done") read();
+        }
         if (message.kind === "chunk") setText((before) => before + message.data);
       },
-      onGap: () => readRun(runId).then((run) => (setStatus(run.status), setText(run.text)), fail),
+      onGap() {
+        patchy = true; // what comes while it is read may be missing then, so it is read once more at the end
+        read();
+      },
       onState(state, error) {
         setConnection(state);
         setFailure(state === "closed" ? error?.message : undefined);

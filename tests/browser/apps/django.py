@@ -23,6 +23,7 @@ settings.configure(
         "REALTIME": "browser.apps.django.realtime",
         "GRANTS": "browser.site.GRANTS",
         "HEARTBEAT": site.HEARTBEAT,
+        "MAX_STREAMS": 48,
     },
     ROOT_URLCONF="browser.apps.django",
     SECRET_KEY="only for tests",
