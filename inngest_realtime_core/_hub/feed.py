@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator,
 from typing import TYPE_CHECKING, Any, Final
 
 from .._replay.channel_history import ChannelHistory
+from .._replay.channel_log import ChannelLog
 from .._replay.log import History
 from .._replay.resume import Rewind
 from ..errors import RealtimeError
@@ -152,6 +153,11 @@ class Feed(Recall):
         if self._held is not None:
             yield self._held
         yield from self._groups
+
+    @property
+    def log(self) -> ChannelLog | None:
+        """What it has received lately; None where nobody needed that yet."""
+        return self._history.log
 
     @property
     def window_bytes(self) -> int:

@@ -14,8 +14,10 @@ from .._api.client import ApiClient
 from .._concurrency.tasks import calling_tasks
 from .._concurrency.timers import deadline
 from .._replay.channel_history import ChannelHistory
+from .._replay.channel_log import ChannelLog
 from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
+from .._replay.total import LogTotal
 from .._upstream.throttle import Throttle
 from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
@@ -71,6 +73,8 @@ class Hub:
         self.api = api
         self._history = history
         self._ids = ids
+        self._limits = options.replay if isinstance(options.replay, Replay) else options.replay.local
+        self._grant_log = LogTotal(self._limits.max_bytes, self._logs).grant
         self._placement = Placement(api, options, counters)
         self._feeds: dict[tuple[str, Source], Feed] = {}
         self._sources: dict[Feed, Source] = {}
@@ -124,6 +128,9 @@ class Hub:
         """The same from another thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self.shed, size)
+
+    def _logs(self) -> list[ChannelLog]:
+        return [log for feed in self._feeds.values() if (log := feed.log) is not None]
 
     @property
     def window_bytes(self) -> int:
@@ -194,13 +201,12 @@ class Hub:
 
     def _new_feed(self, channel: str, source: Source, topics: Sequence[str]) -> Feed:
         upstream = self._placement.upstream_for(channel, source, topics)
-        replay = self.options.replay
-        limits = replay if isinstance(replay, Replay) else replay.local
+        limits = self._limits
         feed = Feed(
             channel,
             upstream,
             counters=self.counters,
-            history=ChannelHistory(channel, limits, self._ids),
+            history=ChannelHistory(channel, limits, self._ids, self._grant_log),
             # What is kept elsewhere is of the application's own Inngest, environment and account.
             beside=self._history if source == Source() else None,
             run=self._run_bridging,

@@ -6,7 +6,7 @@ Sans-IO: whoever owns it loads what is kept, and hands out what it returns.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import inf, nextafter
 from typing import Final, NamedTuple
 
@@ -43,10 +43,13 @@ class ChannelHistory:
         coverage: From when on each topic is covered.
     """
 
-    __slots__ = ("_began", "_channel", "_ids", "_known_early", "_limits", "coverage", "loaded", "log")
+    __slots__ = ("_began", "_channel", "_grant", "_ids", "_known_early", "_limits", "coverage", "loaded", "log")
 
-    def __init__(self, channel: str, limits: Replay, ids: EventIds) -> None:
+    def __init__(
+        self, channel: str, limits: Replay, ids: EventIds, grant: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._channel = channel
+        self._grant = grant
         self._limits = limits
         self._ids = ids
         self._began = time.monotonic()
@@ -66,7 +69,7 @@ class ChannelHistory:
     def kept_log(self) -> ChannelLog:
         """The log, which many channels never need: they have neither messages nor event streams."""
         if self.log is None:
-            self.log = ChannelLog(self._channel, self._limits, self._ids, self.coverage, self._began)
+            self.log = ChannelLog(self._channel, self._limits, self._ids, self.coverage, self._began, self._grant)
         return self.log
 
     def received(self) -> list[Envelope]:

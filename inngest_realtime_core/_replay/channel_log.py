@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ..messages.envelope import NO_METADATA, Envelope
@@ -22,6 +22,7 @@ _now = time.monotonic
 _KEY_BYTES: Final = 6  # of the filter for repetitions: with two bits each, 1 in 1,000 is taken for one that it has
 _BITS: Final = tuple(1 << bit for bit in range(8))
 _MIN_KEYS: Final = 16
+_MIN_GRANT: Final = 1024  # bytes
 
 
 class Coverage(NamedTuple):
@@ -60,6 +61,8 @@ class ChannelLog(PlacedLog):
         "_filter",
         "_filter_mask",
         "_filter_room",
+        "_grant",
+        "_granted",
         "_limits",
         "_max_bytes",
         "_names_since",
@@ -79,7 +82,13 @@ class ChannelLog(PlacedLog):
     )
 
     def __init__(
-        self, channel: str, limits: Replay, ids: EventIds, coverage: dict[str, Coverage], began: float
+        self,
+        channel: str,
+        limits: Replay,
+        ids: EventIds,
+        coverage: dict[str, Coverage],
+        began: float,
+        grant: Callable[[int], None],
     ) -> None:
         super().__init__()
         self.channel: str = channel
@@ -98,6 +107,9 @@ class ChannelLog(PlacedLog):
         self._max_bytes = limits.max_bytes
         self._slack = limits.size + min(limits.size // 4, 64)
         self._bytes = 0
+        # What it may have without asking.
+        self._grant = grant
+        self._granted = 0
         # A Bloom filter of the messages that have an id, made anew when it is full.
         self._filter = bytearray()
         self._filter_mask = self._filter_room = 0
@@ -136,7 +148,7 @@ class ChannelLog(PlacedLog):
         entries.append(entry)
         self._bytes += len(envelope.data)
         # Not at every message: whoever reads the log prunes it first.
-        if len(entries) > self._slack or self._bytes > self._max_bytes:
+        if len(entries) > self._slack or self._bytes > self._granted:
             self._trim(entry.at)
         return entry
 
@@ -246,10 +258,31 @@ class ChannelLog(PlacedLog):
         """Evict what is too old."""
         self._trim(time.monotonic())
 
-    def _trim(self, now: float) -> None:
+    @property
+    def last_at(self) -> float:
+        """When something was received last that is kept."""
+        return self.entries[-1].at if self.entries else 0.0
+
+    def evict(self) -> None:
+        """Evict everything."""
+        self._trim(time.monotonic(), keep=0)
+
+    def settle_grant(self) -> int:
+        """Ask again before it grows. Returns the bytes that it has."""
+        self._granted = self._bytes
+        return self._bytes
+
+    def _grow(self) -> None:
+        granted = min(self._bytes + max(self._bytes // 4, _MIN_GRANT), self._max_bytes)
+        size, self._granted = granted - self._granted, granted
+        self._grant(size)
+
+    def _trim(self, now: float, keep: int | None = None) -> None:
+        if self._granted < self._bytes and self._granted < self._max_bytes:
+            self._grow()
         entries = self.entries
         too_old = now - self._limits.max_age
-        excess = len(entries) - self._limits.size
+        excess = len(entries) - (self._limits.size if keep is None else keep)
         last: dict[str, tuple[int, Envelope]] = {}
         newest: dict[str, Envelope] = {}
         while entries and (excess > 0 or self._bytes > self._max_bytes or entries[0].at < too_old):
