@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import islice
 from typing import Any, cast
@@ -84,7 +83,7 @@ class ReaderBuffer(MessageQueue):
         self.data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet() if data_streams is None else data_streams
         self.encoded: bool = encoded
         # One, taken by the read that waits: taking it is atomic, between threads as well.
-        self.turns: deque[None] = deque((None,))
+        self.turns: list[None] = [None]
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.start_id: str | None = None
         self.since_offset: float = float("-inf")

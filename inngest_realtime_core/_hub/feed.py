@@ -45,21 +45,6 @@ class Feed(Recall):
         streams: Collects the data streams that are open.
     """
 
-    __slots__ = (
-        "_close_watchers",
-        "_end",
-        "_end_watchers",
-        "_holds",
-        "_on_failed",
-        "_on_idle",
-        "_run",
-        "_state_watchers",
-        "state",
-        "topics",
-        "upstream",
-        "was_read",
-    )
-
     def __init__(
         self,
         channel: str,

@@ -46,29 +46,6 @@ class Readers:
         joins: Each waits for something that ends with the subscription.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_attached",
-        "_begin",
-        "_data_streams",
-        "_own_gone",
-        "_state_watchers",
-        "_watches",
-        "channel",
-        "closed",
-        "delivering",
-        "entered",
-        "faces",
-        "feed",
-        "gaps",
-        "hub",
-        "joins",
-        "own",
-        "resumed",
-        "spec",
-        "taker",
-    )
-
     def __init__(
         self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool, rewind: Rewind | None = None
     ) -> None:
@@ -94,7 +71,7 @@ class Readers:
         self._begin: tuple[Rewind | None, int] | None = (rewind, feed.offset)
         self.own: ReaderBuffer = self._add(rewind=rewind)
         self.own.idle = True
-        self.own.on_unread = functools.partial(self._later, self._unread)
+        self.own.on_unread = self._overflowed
         self._watches.append(feed.watch_closed(self.close))
 
     # -- readers --------------------------------------------------------------------------------------------------
@@ -174,8 +151,11 @@ class Readers:
         self.own.idle = False
         return self.own
 
+    def _overflowed(self) -> None:
+        """Called when the reader of the subscription itself overflows before anybody has read, as a message comes."""
+        self._later(self._unread)
+
     def _unread(self) -> None:
-        """Called when the reader of the subscription itself overflows before anybody has read."""
         own = self.own
         if not own.idle or self.closed:
             return

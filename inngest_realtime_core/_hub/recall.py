@@ -38,8 +38,6 @@ class Recall(ABC):
         counters: Shared by all feeds of a hub.
     """
 
-    __slots__ = ("_beside", "_counters", "_groups", "_held", "_history", "_shared", "_streams", "_turn", "channel")
-
     def __init__(
         self,
         channel: str,

@@ -56,30 +56,6 @@ class ChannelLog(PlacedLog):
     """
 
     first: int  # moved here as well, which a checker takes for a declaration
-    __slots__ = (
-        "_bytes",
-        "_filter",
-        "_filter_mask",
-        "_filter_room",
-        "_grant",
-        "_granted",
-        "_limits",
-        "_max_bytes",
-        "_names_since",
-        "_slack",
-        "began",
-        "channel",
-        "clock",
-        "coverage",
-        "evicted",
-        "evicted_last",
-        "floor",
-        "ids",
-        "mixed",
-        "name",
-        "run_topics",
-        "whole_since",
-    )
 
     def __init__(
         self,

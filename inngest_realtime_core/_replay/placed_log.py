@@ -49,8 +49,6 @@ class PlacedLog:
             order of receipt, None as long as that is not known.
     """
 
-    __slots__ = ("_last_place", "_named", "_names", "_settled_at", "entries", "first", "pending")
-
     def __init__(self) -> None:
         self.first: int = 0
         self.entries: deque[Entry] = deque()

@@ -44,8 +44,8 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
     ) -> None:
         self._buffer = buffer
         self._loop = loop
-        self._turn = Turn(over=True)
-        self._generator = buffer.messages(self._turn)
+        self._turn = Turn(over=True)  # the first `__anext__` begins one
+        self._generator: AsyncGenerator[Message[Any], None]
         self._closable = closable
         self._holder = _Holder()
         self._on_close = weakref.finalize(self._holder, on_close)
