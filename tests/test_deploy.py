@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
+import socket
 import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from inngest_realtime_cli.stream_checks import check_stream
+from inngest_realtime_devserver import DevServer
+from inngest_realtime_devserver.testing import event_stream
+from test_redis_replay import SERVER, RedisServer
+
 DEPLOY = Path(__file__).parent.parent / "examples" / "deploy"
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
 def test_the_services_fit_each_other() -> None:
@@ -19,26 +32,78 @@ def test_the_services_fit_each_other() -> None:
     assert '--port", "8000"' in (DEPLOY / "Dockerfile").read_text()
 
 
-def test_nginx_takes_its_file(tmp_path: Path) -> None:
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
-    site = (
-        (DEPLOY / "nginx.conf").read_text().replace("server app:8000", "server 127.0.0.1:8000").replace("80;", "8080;")
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def running(command: list[str], url: str, **environment: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A process that serves at an address, until the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=DEPLOY, env={**os.environ, **environment}, stderr=subprocess.DEVNULL
     )
+
+    try:
+        transport = httpx.AsyncHTTPTransport(retries=8)  # until it listens
+        async with httpx.AsyncClient(transport=transport, base_url=url, timeout=30) as client:
+            assert (await client.get("/ready")).status_code == 200
+            yield client
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+@pytest.mark.skipif(SERVER is None, reason="no redis-server on the path, and no wheel of one for this Python")
+async def test_nginx_in_front_of_two_workers(server: DevServer, tmp_path: Path) -> None:
+    """The example as a whole, on this machine: a page comes back through nginx to either worker, and misses nothing."""
+    app_port, port = free_port(), free_port()
+    site = (DEPLOY / "nginx.conf").read_text()
+    site = site.replace("app:8000", f"127.0.0.1:{app_port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
+    places = "".join(f"{name}_temp_path {tmp_path}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
     main = tmp_path / "nginx.conf"
-    main.write_text(f"pid {tmp_path}/pid; events {{}} http {{ access_log off; {site} }}")
-    done = subprocess.run(
-        [nginx, "-t", "-c", str(main), "-p", str(tmp_path)], capture_output=True, text=True, timeout=30
+    main.write_text(
+        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}} "
+        f"http {{ access_log off; client_body_temp_path {tmp_path}/body; {places} {site} }}"
     )
-    assert done.returncode == 0, done.stderr
+    docker = yaml.safe_load((DEPLOY / "Dockerfile").read_text().rpartition("CMD ")[2])
+    uvicorn = [sys.executable, "-m", *docker]
+    uvicorn[uvicorn.index("8000")] = str(app_port)
+    uvicorn[uvicorn.index("0.0.0.0")] = "127.0.0.1"
+    assert NGINX is not None
+    redis = RedisServer(tmp_path)
+    try:
+        settings = {"INNGEST_DEV": server.url, "REDIS_URL": redis.url}
+        async with (
+            running(uvicorn, f"http://127.0.0.1:{app_port}", **settings),
+            running([NGINX, "-c", str(main), "-p", str(tmp_path)], f"http://127.0.0.1:{port}") as web,
+        ):
+            path, query = "/api/realtime/run/stream", {"runId": "r1"}
+            async with event_stream(web, path, params=query) as events:
+                (ready,) = await events.receive(timeout=20)
+                await web.post("/runs/r1")
+                (event,) = await events.receive(timeout=20)
+            assert (ready.event, event.json()["data"]) == ("ready", "started")
+            for _ in range(6):
+                async with event_stream(
+                    web, path, params=query, headers={"Last-Event-ID": ready.id or "", "Connection": "close"}
+                ) as events:
+                    came = await events.receive(2, timeout=20)
+                assert [each.event for each in came] == ["ready", "message"]
+            found = [each async for each in check_stream(f"{web.base_url}{path}?runId=r2", [], wait=12)]
+            assert [(each.level.value, each.subject) for each in found if each.subject == "heartbeats"] == [
+                ("ok", "heartbeats")
+            ]
+    finally:
+        redis.stop()
 
 
 async def test_the_application_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(DEPLOY))
     monkeypatch.setenv("INNGEST_DEV", "http://127.0.0.1:9")
     import app as deployed
-    import httpx
 
     transport = httpx.ASGITransport(app=deployed.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://site") as site:
