@@ -86,6 +86,10 @@ def check(block: Block) -> None:
         assert code.count("{") == code.count("}")
     else:
         assert language in SHOWN | CHECKED, f"nothing is known about {language!r}"
+        if language in ("text", ""):
+            assert not re.search(r"^\s*(async |def |class |from \w+ import|import |await |@\w)", code, re.MULTILINE), (
+                "it is Python"
+            )
 
 
 def check_javascript(code: str) -> None:
