@@ -72,7 +72,7 @@ class ReaderBuffer(MessageQueue):
         throttle: Throttle | None = None,
         counters: Counters | None = None,
         budget: ByteBudget = NO_BUDGET,
-        data_streams: weakref.WeakSet[DataStream] | None = None,
+        data_streams: list[weakref.ref[DataStream]] | None = None,
         encoded: bool = False,
     ) -> None:
         super().__init__(
@@ -80,7 +80,7 @@ class ReaderBuffer(MessageQueue):
         )
         self._detached = False
         self._on_detach = on_detach
-        self.data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet() if data_streams is None else data_streams
+        self.data_streams: list[weakref.ref[DataStream]] = [] if data_streams is None else data_streams
         self.encoded: bool = encoded
         # One, taken by the read that waits: taking it is atomic, between threads as well.
         self.turns: list[None] = [None]

@@ -163,6 +163,10 @@ class Feed(Recall):
         """How many messages the channel has had."""
         return self._history.end
 
+    def shared(self, spec: SubscriptionSpec) -> SubscriptionSpec:
+        """The same spec as other readers have it."""
+        return self._groups.shared(spec)
+
     def attach(
         self,
         spec: SubscriptionSpec,

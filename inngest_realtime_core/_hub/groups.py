@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,11 @@ class ReaderGroups:
     def streams(self) -> int:
         """How many readers send events with an id."""
         return sum(group.events for group in tuple(self._by_spec.values()))
+
+    def shared(self, spec: SubscriptionSpec) -> SubscriptionSpec:
+        """The same spec as other readers have it, so that it is kept once."""
+        group = self._by_spec.get(spec)
+        return spec if group is None or group.spec.topics != spec.topics else group.spec
 
     def add(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
         group = self._by_spec.get(spec)
@@ -291,5 +297,6 @@ class ReaderGroups:
 def _with_view(message: Message[Any], stream: DataStream, buffer: ReaderBuffer) -> Message[Any]:
     """Returns the start of a data stream with the stream as the subscription of this reader has it."""
     view = stream.view()
-    buffer.data_streams.add(view)
+    # A list, most of which stay empty: a WeakSet takes ten times as much.
+    buffer.data_streams.append(weakref.ref(view, buffer.data_streams.remove))
     return with_stream(message, view)

@@ -51,13 +51,13 @@ class Readers:
     ) -> None:
         self.hub: Hub = hub
         self._attached: dict[ReaderBuffer, bool] = {}
-        self._data_streams: weakref.WeakSet[DataStream] = weakref.WeakSet()
+        self._data_streams: list[weakref.ref[DataStream]] = []
         self._watches: list[Callable[[], None]] = []
         self._state_watchers: list[Callable[[State], None]] = []
         self._own_gone = False
         self.feed: Feed = feed
         self.channel: str = feed.channel
-        self.spec: SubscriptionSpec = spec
+        self.spec: SubscriptionSpec = feed.shared(spec)
         self.gaps: bool = gaps
         self.delivering: bool = False
         self.entered: bool = False
@@ -218,8 +218,9 @@ class Readers:
         for buffer, events in attached.items():
             buffer.end()
             self.feed.detach(self.spec, buffer, events=events)
-        for stream in list(self._data_streams):
-            stream.interrupt(_CLOSED)
+        for reference in list(self._data_streams):
+            if (stream := reference()) is not None:
+                stream.interrupt(_CLOSED)
         for unwatch in self._watches:
             unwatch()
         if self.feed.state != "closed":
