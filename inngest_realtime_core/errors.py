@@ -81,7 +81,7 @@ class InngestError(RealtimeError):
     """A call to Inngest failed.
 
     Attributes:
-        status: The HTTP status, or None when there was no answer.
+        status: The HTTP status, or None when there was no response.
         url: The URL that was called, without its query.
     """
 
@@ -105,7 +105,7 @@ class AuthenticationError(InngestError):
 
 
 class UnreachableError(InngestError):
-    """Inngest gave no answer: connection refused, name not found, timed out, or cut off."""
+    """Inngest did not respond: connection refused, name not found, timed out, or cut off."""
 
 
 class UnexpectedResponseError(InngestError):

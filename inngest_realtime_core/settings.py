@@ -136,7 +136,7 @@ class Settings(msgspec.Struct, frozen=True):
     def require_signing_key(self) -> None:
         """Raise `ConfigurationError` when Inngest's cloud is to be called and there is no signing key.
 
-        Any other server decides for itself: a dev server needs no key, and one that does answers 401.
+        Any other server decides for itself: a dev server needs no key, and one that does responds with 401.
         """
         host = urlsplit(self.api_base_url).hostname or ""
         if self.signing_key is None and (host == "inngest.com" or host.endswith(".inngest.com")):

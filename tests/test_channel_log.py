@@ -101,7 +101,7 @@ def test_who_left_off_before_what_is_kept_is_told(clock: Clock) -> None:
     (first,) = receive(kept, envelope(1))
     kept.here()
     receive(kept, envelope(2), envelope(3))
-    assert resumed(kept, first.event_id) == ["2", "3"], "nothing it is owed is gone"
+    assert resumed(kept, first.event_id) == ["2", "3"], "nothing that it has not had is gone"
     assert resumed(kept, start) is None
     receive(kept, envelope(4))
     assert resumed(kept, first.event_id) is None

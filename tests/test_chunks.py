@@ -82,7 +82,7 @@ def test_what_is_no_text(part: object, says: str) -> None:
         Splitter().feed(part)
 
 
-# The pace
+# The throttle
 
 
 @given(st.lists(st.tuples(TEXT | LONG_TEXT, st.sampled_from([0, 4, 20]), st.booleans()), max_size=10))
@@ -91,7 +91,7 @@ def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[st
 
     Times are whole milliseconds. The third of each part says whether the server reads right after it was sent.
     """
-    splitter, pace, now = Splitter(), Throttle(settle=10), 0.0
+    splitter, throttle, now = Splitter(), Throttle(settle=10), 0.0
     waiting: list[tuple[float, bytes]] = []
     reads: list[bytes] = []
 
@@ -109,7 +109,7 @@ def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[st
     for part, pause, eager in parts:
         now += pause
         for piece in splitter.feed(part):
-            now += pace.delay(piece, now)
+            now += throttle.delay(piece, now)
             read_when_sent_before(now - 10)
             waiting.append((now, piece))
             if eager:
@@ -120,18 +120,18 @@ def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[st
 
 
 def test_plain_ascii_never_waits() -> None:
-    pace = Throttle(settle=0.01)
-    assert [pace.delay(b"x" * MAX_PIECE, now=0.0) for _ in range(100)] == [0.0] * 100
+    throttle = Throttle(settle=0.01)
+    assert [throttle.delay(b"x" * MAX_PIECE, now=0.0) for _ in range(100)] == [0.0] * 100
 
 
 def test_other_text_waits_when_more_than_one_read_would_be_waiting() -> None:
-    pace = Throttle(settle=0.01)
+    throttle = Throttle(settle=0.01)
     piece = "é".encode() * 256
-    assert pace.delay(piece, now=1.0) == 0.0
-    assert pace.delay(piece, now=1.0) == 0.0
-    assert pace.delay(piece, now=1.004) == pytest.approx(0.006)
+    assert throttle.delay(piece, now=1.0) == 0.0
+    assert throttle.delay(piece, now=1.0) == 0.0
+    assert throttle.delay(piece, now=1.004) == pytest.approx(0.006)
 
 
 def test_slow_text_never_waits() -> None:
-    pace = Throttle(settle=0.01)
-    assert [pace.delay("é".encode() * 512, now=number * 0.02) for number in range(10)] == [0.0] * 10
+    throttle = Throttle(settle=0.01)
+    assert [throttle.delay("é".encode() * 512, now=number * 0.02) for number in range(10)] == [0.0] * 10

@@ -204,7 +204,7 @@ async def test_open_streams_hold_no_database_connection(client: Client, server: 
 
 
 @pytest.mark.parametrize("grant", ["reauthorized", "async-reauthorized"])
-async def test_a_recheck_gives_its_connection_back(
+async def test_a_reauthorization_gives_its_connection_back(
     client: Client, inngest: DevServer, grant: str, server: RunningServer
 ) -> None:
     before = (await client.stats())["connections"]

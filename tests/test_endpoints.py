@@ -1,4 +1,4 @@
-"""What the conformance suite cannot see from outside: both faces, slots, rechecks, clean-up."""
+"""What the conformance suite cannot see from outside: both faces, slots, reauthorization, clean-up."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ async def test_an_empty_chunk_is_never_sent(realtime: Realtime, inngest: DevServ
 
 
 @pytest.mark.parametrize("ending", [False, None, PermissionError("revoked")], ids=repr)
-async def test_a_recheck_ends_the_stream(realtime: Realtime, parameters: Any, ending: Any) -> None:
+async def test_a_reauthorization_ends_the_stream(realtime: Realtime, parameters: Any, ending: Any) -> None:
     verdicts = iter([True, True, ending])
 
     def authorize(request: object, channel: Pipeline) -> Any:
@@ -309,7 +309,7 @@ async def test_a_recheck_ends_the_stream(realtime: Realtime, parameters: Any, en
 
 @pytest.mark.parametrize("ending", [False, None, PermissionError], ids=repr)
 @pytest.mark.parametrize("authorize_async", [False, True])
-def test_a_recheck_ends_a_sync_stream(
+def test_a_reauthorization_ends_a_sync_stream(
     sync_realtime: Realtime, parameters: Any, authorize_async: bool, ending: Any
 ) -> None:
     verdicts = iter([True, True, ending])
@@ -340,7 +340,7 @@ class Refusal(Exception):
 
 @pytest.mark.parametrize(("status", "last"), [(403, "end"), (401, "end"), (500, "closing"), (503, "closing")])
 @pytest.mark.parametrize("sync", [False, True])
-async def test_a_recheck_that_fails_is_not_a_refusal(
+async def test_a_reauthorization_that_fails_does_not_forbid(
     realtime: Realtime, sync_realtime: Realtime, status: int, last: str, sync: bool
 ) -> None:
     """The exceptions of a framework say which it is. Who is not refused comes back, and is asked then."""
@@ -367,7 +367,7 @@ async def test_a_recheck_that_fails_is_not_a_refusal(
     assert body.split(b"\n\n")[-2].split(b"event: ")[1].startswith(last.encode())
 
 
-def test_a_sync_stream_is_rechecked_although_it_is_never_silent(
+def test_a_sync_stream_is_reauthorized_although_it_is_never_silent(
     sync_realtime: Realtime, inngest: DevServer, parameters: Any
 ) -> None:
     verdicts = iter([True, True, False])

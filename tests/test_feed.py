@@ -150,7 +150,7 @@ async def test_no_more_data_streams_are_kept_open_than_are_followed(server: DevS
                 await soon(anext(aiter(first)))
 
 
-async def test_payloads_are_let_go_of_in_time(server: DevServer, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_payloads_are_released_in_time(server: DevServer, channel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept for clients that reconnect goes when it is too old, although nothing else comes."""
     monkeypatch.setattr(hub, "_SWEEP", 0.05)
     async with Realtime(api_base_url=server.url, replay=Replay(max_age=0.2)) as realtime:

@@ -78,13 +78,13 @@ class Batch(Generic[B]):
         self._sender: asyncio.Task[None] | None = None
         self._cancel_timer: Callable[[], object] = bool  # nothing to cancel yet
         self._due = asyncio.Event()  # what is pending shall be sent
-        self._progress = asyncio.Event()  # something was taken, answered, or failed
+        self._progress = asyncio.Event()  # something was taken, sent, or failed
         self._order = asyncio.Lock()
         self._error: Exception | None = None
         self._told = False
 
     async def send(self, part: B) -> None:
-        """Add a part. Returns at once, unless as much as a message holds is waiting for a request to be answered.
+        """Add a part. Returns at once, unless as much as a message holds is waiting for a request under way.
 
         Raises:
             PublishError: The part is not of the topic's type, has no JSON form, or is too large. The batch goes on.
@@ -221,7 +221,7 @@ class Batch(Generic[B]):
 
 
 class SyncBatch(Generic[B]):
-    """`Batch` for threads: `with realtime.batch_sync(...) as batch: batch.send(...)`."""
+    """The sync twin of `Batch`: `with realtime.batch_sync(...) as batch: batch.send(...)`."""
 
     def __init__(self, batch: Batch[B]) -> None:
         self._batch = batch
@@ -301,7 +301,7 @@ class BatchPublishing:
         run_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> SyncBatch[B]:
-        """`batch` for threads: enter it with `with`."""
+        """The sync twin of `batch`: enter it with `with`."""
         options = {"every": every, "max_bytes": max_bytes, "run_id": run_id, "metadata": metadata}
         return SyncBatch(self.batch(topic, **options))
 

@@ -33,7 +33,7 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False):
     """One request. The repr leaves out the headers, which may hold a signing key's digest, and the content.
 
     Attributes:
-        repeatable: It does no harm twice: it is sent again if the connection breaks before there is an answer.
+        repeatable: It does no harm twice: it is sent again if the connection breaks before there is a response.
     """
 
     method: str
@@ -69,7 +69,7 @@ async def send(http: httpx.AsyncClient, request: HttpRequest, *, timeout: float 
         timeout: Seconds for everything; None bounds only each read and write, for a body that takes its time.
 
     Raises:
-        UnreachableError: No connection, no answer in time, or the connection was cut off.
+        UnreachableError: No connection, no response in time, or the connection was cut off.
         UnexpectedResponseError: The response is not HTTP, or over 16 MiB.
     """
     with _failures(request, timeout), _Deadlines(timeout).enforced() as deadlines:

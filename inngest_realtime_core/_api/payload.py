@@ -19,7 +19,7 @@ from ..messages.envelope import METADATA_KEY
 from ..messages.sparse import leaves_none_out
 from .untyped import untyped_parts
 
-MAX_PAYLOAD = 524_288  # bytes; Inngest cuts off what is longer and answers 200
+MAX_PAYLOAD = 524_288  # bytes; Inngest cuts off what is longer and says 200
 
 
 _TOO_DEEP = "{} is nested too deeply, or contains itself."

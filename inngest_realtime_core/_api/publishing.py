@@ -1,7 +1,8 @@
 """Publishing messages and data streams to a topic of a channel.
 
 Inngest accepts what it then truncates or loses (see `payload` and `chunks`), so everything is checked before it is
-sent. Protocol: `POST /v1/realtime/publish?channel=&topic=[&run_id=][&metadata=]`, answered by 200 without content.
+sent. Protocol: `POST /v1/realtime/publish?channel=&topic=[&run_id=][&metadata=]`; the response is a 200 without
+content.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ async def publish(
         ChannelError, TopicError, PublishError: Refused before sending: see `encode_payload`, `build_publish_request`.
         ConfigurationError: There is no signing key for Inngest's cloud, or it is malformed.
         AuthenticationError: Inngest refused the signing key, and the fallback key if there is one.
-        UnreachableError: No answer within 10 seconds; the message may have been delivered all the same.
+        UnreachableError: No response within 10 seconds; the message may have been delivered all the same.
         UnexpectedResponseError: Any other response.
     """
     content = encode_payload(data, adapter)
@@ -263,7 +264,7 @@ class _Text:
             trial.finish()
         self._chunks = chunks
         self._splitter = Splitter()
-        self._pace = Throttle()
+        self._throttle = Throttle()
         # The HTTP client cannot tell a failure of the source from one of its own: the source may well use httpx, too.
         self._failure: Exception | None = None
 
@@ -271,10 +272,10 @@ class _Text:
         try:
             async for part in _asynchronous(self._chunks):
                 for piece in self._splitter.feed(part):
-                    await anyio.sleep(self._pace.delay(piece, time.monotonic()))
+                    await anyio.sleep(self._throttle.delay(piece, time.monotonic()))
                     yield piece
             for piece in self._splitter.finish():
-                await anyio.sleep(self._pace.delay(piece, time.monotonic()))
+                await anyio.sleep(self._throttle.delay(piece, time.monotonic()))
                 yield piece
         except Exception as error:
             # The application's own: `failures()` raises it as it was.
@@ -285,10 +286,10 @@ class _Text:
         try:
             for part in cast("Iterable[str]", self._chunks):
                 for piece in self._splitter.feed(part):
-                    time.sleep(self._pace.delay(piece, time.monotonic()))
+                    time.sleep(self._throttle.delay(piece, time.monotonic()))
                     yield piece
             for piece in self._splitter.finish():
-                time.sleep(self._pace.delay(piece, time.monotonic()))
+                time.sleep(self._throttle.delay(piece, time.monotonic()))
                 yield piece
         except Exception as error:
             # As above.

@@ -1,7 +1,7 @@
 """Subscription tokens: asking Inngest for one.
 
 A token opens connections to the topics it names for one minute; a connection, once open, outlives it.
-Protocol: `POST /v1/realtime/token`, answered by 201 and `{"jwt": "..."}`.
+Protocol: `POST /v1/realtime/token`, the response is a 201 with `{"jwt": "..."}`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def mint(http: httpx.AsyncClient, settings: Settings, entries: Sequence[En
     Raises:
         ConfigurationError: There is no signing key for Inngest's cloud, or it is malformed.
         AuthenticationError: Inngest refused the signing key, and the fallback key if there is one.
-        UnreachableError: No answer within 10 seconds, no connection within 5.
+        UnreachableError: No response within 10 seconds, no connection within 5.
         UnexpectedResponseError: A response that is not a token.
     """
     return read_token_response(*await send_signed(http, settings, build_token_request(settings, entries)))

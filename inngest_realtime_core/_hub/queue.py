@@ -149,7 +149,7 @@ class MessageQueue:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of all messages that wait, those of small ones judged by the oldest and the newest."""
+        """Bytes of all messages that wait, those of small ones estimated from the oldest and the newest."""
         return self.bytes_waiting + max(len(self._items) - len(self._sizes), 0) * self._small_size()
 
     def _small_size(self) -> int:

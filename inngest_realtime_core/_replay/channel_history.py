@@ -95,14 +95,14 @@ class ChannelHistory:
             known = self._known_early.pop(envelope.identity, None)
             if known is not None and envelope.id is None:
                 # Of a message of another publisher nobody knows when it was published: who reads the log from later on,
-                # or comes back from before, may be owed it.
+                # or comes back from before, may not have had it.
                 early_offset = log.offset_of(known)
                 if (entry := log.append(envelope)) is not None:
                     entry.early_offset = early_offset
                 return entry
             if known is not None or log.pending.get(envelope.identity, 0.0) is None:
                 # All have had it who were there when its publication began. Were it given to those who came later, they
-                # would be owed those that follow it in the log, too: also what a hole has swallowed meanwhile.
+                # would be given those that follow it in the log, too: also what a hole has swallowed meanwhile.
                 log.settle(envelope)
                 return Entry(time.monotonic(), envelope, early_offset=inf)
         return log.append(envelope)

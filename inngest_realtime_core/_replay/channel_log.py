@@ -45,7 +45,7 @@ class ChannelLog(PlacedLog):
     Attributes:
         name: Tells this log from all others.
         clock: Seconds that the clock of what is kept for all is ahead of `time.monotonic()`.
-        began: The moment from which on a client that has had nothing is owed what came.
+        began: The moment from which on a client that has had nothing is given what came.
         whole_since: From when on everything is known that was published, by `time.monotonic()`.
         run_topics: The topics of messages of runs, which concern every client.
         coverage: From when on each topic is covered.
@@ -317,7 +317,7 @@ class ChannelLog(PlacedLog):
                     self._name_passed(offset)
                 self.put_name(names, envelope, offset)
             else:
-                # Who has been told of a gap is not owed what came before it.
+                # Who has been told of a gap is not given what came before it.
                 names.clear()
                 self._names_since = entry.at
             entry.event_id = self._id(offset + 1, names)

@@ -128,7 +128,7 @@ class History(Protocol):
         Args:
             received: What the log of whoever asks has.
             mixed: As for `leave`.
-            name: The identity of a message without which the answer is of no use; None is returned at once when it is
+            name: The identity of a message without which the rest is of no use; None is returned at once when it is
                 not kept.
         """
         ...

@@ -161,15 +161,15 @@ def _replay(
     cursor: Cursor,
     stops: Mapping[str, float],
     concerned: Collection[str],
-    owed: Callable[[float, Entry], bool],
+    is_due: Callable[[float, Entry], bool],
 ) -> list[Selected]:
     """What follows the client's stops. As long as it is ahead of the log in some topic, its ids are of its own.
 
     Args:
-        owed: Whether an entry is for the client, in topics in which it has no stop.
+        is_due: Whether an entry is for the client, in topics in which it has no stop.
     """
 
-    def is_owed(offset: int, entry: Entry) -> bool:
+    def is_chosen(offset: int, entry: Entry) -> bool:
         envelope = entry.envelope
         if not isinstance(envelope, Envelope):
             return True
@@ -178,11 +178,11 @@ def _replay(
         place = log.place_of(offset, envelope)
         if place is None:
             # Nobody had received it before the last message that the client has.
-            return envelope.topic in stops or owed(offset, entry)
+            return envelope.topic in stops or is_due(offset, entry)
         stop = stops.get(envelope.topic)
-        return owed(place, entry) if stop is None else place > stop
+        return is_due(place, entry) if stop is None else place > stop
 
-    chosen = [(offset, entry) for offset, entry in enumerate(log.entries, log.first) if is_owed(offset, entry)]
+    chosen = [(offset, entry) for offset, entry in enumerate(log.entries, log.first) if is_chosen(offset, entry)]
     messages = [offset for offset, entry in chosen if isinstance(entry.envelope, Envelope)]
     had = [offset for offset, _, envelope in log.messages() if _name(envelope) in cursor.pending]
     first = min([*messages, *stops.values()], default=log.end)

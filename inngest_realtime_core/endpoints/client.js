@@ -175,7 +175,7 @@ export function subscribe(url, options = {}) {
       cache: "no-store",
       signal: controller.signal,
     });
-    if (response.status !== 200) throw await refusal(response);
+    if (response.status !== 200) throw await endpointError(response);
     if (!/^text\/event-stream\b/i.test(response.headers.get("content-type") ?? "")) {
       response.body?.cancel();
       throw new SubscribeError(200, "not_an_event_stream", `${response.url} is not an event stream.`);
@@ -285,7 +285,7 @@ export function subscribe(url, options = {}) {
   };
 }
 
-async function refusal(response) {
+async function endpointError(response) {
   const { status } = response;
   const { error, detail } = (await response.json().catch(() => null)) ?? {};
   const said = error ?? detail ?? {}; // the latter of FastAPI, for its own exceptions

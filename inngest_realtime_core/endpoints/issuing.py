@@ -56,13 +56,13 @@ class TokenIssuer:
             return run_sync(lambda: self.issue(selection))
 
     async def _until_shutdown(self, selection: Selection) -> ClientSubscriptionToken:
-        minting = asyncio.ensure_future(
+        request = asyncio.ensure_future(
             self._realtime.get_client_subscription_token(channel=selection.channel, topics=selection.topics)
         )
         try:
-            while not (await asyncio.wait({minting}, timeout=_LOOK))[0]:
+            while not (await asyncio.wait({request}, timeout=_LOOK))[0]:
                 if self._realtime.is_shutting_down:
                     raise ShuttingDownError("The process is shutting down, so no token is waited for any longer.")
-            return minting.result()
+            return request.result()
         finally:
-            minting.cancel()
+            request.cancel()

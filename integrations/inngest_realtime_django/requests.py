@@ -99,11 +99,11 @@ def _endpoint_error(error: Exception) -> EndpointError | None:
     rest: Any = sys.modules.get("rest_framework.exceptions")
     if rest is None or not isinstance(error, rest.APIException):
         return None
-    refusal: Any = error
+    raised: Any = error
     headers = {"WWW-Authenticate": getattr(error, "auth_header", None), "Retry-After": getattr(error, "wait", None)}
-    message = str(refusal.detail) if isinstance(refusal.detail, str) else None
+    message = str(raised.detail) if isinstance(raised.detail, str) else None
     return EndpointError.refused(
-        refusal.status_code, message, {name: str(value) for name, value in headers.items() if value}
+        raised.status_code, message, {name: str(value) for name, value in headers.items() if value}
     )
 
 

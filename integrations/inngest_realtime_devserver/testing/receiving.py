@@ -42,7 +42,7 @@ async def receive(stream: AsyncIterator[_T], count: int = 1, *, timeout: float =
 
 
 def receive_sync(stream: _Receives[_T], count: int = 1, *, timeout: float = 5.0) -> list[_T]:
-    """`receive` for threads and scripts.
+    """The sync twin of `receive`.
 
     Args:
         timeout: Seconds for all of them together.
