@@ -129,7 +129,7 @@ class Authorizer:
             return self._forbids(selection, error)
 
     def _forbids(self, selection: Selection, error: Exception) -> Literal[False]:
-        """What an exception in the middle of a stream means: one of the framework's own forbids, all else is trouble."""
+        """What an exception in the middle of a stream means: a framework's own forbids, all else is trouble."""
         translated = self._translated(error)
         if isinstance(translated, EndpointError):
             if translated.status < 500:
