@@ -91,6 +91,23 @@ async def test_a_post_needs_the_csrf_token(client: Client) -> None:
     assert set(response.json()) == {"key", "apiBaseUrl"}
 
 
+async def test_a_form_with_the_csrf_token(client: Client) -> None:
+    """Django itself has then read the form, and the token in it is no parameter of ours."""
+    token = client.http.cookies["csrftoken"]
+    fields = {"username": "ada", "csrfmiddlewaretoken": token}
+    for body in ({"data": fields}, {"files": [(name, (None, value)) for name, value in fields.items()]}):
+        response = await client.http.post("/api/realtime/inbox/token", **body)
+        assert response.status_code == 200, response.text
+        assert set(response.json()) == {"key", "apiBaseUrl"}
+    broken = await client.http.post(
+        "/api/realtime/inbox/token",
+        content=b"--x",
+        headers={"X-CSRFToken": token, "Content-Type": "multipart/form-data; boundary=x"},
+    )
+    assert broken.status_code in (400, 403)
+    assert broken.json()["error"]["code"] in ("missing_parameter", "malformed_body", "csrf_failed")
+
+
 async def test_views_compose_with_decorators(client: Client, server: RunningServer) -> None:
     assert (await client.http.get("/members/inbox/token?username=ada")).status_code == 200
     async with Client(server.url) as stranger:

@@ -129,6 +129,17 @@ async def test_authorize_sees_the_request_and_may_abort(realtime: Realtime, run_
         assert (await client.get("pipeline/token", runId=run_id, headers={"x-user": "me"})).status_code == 200
 
 
+async def test_a_form_that_something_before_has_read(realtime: Realtime, run_id: str) -> None:
+    app = Flask(__name__)
+    app.before_request(lambda: list(flask.request.form) and None)
+    app.register_blueprint(realtime_blueprint(realtime, GRANTS), url_prefix="/api/realtime")
+    fields = {"runId": run_id, "topics[]": "status"}
+    async with client_of(app) as client:
+        for body in ({"data": fields}, {"files": [(name, (None, value)) for name, value in fields.items()]}):
+            response = await client.http.post("/api/realtime/pipeline/token", **body)
+            assert response.status_code == 200, response.text
+
+
 @pytest.mark.parametrize(
     ("response", "message"),
     [

@@ -7,6 +7,7 @@ import json
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +91,35 @@ def test_topics_as_clients_send_them() -> None:
     assert body_parameters(b'{"topics[]": ["a", "b"]}') == [("topics", "a"), ("topics", "b")]
     assert body_parameters(f"topics[]={quote('a b')}&runId=1".encode(), FORM) == [("topics[]", "a b"), ("runId", "1")]
     assert body_parameters(b'{"runId": "curl sends JSON as a form"}', FORM)[0][0] == "runId"
+
+
+def multipart(fields: list[tuple[str, str]], **options: Any) -> tuple[bytes, str]:
+    """What httpx makes of fields, as browsers do of `FormData`."""
+    request = httpx.Request("POST", "http://site", files=[(name, (None, value)) for name, value in fields], **options)
+    return request.read(), request.headers["content-type"]
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'), min_size=1, max_size=20)
+
+
+@given(st.lists(st.tuples(NAMES, TEXT), min_size=1, max_size=10))
+def test_form_data_says_the_same(pairs: list[tuple[str, str]]) -> None:
+    assert body_parameters(*multipart(pairs)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1', "malformed_body"),
+        (b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n1\r\n--x--', "malformed_body"),
+        (b"--x--\r\nmore", "malformed_body"),
+        (b"--x\r\n\r\n1\r\n--x--", "malformed_body"),
+        (b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 300 + b"--x--", "too_many_parameters"),
+        (b"--x\r\n" * 9_000 + b"--x--", "too_many_parameters"),
+    ],
+    ids=["unended", "a file", "more", "no name", "many", "nothing but separators"],
+)
+def test_hostile_form_data(body: bytes, code: str) -> None:
+    with pytest.raises(EndpointError) as refused:
+        body_parameters(body, "multipart/form-data; boundary=x")
+    assert refused.value.code == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import parse_qsl
@@ -14,7 +15,9 @@ TOPICS: Final = "topics"
 _MAX_PARAMETERS: Final = 256
 _MAX_NAME: Final = 128  # characters
 _MAX_VALUE: Final = 8_192  # characters: a token that `authorize` reads may be long
-_FORM: Final = "application/x-www-form-urlencoded"
+_FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+_BOUNDARY: Final = re.compile(r'\bboundary="?([^";,\s]{1,70})', re.IGNORECASE)
+_FIELD: Final = re.compile(rb'form-data;\s*name="([^"]*)"\s*(?:\r\n|$)', re.IGNORECASE)  # of a file, more follows
 
 
 class _Object(list["tuple[str, object]"]):
@@ -48,17 +51,33 @@ def body_parameters(body: bytes, content_type: str = "") -> list[tuple[str, str]
     body = body.strip()
     if not body:
         return []
-    if content_type.partition(";")[0].strip().lower() == _FORM and not body.startswith(b"{"):
+    if content_type.partition(";")[0].strip().lower() in _FORMS and not body.startswith(b"{"):
+        if (boundary := _BOUNDARY.search(content_type)) and body.startswith(b"--"):
+            return list(_bounded(_multipart_pairs(body, boundary[1])))
         return query_parameters(body.decode("latin-1"))
     try:
         document: Any = json.loads(body.decode(), object_pairs_hook=_Object, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, _Object):
-        raise EndpointError(400, "malformed_body", "The body is neither a JSON object nor a form.")
+        raise _malformed()
     if len(document) > _MAX_PARAMETERS:
         raise _too_many()
     return list(_bounded(_json_pairs(document)))
+
+
+def _multipart_pairs(body: bytes, boundary: str) -> Iterator[tuple[str, str]]:
+    """The fields of a form as browsers send `FormData`. Files are refused."""
+    sections = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
+    if sections[-1] != b"--":
+        raise _malformed()
+    if len(sections) > _MAX_PARAMETERS + 2:
+        raise _too_many()
+    for section in sections[1:-1]:
+        head, _, value = section.partition(b"\r\n\r\n")
+        if (field := _FIELD.search(head)) is None:
+            raise _malformed()
+        yield field[1].decode(errors="replace"), value.decode(errors="replace")
 
 
 def spelling_of(name: str) -> str:
@@ -118,6 +137,10 @@ def _is_text(value: str) -> bool:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def _malformed() -> EndpointError:
+    return EndpointError(400, "malformed_body", "The body is neither a JSON object nor a form.")
 
 
 def _too_many() -> EndpointError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest
 from django.utils.functional import SimpleLazyObject
@@ -21,6 +21,9 @@ from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 from .threads import release_connections, release_thread, run_coroutine, run_in_thread
 
 __all__ = ["HOST", "endpoint_request", "is_asgi", "route_request"]
+
+
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def is_asgi(request: HttpRequest) -> bool:
@@ -40,10 +43,19 @@ def route_request(request: HttpRequest) -> EndpointRequest:
 
 
 def _taken_apart(request: HttpRequest, route: dict[str, Any] | None) -> EndpointRequest:
-    def read(size: int) -> bytes:
-        return request.read(size)
-
     wrapped: Any = getattr(request, "_request", request)
+
+    def read(size: int) -> bytes:
+        if wrapped.content_type not in _FORMS or int(wrapped.META.get("CONTENT_LENGTH") or size) >= size:
+            return request.read(size)
+        # Django may have read it, looking for the token of its CSRF protection; which is no parameter.
+        try:
+            fields = wrapped.POST.copy()
+        except (BadRequest, SuspiciousOperation) as error:
+            raise EndpointError(400, "malformed_body", f"Django refuses the form: {error}") from None
+        fields.pop("csrfmiddlewaretoken", None)
+        return bytes(fields.urlencode(), "ascii")
+
     if isinstance(wrapped, ASGIRequest):
         return EndpointRequest.from_scope(wrapped.scope, request, read, route)
     return EndpointRequest.from_environ(request.META, request, read, route)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from flask import Flask, Request, current_app, request
 from werkzeug.exceptions import Forbidden, HTTPException
@@ -31,7 +32,8 @@ def route_request() -> EndpointRequest:
 def _read(size: int) -> bytes:
     if (request.content_length or size) < size:
         # Kept by Werkzeug: something before the view may have read it, and something after it may.
-        return request.get_data()
+        # What it has parsed as a form is not kept, but what it found is.
+        return request.get_data() or urlencode([*request.form.items(multi=True)]).encode()
     return request.stream.read(size)
 
 

@@ -58,6 +58,16 @@ async def test_a_body_may_hold_numbers_and_a_list_of_topics(client: Client, numb
     assert granted(response.json()) == [(f"room:acme:{number}", "events")]
 
 
+async def test_a_body_may_be_a_form(client: Client, run_id: str) -> None:
+    """As forms, `URLSearchParams` and axios send it, and `FormData`."""
+    fields = {"runId": run_id, "topics[]": ["tokens", "status"]}
+    parts = [("runId", (None, run_id)), ("topics[]", (None, "tokens")), ("topics[]", (None, "status"))]
+    for body in ({"data": fields}, {"files": parts}):
+        response = await client.http.post("/api/realtime/pipeline/token", **body)
+        assert response.status_code == 200, response.text
+        assert granted(response.json()) == [(f"pipeline:{run_id}", "tokens"), (f"pipeline:{run_id}", "status")]
+
+
 @pytest.mark.parametrize("topics", ["tokens,status", ["tokens", "status"]])
 async def test_topics_are_a_subset(client: Client, run_id: str, topics: Any) -> None:
     one = await client.get("pipeline/token", runId=run_id, topics="tokens")
