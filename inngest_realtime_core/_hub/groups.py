@@ -169,8 +169,9 @@ class ReaderGroups:
         readers = group.readers
         if readers:
             readers[0].push(message, size)
-            for buffer in readers[1:]:
-                buffer.push(twin(message, message.event_id), size)
+            if group.shared:
+                for buffer in readers[1:]:
+                    buffer.push(twin(message, message.event_id), size)
 
     def _deliver_to_all(
         self, entry: Entry, envelope: Envelope, stream: DataStream | None, history: ChannelHistory

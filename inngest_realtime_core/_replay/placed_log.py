@@ -21,8 +21,8 @@ from .event_ids import PENDING, name_of
 _LATE: Final = 10.0  # seconds after its record within which Inngest takes a message, if it does
 
 
-class Entry(msgspec.Struct, eq=False):
-    """A message in a log, or a gap.
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """A message in a log, or a gap. Nothing in it leads back to it, so that the garbage collector need not look.
 
     Attributes:
         at: When it was received, by `time.monotonic()`.
