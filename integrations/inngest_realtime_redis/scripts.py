@@ -166,7 +166,9 @@ return result
 
 def keys_of(prefix: str, channel: str) -> list[str]:
     """The names of a channel's keys."""
-    base = f"{prefix}{{{channel}}}:"
+    # An empty hash tag is none: `{}...}` would be spread over the nodes.
+    tag = f"%{channel}" if channel[:1] in ("}", "%") else channel
+    base = f"{prefix}{{{tag}}}:"
     return [base + name for name in ("order", "data", "seen", "state", "mixed", "taken")]
 
 
