@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from .._concurrency.tasks import create_shared_task, end_tasks
+from .._concurrency.tasks import create_shared_task, end_tasks, look_at_failure
 from ..errors import UnreachableError
 from ..settings import Settings
 from .http_pool import HttpPool
@@ -66,7 +66,7 @@ class TokenCache:
             raise failure.with_traceback(None)
         if known is None or failure is not None or known[1].cancelled():
             task = create_shared_task(self._mint(entries), name="inngest-realtime token")
-            task.add_done_callback(_look_at_failure)
+            task.add_done_callback(look_at_failure)
             self._tokens.pop(wanted, None)
             known = self._tokens[wanted] = (now, task)
         # Not awaited itself: one who leaves would take the token from the others.
@@ -84,9 +84,3 @@ class TokenCache:
         under_way = [task for _, task in self._tokens.values() if not task.done()]
         self._tokens.clear()
         await end_tasks(under_way)
-
-
-def _look_at_failure(task: asyncio.Task[str]) -> None:
-    # Everybody who asked may have left; asyncio logs failures that nobody looks at.
-    if not task.cancelled():
-        task.exception()

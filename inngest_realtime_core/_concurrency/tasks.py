@@ -46,6 +46,12 @@ async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, left = await asyncio.wait(left, timeout=CANCEL_RETRY_INTERVAL)
 
 
+def look_at_failure(task: asyncio.Future[Any]) -> None:
+    """Called with a task that has ended, for whose result nobody may be waiting: asyncio would log its failure."""
+    if not task.cancelled():
+        task.exception()
+
+
 def enter_callback() -> None:
     """Called by a task that is about to run an application's callbacks."""
     task = asyncio.current_task()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .._api.tokens import Entry
-from .._concurrency.tasks import end_tasks
+from .._concurrency.tasks import end_tasks, look_at_failure
 from ..errors import RealtimeError, UnreachableError
 from .batching import frame_batches
 from .connection import Connection
@@ -61,9 +61,7 @@ class Joiner:
         request, self._request = self._request, None
         if request is not None:
             await end_tasks([request])
-            if not request.cancelled():
-                # asyncio would log it as never retrieved.
-                request.exception()
+            look_at_failure(request)
 
     async def subscribe(self, connection: Connection, adopt: Callable[[Sequence[Entry]], None]) -> None:
         """Add the topics of the token that has come.

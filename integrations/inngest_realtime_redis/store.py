@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from inngest_realtime_core._api.claims import TokenClaims
-from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks
+from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks, look_at_failure
 from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
@@ -224,16 +224,11 @@ class RedisHistory:
         # end of whoever waits. In an empty context, which a connection that it opens would keep.
         task = create_shared_task(_awaited(command), name="inngest-realtime redis")
         self._executing.add(task)
-        task.add_done_callback(self._executed)
+        task.add_done_callback(self._executing.discard)
+        task.add_done_callback(look_at_failure)
         with deadline(_TIMEOUT):
             return await asyncio.shield(task)
         raise TimeoutError
-
-    def _executed(self, task: asyncio.Future[Any]) -> None:
-        self._executing.discard(task)  # pyright: ignore[reportArgumentType]
-        if not task.cancelled():
-            # Nobody may be waiting any more; asyncio would log it as never retrieved.
-            task.exception()
 
     async def _run(self) -> None:
         while not self._closed:
