@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio.sentinel
+import redis.sentinel
 
+from inngest_realtime_core import ConfigurationError
 from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._upstream.liveness import Liveness
@@ -130,6 +133,13 @@ async def test_all_of_a_channel_is_in_one_slot(
             await one.publish((name, "t"), 2)
             assert await late.read(1) == [2]
         assert one.stats().replay_ok is two.stats().replay_ok is True
+
+
+@pytest.mark.parametrize("sentinel", [redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel])
+def test_a_client_that_asks_a_sentinel_is_refused(sentinel: Any) -> None:
+    """Of its address nothing is known when it is given: what is kept would go to whatever is at the default one."""
+    with pytest.raises(ConfigurationError, match="Sentinel"):
+        RedisReplay(sentinel([("localhost", 26379)]).master_for("primary"))
 
 
 async def test_what_publishing_and_receiving_cost(server: DevServer, own: RedisServer, channel: str) -> None:

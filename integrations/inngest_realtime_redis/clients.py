@@ -17,7 +17,13 @@ def source_problem(source: object) -> ConfigurationError | None:
     The message does not repeat a URL, which may hold a password.
     """
     if not isinstance(source, str):
-        if hasattr(source, "connection_pool"):
+        pool = getattr(source, "connection_pool", None)
+        if hasattr(pool, "sentinel_manager"):
+            return ConfigurationError(
+                "RedisReplay does not ask a Sentinel where the primary is. Pass the URL of the primary, or of a proxy "
+                "that knows it."
+            )
+        if pool is not None:
             return None
         return ConfigurationError(
             f"RedisReplay takes the URL of a Redis or a client of the package redis, not {type(source).__name__}."

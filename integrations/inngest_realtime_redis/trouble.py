@@ -24,6 +24,7 @@ _BY_NAME: Final = {
     "AuthenticationError": "it rejects the password: look at the one in the URL of RedisReplay",
     "NoPermissionError": "the user may not run these commands: allow @read, @write, @scripting, @connection and TIME",
     "ReadOnlyError": "it is a replica, which takes no writes: name the primary in the URL of RedisReplay",
+    "MovedError": "it is one node of a cluster, and others have the channel: name an address that serves all of them",
     "BusyLoadingError": "it is loading its data: wait",
     "ConnectionError": "it cannot be reached: look at the URL of RedisReplay, and whether Redis runs",
     "TimeoutError": "it does not answer in time: look at its load, and at the network",

@@ -159,6 +159,7 @@ def grants(http_error: Callable[[int], Exception], user: Callable[[Any], str | N
         Grant(Fleeting, authorize=may_listen, reauthorize_every=0.1),
         Grant(Fleeting, authorize=is_member, reauthorize_every=0.1, name="member"),
         Grant(Fleeting, authorize=is_member_async, reauthorize_every=0.1, name="member-async"),
+        Grant("many", [f"topic-{number}" for number in range(500)], authorize=allow_anyone),
         Grant("news", ["headline"], authorize=allow_anyone, heartbeat=0.2),
         Grant(Room, authorize=forgets, name="forgetful"),
         Grant(Room, authorize=breaks, name="broken"),

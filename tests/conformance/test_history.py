@@ -126,3 +126,17 @@ async def test_pages_that_open_meanwhile_see_no_hole_and_no_repetition(
 @pytest.mark.parametrize(("path", "wish"), [("recent", "4"), ("recent", "all"), ("pipeline", "1")])
 async def test_more_than_the_grant_allows_is_refused(client: Client, run_id: str, path: str, wish: str) -> None:
     check(await client.get(f"{path}/stream", runId=run_id, rewind=wish), 403, "rewind_not_granted", "rewind")
+
+
+async def test_an_id_is_short_however_many_topics_there_are(client: Client, inngest: DevServer) -> None:
+    """It comes back in a header, of which servers take 8 KB at most."""
+    async with client.stream("many/stream") as stream:
+        for number in range(0, 500, 10):
+            await inngest.publish("many", f"topic-{number}", number)
+        events = [await stream.next_event() for _ in range(50)]
+    assert max(len(event.id or "") for event in events) <= 200
+    headers = {"Last-Event-ID": events[20].id or ""}
+    async with client.stream("many/stream", headers=headers) as stream:
+        await inngest.publish("many", "topic-1", "live")
+        seen = [(await stream.next_event()).json["data"] for _ in range(30)]
+    assert seen == [*range(210, 500, 10), "live"]
