@@ -120,6 +120,22 @@ async def test_a_channel_that_is_taken_again_outlives_its_linger(server: DevServ
             assert await receive(again, 1) == [1]
 
 
+async def test_channels_that_linger_are_bounded(
+    server: DevServer, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opens many channels and leaves them at once costs no more than these; the latest may still return."""
+    monkeypatch.setattr(hub, "_MAX_LINGERING", 3)
+    async with Realtime(api_base_url=server.url, linger=30) as realtime:
+        for number in range(8):
+            async with realtime.subscribe(channel=f"{channel}{number}", topics=["t"]) as subscription:
+                await realtime.publish((f"{channel}{number}", "t"), number)
+                assert await receive(subscription, 1) == [number]
+        await eventually(lambda: realtime.stats().channels == 3)
+        await server.until(lambda stats: stats.subscriptions == 3)
+        async with realtime.subscribe(channel=f"{channel}7", topics=["t"]):
+            assert realtime.stats().channels == 3
+
+
 async def test_a_channel_is_left_when_its_linger_is_over(server: DevServer, channel: str) -> None:
     async with Realtime(api_base_url=server.url, linger=0.05) as realtime:
         async with realtime.subscribe(channel=fresh(), topics=["t"]):

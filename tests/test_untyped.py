@@ -143,6 +143,34 @@ def test_types_write_what_they_say() -> None:
     assert encode_payload(Pair(1, "x"), TypeAdapter(Pair)) == b'[1,"x"]'
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (dict[str, int], {"\ud800": 1}),
+        (dict[str, Any], {"\ud800": 1}),
+        (dict[str, dict[str, int]], {"a": {"\ud800": 1}}),
+        (dict[int | str, int], {1: 1, "1": 2}),
+        (list[dict[float | str, int]], [{1.5: 1, "1.5": 2}]),
+    ],
+)
+def test_keys_with_a_type_that_json_cannot_say(kind: Any, value: Any) -> None:
+    with pytest.raises(PublishError):
+        encode_payload(value, TypeAdapter(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "written"),
+    [
+        (dict[int, int], {1: 2}, b'{"1":2}'),
+        (dict[int | str, int], {1: 2, "a": 3}, b'{"1":2,"a":3}'),
+        (dict[str, int], {"\u00e9": 1}, '{"\u00e9":1}'.encode()),
+        (dict[bool, int], {True: 1, False: 2}, b'{"true":1,"false":2}'),
+    ],
+)
+def test_keys_with_a_type_that_json_can_say(kind: Any, value: Any, written: bytes) -> None:
+    assert encode_payload(value, TypeAdapter(kind)) == written
+
+
 def test_bytes_of_a_typed_field_that_are_no_text() -> None:
     with pytest.raises(PublishError, match="cannot be serialised"):
         encode_payload(Binary(content=b"\xff"), TypeAdapter(Binary))

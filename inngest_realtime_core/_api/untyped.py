@@ -180,13 +180,14 @@ def _of_items(items: Walk | None) -> Walk | None:
     return None if items is None else walk
 
 
-def _of_dict(keys: Walk | None, values: Walk | None) -> Walk | None:
+def _of_dict(keys: Walk | None, values: Walk | None) -> Walk:
+    # Of keys with a type pydantic writes half a surrogate pair as something else, too, and `1` and `"1"` as one.
     def walk(value: Any, path: str) -> Parts:
         pairs = cast("dict[Any, Any]", value if isinstance(value, Mapping) else {})
-        if keys is not None:
+        if keys is not None or all(isinstance(key, str) for key in pairs) or len(set(map(str, pairs))) < len(pairs):
             yield path, dict.fromkeys(pairs)
         if values is not None:
             for key, item in pairs.items():
                 yield from values(item, f"{path}.{key}")
 
-    return None if keys is values is None else walk
+    return walk

@@ -31,6 +31,7 @@ from .stream_watch import StreamWatch
 T = TypeVar("T")
 
 _OPEN_TIMEOUT: Final = 10.2  # seconds; a call to Inngest that fails after 10 s has told so by then
+_MAX_LINGERING: Final = 10_000  # channels without a reader: as many as streams that a server may cut off at once
 _SWEEP: Final = 30.0  # seconds between two looks for what is too old to be replayed
 
 
@@ -229,6 +230,8 @@ class Hub:
             self._lingering[feed] = self.loop.call_later(
                 self.options.linger, self._release, feed, context=contextvars.Context()
             )
+            if len(self._lingering) > _MAX_LINGERING:
+                self._release(next(iter(self._lingering)))
 
     def _cancel_linger(self, feed: Feed) -> None:
         timer = self._lingering.pop(feed, None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import Realtime, Replay
-from inngest_realtime_core._hub import held
+from inngest_realtime_core._hub import held, hub
 from inngest_realtime_core._hub import options as hub_options
 from inngest_realtime_core._replay import record
 from inngest_realtime_core._telemetry import throttled_log
@@ -66,6 +66,7 @@ SAYS: dict[str, list[object]] = {
         f"{private(held, '_MAX_MESSAGES'):,}",
         f"{private(held, '_MAX_BYTES') // MIB} MiB",
     ],
+    "channels that are kept after": [int(default("linger")), private(hub, "_MAX_LINGERING")],
     "history of a channel": [
         Replay().size,
         int(Replay().max_age),

@@ -9,6 +9,7 @@ import pytest
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core._hub.held import HeldMessages
+from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import store
 from talk import eventually
@@ -54,7 +55,17 @@ async def test_more_than_is_worth_holding_is_a_gap_at_once(server: DevServer, ow
 
 
 @pytest.mark.usefixtures("patient")
-async def test_what_is_held_counts_in_the_total(server: DevServer, own: RedisServer) -> None:
+async def test_what_is_held_counts_in_the_total(
+    server: DevServer, own: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[Envelope] = []
+    add = HeldMessages.add
+
+    def watched(self: HeldMessages, envelope: Envelope) -> None:
+        add(self, envelope)
+        came.append(envelope)
+
+    monkeypatch.setattr(HeldMessages, "add", watched)
     channels = [f"held:{number}" for number in range(4)]
     async with worker(server, own, total_buffer_bytes=4_000_000) as one:
         for channel in channels:
@@ -63,11 +74,14 @@ async def test_what_is_held_counts_in_the_total(server: DevServer, own: RedisSer
         try:
             await _cut_off(one, server)
             held: list[int] = []
-            for _ in range(4):
-                for channel in channels:
-                    await server.publish(channel, "t", HALF)
+            for number in range(24):
+                await server.publish(channels[number % 4], "t", HALF)
+                await eventually(lambda count=number + 1: len(came) == count)
                 held.append(one.stats().buffer_bytes)
-            assert 0 < max(held) <= 4_000_000
+            # Each counts as it comes, and twelve megabytes of them never are more than four.
+            assert held[:4] == [len(came[0].data) * count for count in range(1, 5)]
+            assert max(held) <= 4_000_000
+            assert held[-1] > 1_000_000
         finally:
             own.process.send_signal(signal.SIGCONT)
 
