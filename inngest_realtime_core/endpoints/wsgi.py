@@ -35,6 +35,7 @@ MAX_STREAMS: Final = 16
 # Where servers keep the client's connection: gunicorn, and the servers of Werkzeug.
 _SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
 
+_MAX_POLL: Final = 2**31 - 1  # milliseconds that a poll of the system can wait
 _BLIND: Final = 300.0  # seconds that a stream lasts where nothing tells that its client left
 
 
@@ -140,7 +141,7 @@ def _is_writable(connection: socket.socket, timeout: float) -> bool:
         return True
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLOUT)
-    return bool(poller.poll(timeout * 1000))
+    return bool(poller.poll(min(timeout * 1000, _MAX_POLL)))
 
 
 def _departure(connection: socket.socket) -> Callable[[], bool]:
