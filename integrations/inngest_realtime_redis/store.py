@@ -280,7 +280,7 @@ class RedisHistory:
                     self._waiting[channel] = rest
                 self._count -= len(batch)
                 self._size -= sum(len(envelope.data) for envelope in batch)
-                await self._run_script(RECEIVE, channel, self._receipts(channel, batch), pipeline)
+                await self._run_script(RECEIVE, channel, _receipts(channel, batch, self._before), pipeline)
             try:
                 async with pipeline:
                     await self._execute(pipeline.execute())
@@ -296,14 +296,6 @@ class RedisHistory:
                 return
             self._trouble.ends()
         self._idle.set()
-
-    def _receipts(self, channel: str, envelopes: Sequence[Envelope]) -> list[Any]:
-        arguments: list[Any] = []
-        for envelope in envelopes:
-            place = (channel, envelope.topic)
-            arguments += [envelope.identity, self._before.get(place, ""), encode_envelope(envelope)]
-            self._before[place] = envelope.identity
-        return arguments
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -353,3 +345,13 @@ class RedisHistory:
 
 async def _awaited(command: Awaitable[Any]) -> Any:
     return await command
+
+
+def _receipts(channel: str, envelopes: Sequence[Envelope], before: dict[tuple[str, str], str]) -> list[Any]:
+    """What is written of messages in order, each with the one before it in its topic."""
+    arguments: list[Any] = []
+    for envelope in envelopes:
+        topic = (channel, envelope.topic)
+        arguments += [envelope.identity, before.get(topic, ""), encode_envelope(envelope)]
+        before[topic] = envelope.identity
+    return arguments
