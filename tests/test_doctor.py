@@ -219,7 +219,7 @@ def test_a_dead_forward_proxy_is_named_without_its_password(
 @pytest.mark.parametrize(
     ("status", "says"),
     [
-        ("407 Proxy Authentication Required", "The proxy wants a name and a password"),
+        ("407 Proxy Authentication Required", "a proxy asks for a user and a password"),
         ("403 Forbidden", "ask it to let 127.0.0.1 pass"),
         ("502 Bad Gateway", "ask it to let 127.0.0.1 pass"),
     ],

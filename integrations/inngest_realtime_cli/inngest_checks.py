@@ -139,7 +139,7 @@ def _token_problem(error: RealtimeError, settings: Settings, proxy: SplitResult 
             "and INNGEST_ENV with its dashboard.",
         )
     if isinstance(error, InngestError) and error.status == 407:
-        return problem("proxy", f"{error} The proxy wants a name and a password: http://NAME:PASSWORD@host:port.")
+        return problem("proxy", str(error))
     if isinstance(error, InngestError) and proxy is not None:
         return problem(
             "proxy",
