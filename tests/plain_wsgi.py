@@ -19,12 +19,6 @@ def encoded() -> Response:
     return Response(subscription.get_encoded_stream(), mimetype="text/event-stream")
 
 
-@app.get("/read")
-def read() -> bytes:
-    """A view that reads itself, which gets messages and nothing else."""
-    return next(realtime.subscribe_sync(channel="plain", topics=["t"]).get_encoded_stream())
-
-
 @app.get("/stats")
 def stats() -> dict[str, Any]:
     return {"subscriptions": realtime.stats().subscriptions}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import types
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from conformance.client import Client
 from conformance.servers import ServerCase, gunicorn, running
 from inngest_realtime_core import Realtime
+from inngest_realtime_core.subscriptions.wsgi_servers import read_by_server
 from inngest_realtime_devserver.server import DevServer
-from talk import eventually, fresh, soon
+from talk import fresh, soon
 
 FLASK = "plain_wsgi:app"
 BARE = "plain_wsgi:bare"
@@ -62,15 +63,24 @@ async def test_the_headers_do_not_wait_for_a_message(inngest: DevServer, server:
             await response.aclose()
 
 
-async def test_a_view_that_reads_gets_messages_alone(inngest: DevServer) -> None:
-    with running(ServerCase("gthread", gunicorn(FLASK)), inngest.url) as server:
-        async with Client(server.url) as client:
-            reading = asyncio.ensure_future(client.http.get("/read"))
-            await eventually(lambda: inngest.stats().open_connections == 1)
-            while not reading.done():
-                inngest.publish_sync("plain", "t", 1)
-                await asyncio.sleep(0.05)
-            assert (await reading).content.startswith(b"data: {")
+def test_an_application_that_reads_is_told_from_its_server() -> None:
+    """What a server calls may read a stream itself: that gets messages and nothing else."""
+    server: dict[str, Any] = {"__name__": "gunicorn.workers.gthread"}
+    exec("def iterate(body): return next(body)\ndef call(application): return application({}, None)", server)
+
+    def body() -> Iterator[bool]:
+        yield read_by_server()
+
+    def application(environ: dict[str, Any], start_response: Any) -> bool:
+        return next(body())
+
+    def middleware(environ: dict[str, Any], start_response: Any) -> Iterator[bool]:
+        yield from body()
+
+    assert server["iterate"](body())
+    assert server["iterate"](middleware({}, None))
+    assert not server["call"](application)
+    assert not next(body())
 
 
 @pytest.mark.parametrize("server", [None, "uwsgi", "mod_wsgi"])
