@@ -225,7 +225,8 @@ async def test_errors_that_wait_are_bounded_in_bytes(server: DevServer, caplog: 
             release.set()
             await eventually(lambda: realtime.stats().buffer_bytes == 0)
             assert 1 < len(told) <= 7
-    assert caplog.text.count("on_error is too slow") == 40 - len(told)
+    # One line stands for all that it was not told of.
+    assert caplog.text.count("on_error is too slow") == 1
     # Nor does the log get an entry of the message's size.
     assert max(len(record.getMessage()) for record in caplog.records) < 5_000
 
