@@ -56,7 +56,7 @@ class TopicDeclaration(Generic[T]):
             try:
                 check_topic_name(name)
             except TopicError as error:
-                raise ConfigurationError(f"The name of a topic() is wrong: {error}") from None
+                raise ConfigurationError(f"name= of a topic() is wrong: {error}") from None
         if exclude_none and type is Any:
             raise ConfigurationError(
                 "topic(exclude_none=True) has no type, so it is not known what the fields are. Give one: topic(Model, "
