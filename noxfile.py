@@ -125,16 +125,13 @@ def build(session: nox.Session) -> None:
 # What the extras are for, as their users begin; each in an environment of its own, with nothing else.
 TRIALS = {
     "": "import inngest_realtime; inngest_realtime.Realtime()",
-    "starlette": "from inngest_realtime_starlette import realtime_routes",
-    "fastapi": "from inngest_realtime_fastapi import realtime_router",
-    "django": "from inngest_realtime_django import RealtimeStreamingResponse",
-    "flask": "from inngest_realtime_flask import realtime_blueprint",
+    **{name: f"from inngest_realtime_{name} import subscription_token, subscription_stream" for name in ADAPTERS},
     "redis": "from inngest_realtime_redis import RedisReplay; RedisReplay('redis://localhost')",
     "inngest": "from inngest_realtime_functions import RealtimeMiddleware",
     "devserver": "from inngest_realtime_devserver import DevServer; DevServer()",
     "cli": "from inngest_realtime_cli import main; main(['doctor', '--help'])",
     "otel": "from inngest_realtime_otel import instrument",
-    "all": "import inngest_realtime_fastapi, inngest_realtime_flask, inngest_realtime_django, inngest_realtime_otel",
+    "all": f"import inngest_realtime_otel, {', '.join(f'inngest_realtime_{name}' for name in ADAPTERS)}",
 }
 
 

@@ -88,9 +88,9 @@ def test_a_server_with_one_thread_refuses_streams(
     realtime: Realtime, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with wsgi(flask_app(realtime)) as url:
-        answer = httpx.get(url + path, trust_env=False)
+        answer = httpx.get(url + path, trust_env=False, timeout=30)
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "single_threaded_server")
-        assert httpx.get(f"{url}/rt/pipeline/token?runId=a", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/rt/pipeline/token?runId=a", trust_env=False, timeout=30).status_code == 200
     lines = [record for record in caplog.records if getattr(record, "event", "") == "server.single_threaded"]
     assert len(lines) == 1
     assert "gthread" in lines[0].getMessage()
@@ -99,7 +99,7 @@ def test_a_server_with_one_thread_refuses_streams(
 
 def test_a_server_with_threads_streams(realtime: Realtime) -> None:
     with wsgi(flask_app(realtime), _Threaded) as url:
-        with httpx.stream("GET", f"{url}/rt/pipeline/stream?runId=a", trust_env=False) as answer:
+        with httpx.stream("GET", f"{url}/rt/pipeline/stream?runId=a", trust_env=False, timeout=30) as answer:
             assert answer.status_code == 200
             assert next(answer.iter_lines()).startswith("retry:")
 

@@ -20,6 +20,19 @@ CAUGHT_BY = {
     "no_headers": "test_streams.py::test_the_headers_of_a_stream",
     "cleanup_in_the_scope": "test_disconnects.py::test_a_client_that_leaves_frees_its_stream",
     "head_opens_a_stream": "test_streams.py::test_a_stream_has_no_head",
+    "wrong_allow": "test_methods.py::test_methods_that_are_not_served",
+    "loses_the_body": "test_tokens.py::test_parameters_are_camel_or_snake",
+    "ignores_client": "test_limits.py::test_what_one_client_may_ask_for_in_a_burst",
+    "blocks_the_loop": "test_streams.py::test_many_streams_at_once",
+    "cached_tokens": "test_tokens.py::test_a_token_covers_the_granted_topics_only",
+    "swallows_cancellation": "test_disconnects.py::test_a_client_that_leaves_frees_its_stream",
+    "buffers": "test_streams.py::test_the_first_bytes_come_at_once",
+    "two_heads": "test_streams.py::test_the_first_bytes_come_at_once",
+    "drops_headers_of_errors": "test_endpoint_errors.py::test_streams_beyond_the_limit",
+    "decodes_the_query": "test_tokens.py::test_a_value_is_text_whatever_it_holds",
+    "deaf": "test_disconnects.py::test_a_client_that_leaves_frees_its_stream",
+    "own_cached_tokens": "test_routes.py::test_a_token_is_handed_over",
+    "begins_with_the_response": "test_routes.py::test_a_response_begins_where_its_subscription_began",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,11 +17,16 @@ from inngest_realtime_starlette.requests import HOST, endpoint_request
 from inngest_realtime_starlette.responses import response_for
 from inngest_realtime_starlette.routing import METHODS
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 
 class Adapter:
     """What an adapter does: hands over a request, and makes a response of the answer."""
 
     host: Host = HOST
+
+    def options(self) -> EndpointOptions:
+        return EndpointOptions(**site.options())
 
     def request(self, request: Request) -> EndpointRequest:
         return endpoint_request(request)
@@ -27,10 +34,13 @@ class Adapter:
     def response(self, answer: Answer | StreamAnswer) -> Response:
         return response_for(answer)
 
+    def own(self, endpoint: Endpoint) -> Endpoint:
+        """An endpoint of the application's own."""
+        return endpoint
+
     def app(self) -> Starlette:
         """The suite's Starlette application, with its endpoints served by this adapter."""
-        options = EndpointOptions(**site.options())
-        endpoints = Endpoints(starlette.realtime, site.grants(HTTPException), options, self.host)
+        endpoints = Endpoints(starlette.realtime, site.grants(HTTPException), self.options(), self.host)
 
         async def token(request: Request) -> Response:
             return self.response(await endpoints.token(request.path_params["grant"], self.request(request)))
@@ -42,7 +52,14 @@ class Adapter:
             Route("/{grant}/token", token, methods=METHODS),
             Route("/{grant}/stream", stream, methods=METHODS),
         ]
-        return Starlette(routes=[Mount(site.PREFIX, routes=routes), Route("/stats", starlette.stats)])
+        own = [
+            Route("/own/{run_id}/token", self.own(starlette.own_token)),
+            Route("/own/{run_id}/stream", self.own(starlette.own_stream)),
+            Route("/own/{run_id}/other/token", self.own(starlette.other_token)),
+            Route("/own/{run_id}/other/stream", self.own(starlette.other_stream)),
+            Route("/own/{run_id}/response", self.own(starlette.own_response)),
+        ]
+        return Starlette(routes=[Mount(site.PREFIX, routes=routes), Route("/stats", starlette.stats), *own])
 
 
 app = Adapter().app()
