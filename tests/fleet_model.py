@@ -14,14 +14,23 @@ from typing import Any
 import msgspec
 
 from inngest_realtime_core._replay.channel_history import ChannelHistory
+from inngest_realtime_core._replay.entries import Entry
 from inngest_realtime_core._replay.event_ids import EventIds
-from inngest_realtime_core._replay.log import Kept, Replay, arrange
-from inngest_realtime_core._replay.placed_log import Entry
+from inngest_realtime_core._replay.log import Kept, Numbered, Replay
+from inngest_realtime_core._replay.numbers import TICKS, to_ticks
 from inngest_realtime_core._replay.resume import Selected
-from inngest_realtime_core.messages.envelope import Envelope
+from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
 
 TOPICS = ("a", "b")
 CHANNEL = "c"
+
+
+def number_of(envelope: Envelope) -> int:
+    return int(bytes(envelope.data).strip(b'"'))
+
+
+def _metadata(added: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode({METADATA_KEY: added}))
 
 
 class Clock:
@@ -38,48 +47,68 @@ class Clock:
 
 
 class Shared:
-    """What Redis keeps of the channel: what was received, in the order of receipt, and then what is pending."""
+    """What Redis keeps of the channel, in the order of recording, or of receipt where that was another one."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, size: int) -> None:
         self._clock = clock
-        self.messages: dict[str, tuple[float, Envelope]] = {}
-        self.numbers: dict[str, float] = {}
-        self.taken: dict[str, float] = {}  # when each is known to be taken by Inngest
-        self.received: set[str] = set()
+        self._size = size
+        self.messages: dict[str, Envelope] = {}
+        self.numbers: dict[str, tuple[int, int]] = {}
+        self.places: dict[str, float] = {}
+        self.recorded_at: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        self.number = self.since = 0
         self.mixed = False
-        self.since = clock.now
+        self.created = self._now()
 
-    def publish(self, envelope: Envelope) -> None:
-        if envelope.identity not in self.messages:
-            self.messages[envelope.identity] = self._clock.now, envelope
-            self.taken[envelope.identity] = float("inf")
+    def _now(self) -> int:
+        return to_ticks(self._clock.time())
 
-    def sent(self, envelope: Envelope) -> None:
-        if self.taken.setdefault(envelope.identity, float("inf")) == float("inf"):
-            self.taken[envelope.identity] = self._clock.now
-            self.numbers[envelope.identity] = int(max(self.numbers.values(), default=0)) + 1
+    def _next(self) -> int:
+        self.number = max(self._now(), self.number + 1)
+        return self.number
+
+    def _keep(self, envelope: Envelope, place: float) -> None:
+        self.messages[envelope.identity] = envelope
+        self.places[envelope.identity] = place
+        self.recorded_at[envelope.identity] = self._now()
+        while len(self.messages) > self._size:
+            oldest = min(self.messages, key=lambda identity: self.places[identity])
+            self.since = max(self.since, self.numbers.get(oldest, (0, 0))[0])
+            del self.messages[oldest]
+
+    def publish(self, envelope: Envelope) -> tuple[int, int, int]:
+        previous, number = self.last.get(envelope.topic, self.created), self._next()
+        self.last[envelope.topic] = number
+        self.numbers[envelope.identity] = number, previous
+        self._keep(envelope, number)
+        return number, previous, self.created
+
+    def withdraw(self, envelope: Envelope) -> None:
+        self.messages.pop(envelope.identity, None)
+        number, previous = self.numbers[envelope.identity]
+        if self.last[envelope.topic] == number:
+            self.last[envelope.topic] = previous
 
     def add(self, envelope: Envelope, before: str) -> None:
         """Take what a worker has received, after a message of the same topic."""
         identity = envelope.identity
-        self.received.add(identity)
-        self.sent(envelope)
-        if identity not in self.messages:
+        last = self.places.get(before)
+        if identity not in self.places:
             self.mixed = True
-            self.messages[identity] = self._clock.now, envelope
-        last = self.numbers.get(before, 0)
-        if self.numbers[identity] < last:
-            following = min((number for number in self.numbers.values() if number > last), default=last + 2)
-            self.numbers[identity] = (last + following) / 2
+            self._keep(envelope, self._next() if last is None else 0)
+        if last is not None and self.places[identity] < last:
+            following = min((place for place in self.places.values() if place > last), default=last + 2)
+            self.places[identity] = (last + min(following, last + 2)) / 2
 
     def load(self) -> Kept:
-        order = sorted(self.messages, key=lambda identity: self.numbers.get(identity, float("inf")))
-        published = [
-            (self.messages[identity][0], self.taken[identity], identity in self.received, self.messages[identity][1])
-            for identity in order
+        messages = [
+            (self.numbers.get(identity, (self.recorded_at[identity], 0))[0] / TICKS - 5_000.0, self.messages[identity])
+            for identity in sorted(self.messages, key=lambda identity: self.places[identity])
         ]
-        messages, pending, taken = arrange(published, self._clock.now)
-        return Kept(messages, whole=not self.mixed, since=self.since, clock=5_000.0, pending=pending, taken=taken)
+        since = max(self.since, self.created) / TICKS - 5_000.0
+        numbers = Numbered(self.created, self.since, self.number, self.numbers, dict(self.last))
+        return Kept(messages, whole=not self.mixed, since=since, clock=5_000.0, numbers=numbers)
 
 
 @dataclass(eq=False)
@@ -103,7 +132,7 @@ class Client:
             if event_id:
                 self.last_id = event_id
             if isinstance(envelope, Envelope):
-                self.seen.append((envelope.topic, int(bytes(envelope.data))))
+                self.seen.append((envelope.topic, number_of(envelope)))
             else:
                 self.gaps += 1
                 self.seen.append(("gap", 0))
@@ -122,10 +151,16 @@ class Worker:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self.history = ChannelHistory(CHANNEL, fleet.limits, EventIds([b"k" * 32]))
+        # At first it does not know which numbers are given.
+        self.knows_numbers = fleet.rng.random() < 0.8
+        self.history = ChannelHistory(
+            CHANNEL,
+            fleet.limits,
+            EventIds([b"k" * 32]),
+            created_of=lambda _: fleet.shared.created if self.knows_numbers else 0,
+        )
         self.history.confirm(TOPICS)
         self.queues: dict[str, deque[Envelope]] = {topic: deque() for topic in TOPICS}
-        self.last: dict[str, str] = {}
         self.connected = True
         self.clients: list[Client] = []
         self._reports: deque[tuple[Envelope, str]] = deque()
@@ -140,8 +175,8 @@ class Worker:
             envelope = self.queues[topic].popleft()
             entry = self.history.receive(envelope)
             if entry is not None:
-                self._reports.append((envelope, self.last.get(topic, "")))
-                self.last[topic] = envelope.identity
+                if not entry.number or entry.before is not None:
+                    self._reports.append((envelope, "" if entry.before is None else entry.before.identity))
                 self._give(entry)
 
     def drain(self) -> None:
@@ -165,7 +200,7 @@ class Worker:
             self.connected = True
             # What was received before is reported while the connection is being made.
             self._fleet.report()
-            for entry in self.history.bridge(self._fleet.shared.load(), "reconnect", self._fleet.clock.now):
+            for entry in self.history.bridge(self._fleet.shared.load(), "reconnect"):
                 self._give(entry)
 
     def attach(self, client: Client, rewind: Any = None) -> None:
@@ -177,25 +212,22 @@ class Worker:
             cursor = history.cursor(client.last_id)
             assert cursor is not None
             selected = history.resume(cursor, client.topics)
-            if selected is None:
-                # Those who have had a message tell so while the client connects.
-                self._fleet.report()
-                for entry in history.catch_up(self._fleet.shared.load()):
-                    self._give(entry)
-                selected = history.resume(cursor, client.topics, fresh=True)
-            if selected is None:
-                # It waits for what it has not received yet.
-                self.drain()
-                self._fleet.report()
-                for entry in history.catch_up(self._fleet.shared.load()):
-                    self._give(entry)
-                selected = history.resume(cursor, client.topics, fresh=True)
+            for drains in (False, True):
+                if selected is None:
+                    if drains:
+                        # It waits for what it has not received yet.
+                        self.drain()
+                    # Those who have had a message of another publisher tell so while the client connects.
+                    self._fleet.report()
+                    self.load()
+                    selected = history.resume(cursor, client.topics)
             if selected is None:
                 client.waiting.append(("expired", history.here()))
             else:
                 client.give(selected)
         elif rewind is not None:
-            history.merge(self._fleet.shared.load())
+            if not history.loaded:
+                self.load()
             resumed = history.rewind(rewind, client.topics)
             client.last_id = resumed.start_id
             client.give(resumed.selected)
@@ -204,6 +236,10 @@ class Worker:
             client.since_offset = history.end
         self.clients.append(client)
 
+    def load(self) -> None:
+        for entry in self.history.catch_up(self._fleet.shared.load()):
+            self._give(entry)
+
     def detach(self, client: Client) -> None:
         self.clients.remove(client)
         client.worker = None
@@ -211,43 +247,79 @@ class Worker:
 
 
 class Fleet:
-    def __init__(self, clock: Clock, rng: random.Random, limits: Replay | None = None, publishers: int = 1) -> None:
+    """Publishers, Inngest, workers and clients.
+
+    Args:
+        publishers: How many messages of a topic may be on their way to Inngest at the same time.
+        patience: Seconds after its recording within which a message has been received by all who are connected.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        rng: random.Random,
+        limits: Replay | None = None,
+        publishers: int = 1,
+        patience: float = 9.0,
+    ) -> None:
         self.clock = clock
         self.rng = rng
-        self.limits = limits or Replay()
-        self.shared = Shared(clock)
+        self.limits = limits or Replay(max_age=600.0)
+        self.shared = Shared(clock, self.limits.size)
         self.workers: list[Worker] = []
         self.clients: list[Client] = []
         self.publishers = publishers
+        self.patience = patience
         self.counts: dict[str, int] = defaultdict(int)
         self.in_flight: dict[str, list[Envelope]] = defaultdict(list)
-        self.answered: list[Envelope] = []
-        self.recorded_at: dict[tuple[str, bytes], float] = {}
-        self.sent_at: dict[tuple[str, bytes], float] = {}
+        self.recorded_at: dict[tuple[str, int], float] = {}
+        self.withdrawn: set[tuple[str, int]] = set()
         self.step = 0
         # Of each message, when it began to be published and when Inngest took it, in steps.
         self.spans: dict[tuple[str, int], tuple[int, float]] = {}
+        self._stream: dict[str, tuple[str, int]] = {}
 
     def report(self) -> None:
         for worker in self.workers:
             worker.report()
 
-    def record(self, topic: str, *, ours: bool = True) -> None:
-        """Begin to publish the topic's next number; as many at a time as there are publishers."""
+    def record(self, topic: str, *, ours: bool = True, streams: bool = False) -> None:
+        """Begin to publish the topic's next number; as many at a time as there are publishers.
+
+        Args:
+            ours: Whether it is recorded.
+            streams: Whether it is a part of a data stream, if it is not recorded.
+        """
         if len(self.in_flight[topic]) >= self.publishers:
             return
-        # What the publisher knows to be sent it tells with the next one.
-        self.tell_sent()
+        self.clock.now += 0.0001
         number = self.counts[topic]
         self.counts[topic] += 1
         self.step += 1
         self.spans[topic, number] = self.step, float("inf")
         envelope = Envelope("data", msgspec.Raw(b"%d" % number), CHANNEL, topic, created_at=self._stamp())
         if ours:
-            envelope.metadata = msgspec.Raw(b'{"inngest-realtime":{"id":"%s-%d"}}' % (topic.encode(), number))
-            self.shared.publish(envelope)
+            added: dict[str, Any] = {"id": f"{topic}-{number}"}
+            envelope.metadata = _metadata(added)
+            added["seq"] = self.shared.publish(envelope)
+            envelope = msgspec.structs.replace(envelope, metadata=_metadata(added))
+        elif streams:
+            self._put_into_stream(envelope, number)
         self.in_flight[topic].append(envelope)
-        self.recorded_at[topic, bytes(envelope.data)] = self.clock.now
+        self.recorded_at[topic, number] = self.clock.now
+
+    def _put_into_stream(self, envelope: Envelope, number: int) -> None:
+        stream_id, index = self._stream.get(envelope.topic, ("", 0))
+        envelope.data = msgspec.Raw(b'"%d"' % number)
+        if not stream_id:
+            envelope.kind, envelope.stream_id = "datastream-start", str(number)
+            self._stream[envelope.topic] = str(number), 0
+        elif index < 2:
+            envelope.kind, envelope.stream_id, envelope.index, envelope.created_at = "chunk", stream_id, index, None
+            self._stream[envelope.topic] = stream_id, index + 1
+        else:
+            envelope.kind, envelope.stream_id = "datastream-end", stream_id
+            del self._stream[envelope.topic]
 
     def _stamp(self) -> str:
         return datetime.fromtimestamp(self.clock.time(), timezone.utc).isoformat().replace("+00:00", "Z")
@@ -258,42 +330,34 @@ class Fleet:
             envelope = envelope or self.rng.choice(self.in_flight[topic])
             self.in_flight[topic].remove(envelope)
             self.step += 1
-            self.sent_at[topic, bytes(envelope.data)] = self.clock.now
-            number = int(bytes(envelope.data))
+            number = number_of(envelope)
             self.spans[topic, number] = self.spans[topic, number][0], self.step
-            if envelope.id is not None:
-                self.answered.append(envelope)
             for worker in self.workers:
                 if worker.connected:
                     worker.queues[topic].append(msgspec.structs.replace(envelope, known_identity=""))
-                    if self.limits.size < 256:
-                        # What is received later than the log reaches back is not known to be a repetition.
-                        worker.drain()
+
+    def reject(self, topic: str) -> None:
+        """Inngest rejects what is being published with a record."""
+        for envelope in self.in_flight[topic]:
+            if envelope.id is not None:
+                self.in_flight[topic].remove(envelope)
+                self.withdrawn.add((topic, number_of(envelope)))
+                self.shared.withdraw(envelope)
+                return
 
     def arrive(self) -> None:
-        """Inngest answers within half a second, and all receive what it has taken.
-
-        It does not matter where one publishes at a time and all is kept.
-        """
-        if self.publishers == 1 and self.limits.size >= 256:
-            return
+        """Whatever was published long ago is received."""
         for topic in TOPICS:
             for envelope in tuple(self.in_flight[topic]):
-                if self.clock.now - self.recorded_at[topic, bytes(envelope.data)] > 0.5:
+                if self._is_late(envelope, 0.9):
                     self.send(topic, envelope)
-        for envelope in self.answered:
-            if self.clock.now - self.sent_at[envelope.topic, bytes(envelope.data)] > 0.3:
-                self.tell_sent()
-                break
         for worker in self.workers:
             for topic, queue in worker.queues.items():
-                while queue and worker.connected and self.clock.now - self.sent_at[topic, bytes(queue[0].data)] > 0.4:
+                while queue and worker.connected and any(self._is_late(each, 1.0) for each in queue):
                     worker.receive(topic)
 
-    def tell_sent(self) -> None:
-        """The publishers tell Redis what Inngest has taken."""
-        while self.answered:
-            self.shared.sent(self.answered.pop(0))
+    def _is_late(self, envelope: Envelope, share: float) -> bool:
+        return self.clock.now - self.recorded_at[envelope.topic, number_of(envelope)] >= self.patience * share
 
     def start_worker(self) -> Worker:
         if self.shared.mixed:
@@ -316,10 +380,10 @@ class Fleet:
         for topic in TOPICS:
             while self.in_flight[topic]:
                 self.send(topic)
-        self.tell_sent()
         if not self.workers:
             self.start_worker()
         for worker in self.workers:
+            worker.knows_numbers = True
             worker.reconnect()
             worker.drain()
         for client in self.clients:

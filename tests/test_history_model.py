@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet_model import TOPICS, Client, Clock, Fleet
-from inngest_realtime_core._replay import channel_history, channel_log, placed_log
+from inngest_realtime_core._replay import channel_history, channel_log, entries
 from inngest_realtime_core._replay.log import Replay
 
 SEED = int(os.environ.get("HISTORY_SEED") or time.time_ns() % 1_000_000)
@@ -20,25 +20,23 @@ ROUNDS = int(os.environ.get("HISTORY_ROUNDS") or 2_000)
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (channel_log, channel_history, placed_log):
+    for module in (channel_log, channel_history, entries):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(channel_log, "_now", clock.monotonic)
     return clock
 
 
 def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
-    fleet.clock.now += rng.choice((0.001, 0.01, 0.1, 0.5))
+    fleet.clock.now += rng.choice((0.001, 0.01, 0.1, 0.5, 2.0))
     fleet.arrive()
     topic = rng.choice(TOPICS)
     worker = rng.choice(fleet.workers) if fleet.workers else None
     client = rng.choice(fleet.clients) if fleet.clients else None
-    match rng.randrange(16):
+    match rng.randrange(18):
         case 0 | 1 | 2:
-            fleet.record(topic, ours=rng.random() >= foreign)
+            fleet.record(topic, ours=rng.random() >= foreign, streams=rng.random() < 0.5)
         case 3 | 4 | 5:
             fleet.send(topic)
-            if rng.random() < 0.5:
-                fleet.tell_sent()
         case 6 | 7 | 8 | 9 if worker is not None:
             worker.receive(topic)
             if rng.random() < 0.7:
@@ -62,16 +60,26 @@ def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
                 client.worker.detach(client)
         case 15 if client is not None and client.worker is None and worker is not None:
             worker.attach(client)
+        case 16 if rng.random() < 0.2:
+            fleet.reject(topic)
+        case 17 if worker is not None:
+            worker.knows_numbers = True
         case _:
             pass
 
 
-def check(client: Client, counts: dict[str, int], *, gaps: bool, seed: str) -> None:
+def check(client: Client, fleet: Fleet, *, gaps: bool, seed: str) -> None:
+    """Where one publishes after the other, each topic comes in order, or a gap tells that some of it does not come."""
     last: dict[str, int] = {}
     # What is known of a channel that others publish to as well may have holes, before the gap that comes with it, and
     # where what others publish stands among what is published with a record is known by receipt alone.
     history = client.rewound and gaps
     announced: set[str] = set()
+
+    def is_hole(topic: str, numbers: range) -> bool:
+        # What Inngest rejects nobody is owed.
+        return any((topic, number) not in fleet.withdrawn for number in numbers)
+
     for topic, number in client.seen:
         if topic == "gap":
             announced = set(client.topics)
@@ -84,23 +92,21 @@ def check(client: Client, counts: dict[str, int], *, gaps: bool, seed: str) -> N
         assert previous is None or number > previous or history, (
             f"{topic} {number} after {previous}: {client.seen} ({seed})"
         )
-        if previous is not None and number != previous + 1:
+        if previous is not None and is_hole(topic, range(previous + 1, number)):
             assert topic in announced or history, f"{topic} {previous} to {number} unannounced: {client.seen} ({seed})"
-        if previous is None:
-            begins = number <= client.since[topic] or topic in announced or history
-            assert begins, f"{topic} begins at {number} ({seed})"
+        if previous is None and is_hole(topic, range(client.since[topic], number)):
+            assert topic in announced or history, f"{topic} begins at {number} ({seed})"
         last[topic] = number
         announced.discard(topic)
     for topic in client.topics:
-        end = counts[topic] - 1
-        if end >= client.since[topic]:
-            assert last.get(topic) == end or topic in announced, f"{topic} ends at {last.get(topic)} of {end} ({seed})"
+        rest = range(last.get(topic, client.since[topic] - 1) + 1, fleet.counts[topic])
+        assert topic in announced or not is_hole(topic, rest), f"{topic} ends at {last.get(topic)} ({seed})"
     if not gaps:
         assert client.gaps == 0, f"gaps although all was published through us: {client.seen} ({seed})"
 
 
 @pytest.mark.parametrize("foreign", [0.0, 0.3])
-@pytest.mark.parametrize("limits", [Replay(), Replay(size=8)], ids=["default", "small"])
+@pytest.mark.parametrize("limits", [Replay(max_age=600.0), Replay(size=8, max_age=600.0)], ids=["default", "small"])
 def test_every_client_gets_all_in_order_once_or_is_told(clock: Clock, foreign: float, limits: Replay) -> None:
     for number in range(ROUNDS // 4):
         seed = f"HISTORY_SEED={SEED}, round {number}"
@@ -114,7 +120,7 @@ def test_every_client_gets_all_in_order_once_or_is_told(clock: Clock, foreign: f
             act(fleet, rng, foreign=foreign)
         fleet.settle()
         for client in fleet.clients:
-            check(client, fleet.counts, gaps=foreign > 0 or limits.size < 256, seed=seed)
+            check(client, fleet, gaps=foreign > 0 or limits.size < 256, seed=seed)
 
 
 @pytest.mark.parametrize("how", ["hole", "away"])
@@ -144,7 +150,7 @@ def test_who_comes_after_a_publication_began_gets_no_part_of_it_late(clock: Cloc
     fleet.record("a")
     fleet.settle()
     assert moves.seen == [("a", 0), ("a", 1), ("a", 2)]
-    check(stays, fleet.counts, gaps=False, seed="")
+    check(stays, fleet, gaps=False, seed="")
 
 
 def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
@@ -167,7 +173,7 @@ def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
     for topic in client.topics:
         for number in range(client.since[topic], fleet.counts[topic]):
             item = topic, number
-            if item not in messages:
+            if item not in messages and item not in fleet.withdrawn:
                 announced = any(
                     not any(before(item, other) for other, at in messages.items() if at < gap)
                     and not any(before(other, item) for other, at in messages.items() if at > gap)
@@ -192,9 +198,9 @@ def test_two_who_publish_at_once_lose_nothing_in_silence(clock: Clock, publisher
         for client in fleet.clients:
             late += check_concurrent(client, fleet, seed=seed)
             gaps += client.gaps
-    # A client that moves while what it had is pending may be told of a gap; hardly any does.
-    assert gaps <= ROUNDS // 50
-    assert late <= ROUNDS // 100
+    assert gaps == 0
+    # What was taken in the moment in which a worker subscribed, while what was recorded before it was still on its way.
+    assert late <= ROUNDS // 200
 
 
 def pytest_report_header() -> Any:

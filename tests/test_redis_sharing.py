@@ -158,6 +158,6 @@ async def test_what_publishing_and_receiving_cost(server: DevServer, own: RedisS
             await asyncio.gather(*(server.publish(channel, "t", number) for number in range(200)))
             for _ in range(200):
                 await subscription.receive(timeout=5)
-            (taken,) = own.client.keys(f"*{{{channel}}}:taken")
-            await until(lambda: own.client.zcard(taken) > 200)
+            (order,) = own.client.keys(f"*{{{channel}}}:order")
+            await until(lambda: own.client.zcard(order) > 200)
             assert commands() - before < 200  # of many that wait, up to 100 with one

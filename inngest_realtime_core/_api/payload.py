@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, cast
 
@@ -46,8 +46,8 @@ def encode_payload(data: object, adapter: TypeAdapter[Any] | None = None) -> byt
     return body
 
 
-def encode_metadata(metadata: object = None, *, id: str | None = None) -> str:
-    """The JSON of a message's metadata: the user's own, and the message's id under a key of ours.
+def encode_metadata(metadata: object = None, *, id: str | None = None, seq: Sequence[int] | None = None) -> str:
+    """The JSON of a message's metadata: the user's own, and the message's id and number under a key of ours.
 
     Raises:
         PublishError: It is not an object, in which case Inngest would lose the message, or has our key already.
@@ -59,7 +59,8 @@ def encode_metadata(metadata: object = None, *, id: str | None = None) -> str:
     own = cast("Mapping[str, object]", metadata)
     if METADATA_KEY in own:
         raise PublishError(f"metadata has the key {METADATA_KEY!r}, which is reserved. Pass a message's id as id=.")
-    return _encode(own if id is None else {METADATA_KEY: {"id": id}, **own}, "metadata").decode()
+    added = {"id": id} if seq is None else {"id": id, "seq": seq}
+    return _encode(own if id is None else {METADATA_KEY: added, **own}, "metadata").decode()
 
 
 def _validated(data: object, adapter: TypeAdapter[Any]) -> object:

@@ -7,6 +7,7 @@ content.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
@@ -40,14 +41,11 @@ _MAX_URL = 65_536  # characters; what httpx takes
 class Recorder(Protocol):
     """Keeps what is published, for those who subscribe afterwards."""
 
-    async def publish(self, envelope: Envelope) -> None:
-        """Called before a message is sent."""
+    async def publish(self, envelope: Envelope) -> Sequence[int] | None:
+        """Called before a message is sent; returns its number, if it has one, to be sent along in its metadata."""
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has rejected it."""
-
-    def sent(self, envelope: Envelope) -> None:
-        """Called when Inngest has taken it."""
 
 
 def build_publish_request(
@@ -60,24 +58,32 @@ def build_publish_request(
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     id: str | None = None,
+    seq: Sequence[int] | None = None,
 ) -> HttpRequest:
     """The request that publishes `content`, not signed yet.
 
     Args:
         id: The message's id, which is sent in its metadata; None sends none.
+        seq: Its number, which is sent with the id.
 
     Raises:
         ChannelError, TopicError: The name is empty or cannot be sent.
         PublishError: `id` is empty or too long, `run_id` is not a ULID, `metadata` is not a JSON object, or the
             names and metadata are too long.
     """
-    query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id)
+    query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id, seq=seq)
     url = _check_length(f"{settings.url('publish')}?{query}")
     return HttpRequest("POST", url, base_headers(settings, content_type), content)
 
 
 def publish_query(
-    channel: str, topic: str, *, run_id: str | None, metadata: Mapping[str, Any] | None, id: str | None
+    channel: str,
+    topic: str,
+    *,
+    run_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    id: str | None,
+    seq: Sequence[int] | None = None,
 ) -> str:
     """The query of a request that publishes. Errors as for `build_publish_request`."""
     query = {"channel": check_channel_name(channel), "topic": check_topic_name(topic)}
@@ -86,7 +92,7 @@ def publish_query(
             raise PublishError("run_id is not a ULID of 26 characters, so Inngest would drop it. Pass ctx.run_id.")
         query["run_id"] = run_id
     if metadata is not None or id is not None:
-        query["metadata"] = encode_metadata(metadata, id=None if id is None else check_id(id))
+        query["metadata"] = encode_metadata(metadata, id=None if id is None else check_id(id), seq=seq)
     return _check_length(urlencode(query, quote_via=quote))
 
 
@@ -129,21 +135,30 @@ async def publish(
         UnexpectedResponseError: Any other response.
     """
     content = encode_payload(data, adapter)
-    request = build_publish_request(
-        settings, channel, topic, content, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
+    build = functools.partial(
+        build_publish_request,
+        settings,
+        channel,
+        topic,
+        content,
+        run_id=run_id,
+        metadata=metadata,
+        id=new_id() if id is None else id,
     )
+    request = build()
     if recorder is None:
         check_response(*await send_signed(http, settings, request), action=_ACTION)
         return
     envelope = _envelope(request, content)
-    await recorder.publish(envelope)
+    seq = await recorder.publish(envelope)
     try:
+        if seq is not None:
+            request = build(seq=seq)
         check_response(*await send_signed(http, settings, request), action=_ACTION)
     except RealtimeError as error:
         if _is_rejected(error):
             await recorder.withdraw(envelope)
         raise
-    recorder.sent(envelope)
 
 
 def _envelope(request: HttpRequest, content: bytes) -> Envelope:
@@ -166,7 +181,7 @@ def _is_rejected(error: RealtimeError) -> bool:
     if isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
         return True
     status = getattr(error, "status", None)
-    return isinstance(error, (AuthenticationError, ConfigurationError)) or (status is not None and status < 500)
+    return isinstance(error, (AuthenticationError, ConfigurationError, PublishError)) or 0 < (status or 0) < 500
 
 
 async def publish_stream(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,7 +189,7 @@ class Feed(Recall):
             self._resume(spec, buffer, after)
         elif rewind is not None or (since is not None and since < history.end):
             if rewind is not None and not history.loaded and self._beside is not None:
-                self._merge(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
+                self._take(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
             selected, buffer.start_id = history.rewind(rewind or 0, spec.topics, since)
             self._replay(spec, buffer, selected)
         elif events:
@@ -238,8 +237,8 @@ class Feed(Recall):
         self._counters.received += 1
         entry = self._history.receive(envelope)
         if entry is not None:
-            if self._shared is not None:
-                self._shared.add(envelope)
+            if self._shared is not None and (not entry.number or entry.before is not None):
+                self._shared.add(envelope, entry.before)
             stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
             self._groups.deliver(entry, envelope, stream, self._history)
 
@@ -251,16 +250,16 @@ class Feed(Recall):
         if self._beside is None:
             self.gap("reconnect")
             return
-        history, now = self._history, time.monotonic()
+        history = self._history
         kept = self._beside.load_now(self.channel, history.received(), mixed=history.mixed)
         if kept is not None:
-            self._bridge(kept, now)
+            self._bridge(kept)
         elif history.mixed or not self._groups:
             self.gap("reconnect")
         else:
             self._release_held()
             self._held = HeldMessages()
-            self._run(self._bridge_later(now))
+            self._run(self._bridge_later())
 
     def interrupted(self, stream_id: str) -> None:
         self._streams.interrupt(stream_id, _LOST)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._replay.channel_history import ChannelHistory
-from .._replay.placed_log import Entry
+from .._replay.entries import Entry
 from .._replay.resume import Selected
 from ..channels.topic import TYPED_KINDS
 from ..errors import MessageError, RealtimeError

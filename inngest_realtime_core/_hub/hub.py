@@ -203,13 +203,15 @@ class Hub:
     def _new_feed(self, channel: str, source: Source, topics: Sequence[str]) -> Feed:
         upstream = self._placement.upstream_for(channel, source, topics)
         limits = self._limits
+        # What is kept elsewhere is of the application's own Inngest, environment and account.
+        beside = self._history if source == Source() else None
+        created_of = beside.created if beside is not None and beside.shared else None
         feed = Feed(
             channel,
             upstream,
             counters=self.counters,
-            history=ChannelHistory(channel, limits, self._ids, self._grant_log),
-            # What is kept elsewhere is of the application's own Inngest, environment and account.
-            beside=self._history if source == Source() else None,
+            history=ChannelHistory(channel, limits, self._ids, self._grant_log, created_of),
+            beside=beside,
             run=self._run_bridging,
             on_idle=self._linger,
             on_failed=self._forget,

@@ -6,12 +6,13 @@ import asyncio
 import functools
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Final
 
 from .._replay.channel_history import ChannelHistory
+from .._replay.entries import Entry
 from .._replay.event_ids import Cursor
 from .._replay.log import History, Kept
-from .._replay.placed_log import Entry
 from .._replay.resume import Rewind, Selected
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason, Message
@@ -79,12 +80,11 @@ class Recall(ABC):
     async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, cursor: Cursor) -> None:
         """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
         history = self._history
-        fresh = False
         if history.resume(cursor, spec.topics) is None:
             # What another process has given to the client may be on its way to here.
             for pause in _PAUSES if self._beside is not None else ():
-                fresh = await self._load(cursor.names[0][2:] if cursor.names else "")
-                if history.resume(cursor, spec.topics, fresh=fresh) is not None:
+                await self._load(cursor, spec.topics)
+                if history.resume(cursor, spec.topics) is not None:
                     break
                 if self._shared is None:
                     break
@@ -94,17 +94,17 @@ class Recall(ABC):
         async with self._turn:
             # When many come back at once, the event loop does other things between two of them.
             await asyncio.sleep(0)
-            selected = history.resume(cursor, spec.topics, fresh=fresh)
+            selected = history.resume(cursor, spec.topics)
             if selected is not None and await self._view_ahead(spec, selected, encoded=buffer.encoded):
                 # More may have come meanwhile.
-                selected = history.resume(cursor, spec.topics, fresh=fresh)
+                selected = history.resume(cursor, spec.topics)
             if not buffer.detached:
                 self._replay_missed(spec, buffer, selected)
 
     async def prepare(self, spec: SubscriptionSpec, rewind: Rewind) -> None:
         """Called before a reader is attached with `rewind`."""
         if not self._history.loaded:
-            await self._load("")
+            await self._load()
         await self._view_ahead(spec, self._history.rewind(rewind, spec.topics)[0], encoded=False)
 
     async def _view_ahead(self, spec: SubscriptionSpec, selected: list[Selected], *, encoded: bool) -> bool:
@@ -117,23 +117,16 @@ class Recall(ABC):
                 due = time.monotonic() + _SLICE
         return due != first
 
-    async def _load(self, name: str) -> bool:
-        """Returns whether what is kept elsewhere is known."""
+    async def _load(self, cursor: Cursor | None = None, topics: Collection[str] = ()) -> None:
+        """Adds to the log what is kept elsewhere, as far as that is known."""
         history = self._history
-        kept = None
         if self._beside is not None:
-            kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed, name=name)
-        if kept is not None:
-            self._take(kept)
-        return kept is not None
+            received, mixed = history.received(), history.mixed
+            self._take(await self._beside.load(self.channel, received, mixed=mixed, cursor=cursor, topics=topics))
 
-    def _take(self, kept: Kept) -> None:
-        for entry in self._history.catch_up(kept):
+    def _take(self, kept: Kept | None) -> None:
+        for entry in () if kept is None else self._history.catch_up(kept):
             self._give(entry)
-
-    def _merge(self, kept: Kept | None) -> None:
-        if kept is not None:
-            self._history.merge(kept)
 
     def _replay_missed(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
         if selected is None:
@@ -158,7 +151,7 @@ class Recall(ABC):
 
     # -- holes ----------------------------------------------------------------------------------------------------
 
-    async def _bridge_later(self, moment: float) -> None:
+    async def _bridge_later(self) -> None:
         held, history = self._held, self._history
         kept = None
         try:
@@ -166,7 +159,7 @@ class Recall(ABC):
                 kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
         finally:
             if held is not None and self._held is held:
-                self._bridge(kept if held.whole else None, moment)
+                self._bridge(kept if held.whole else None)
                 self._release_held()
 
     def _release_held(self) -> None:
@@ -181,13 +174,13 @@ class Recall(ABC):
             self.gap("reconnect")
             self._release_held()
 
-    def _bridge(self, kept: Kept | None, moment: float, reason: GapReason = "reconnect") -> None:
-        for entry in self._history.bridge(kept, reason, moment):
+    def _bridge(self, kept: Kept | None, reason: GapReason = "reconnect") -> None:
+        for entry in self._history.bridge(kept, reason):
             self._give(entry)
         self._follow()
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Tells every reader that something may have been missed."""
-        for entry in self._history.bridge(None, reason, 0.0):
+        for entry in self._history.bridge(None, reason):
             self._give(entry, missed)
         self._follow()

@@ -6,16 +6,16 @@ Sans-IO: whoever owns it loads what is kept, and hands out what it returns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from math import inf, nextafter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from math import inf
 from typing import Final, NamedTuple
 
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
 from .channel_log import ChannelLog, Coverage
+from .entries import Entry
 from .event_ids import Cursor, EventIds
 from .log import Kept, Replay
-from .placed_log import Entry
 from .resume import Rewind, Selected, rewind, since
 
 _SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
@@ -43,17 +43,34 @@ class ChannelHistory:
         coverage: From when on each topic is covered.
     """
 
-    __slots__ = ("_began", "_channel", "_grant", "_ids", "_known_early", "_limits", "coverage", "loaded", "log")
+    __slots__ = (
+        "_began",
+        "_channel",
+        "_created_of",
+        "_grant",
+        "_ids",
+        "_known_early",
+        "_limits",
+        "coverage",
+        "loaded",
+        "log",
+    )
 
     def __init__(
-        self, channel: str, limits: Replay, ids: EventIds, grant: Callable[[int], None] = lambda _: None
+        self,
+        channel: str,
+        limits: Replay,
+        ids: EventIds,
+        grant: Callable[[int], None] = lambda _: None,
+        created_of: Callable[[str], int] | None = None,
     ) -> None:
         self._channel = channel
         self._grant = grant
         self._limits = limits
         self._ids = ids
+        self._created_of = created_of
         self._began = time.monotonic()
-        # What was put into the log before it was received here, and may still be.
+        # What another publisher's message was put into the log as, before it was received here.
         self._known_early: dict[str, Entry] = {}
         self.coverage: dict[str, Coverage] = {}
         self.log: ChannelLog | None = None
@@ -69,7 +86,9 @@ class ChannelHistory:
     def kept_log(self) -> ChannelLog:
         """The log, which many channels never need: they have neither messages nor event streams."""
         if self.log is None:
-            self.log = ChannelLog(self._channel, self._limits, self._ids, self.coverage, self._began, self._grant)
+            self.log = ChannelLog(
+                self._channel, self._limits, self._ids, self.coverage, self._began, self._grant, self._created_of
+            )
         return self.log
 
     def received(self) -> list[Envelope]:
@@ -81,7 +100,7 @@ class ChannelHistory:
 
     @property
     def mixed(self) -> bool:
-        """Whether something was received that was not published through this package."""
+        """Whether something was received that was not recorded."""
         return self.log is not None and self.log.mixed
 
     # -- receipt ------------------------------------------------------------------------------------------------------
@@ -91,42 +110,42 @@ class ChannelHistory:
         log = self.log
         if log is None:
             log = self.kept_log()
-        if self._known_early or log.pending:
+        if self._known_early:
             known = self._known_early.pop(envelope.identity, None)
             if known is not None and envelope.id is None:
                 # Of a message of another publisher nobody knows when it was published: who reads the log from later on,
-                # or comes back from before, may not have had it.
+                # or comes back from before, may not have had it. One with an id is a repetition: all have had it who
+                # were there when its publication began.
                 early_offset = log.offset_of(known)
                 if (entry := log.append(envelope)) is not None:
                     entry.early_offset = early_offset
                 return entry
-            if known is not None or log.pending.get(envelope.identity, 0.0) is None:
-                # All have had it who were there when its publication began. Were it given to those who came later, they
-                # would be given those that follow it in the log, too: also what a hole has swallowed meanwhile.
-                log.settle(envelope)
-                return Entry(time.monotonic(), envelope, early_offset=inf)
         return log.append(envelope)
 
-    def bridge(self, kept: Kept | None, reason: GapReason, until: float) -> list[Entry]:
+    def bridge(self, kept: Kept | None, reason: GapReason) -> list[Entry]:
         """Called when messages may have been missed; returns what is to be given to every reader.
 
         Args:
             kept: What is kept beside the log, None when that is not known.
             reason: Why there is a gap, unless these are all messages.
-            until: From when on all is received again, by `time.monotonic()`.
         """
-        log = self.log
-        if kept is not None and kept.whole and not self.mixed:
-            newest = self._began if log is None else max((at for _, at, _ in log.messages()), default=self._began)
-            if kept.since <= max(newest, self._began) + _SLACK:
-                # What was on its way when the channel was subscribed to may have fallen into the hole.
-                self._merge(kept, late=False, pending=False)
-                entries = self._append_missing(kept, until)
-                self._settle(kept)
-                return entries
+        if kept is not None and kept.whole and not self.mixed and self._reaches(kept):
+            return self.catch_up(kept)
         self._lose_coverage()
-        # Without a log there is nothing to keep the gap for: nobody has an id.
-        return [Entry(time.monotonic(), reason) if log is None else log.append_gap(reason)]
+        if self.log is None:
+            # There is nothing to keep the gap for: nobody has an id.
+            self._began = time.monotonic()
+            return [Entry(self._began, reason)]
+        return [self.log.append_gap(reason)]
+
+    def _reaches(self, kept: Kept) -> bool:
+        """Whether nothing is missing between what the log has had and what is kept."""
+        log = self.kept_log()
+        if kept.numbers is None:
+            newest = max((at for _, at, _ in log.messages()), default=self._began)
+            return kept.since <= max(newest, self._began) + _SLACK
+        position = log.position()
+        return all(kept.numbers.reaches(position.numbers_of(topic), topic) for topic in self.coverage)
 
     def _lose_coverage(self) -> None:
         now = time.monotonic()
@@ -134,107 +153,53 @@ class ChannelHistory:
             self.coverage[topic] = coverage._replace(moment=now)
 
     def catch_up(self, kept: Kept) -> list[Entry]:
-        """Take what others know already, with what is kept beside the log; returns what is to be given to every reader.
+        """Put what is kept into the log, in front of it, once, or behind it: that is to be given to every reader.
 
-        It may still be received here, and is a repetition then.
+        What is put there may still be received here, and is a repetition then.
         """
-        self._merge(kept, late=False)
-        entries = self._append_missing(kept, inf) if kept.whole and not self.mixed else []
-        self._settle(kept)
-        return entries
-
-    def _append_missing(self, kept: Kept, until: float) -> list[Entry]:
         log = self.kept_log()
-        known = {envelope.identity for _, _, envelope in log.messages()}
-        entries: list[Entry] = []
-        passed: set[str] = set()
-        # The log has had all up to the one that it evicted last, whenever they were recorded.
+        first, self.loaded = not self.loaded, True
+        if kept.clock is not None:
+            log.clock = kept.clock
+        whole = kept.whole and not log.mixed
+        numbers: Mapping[str, tuple[int, int]] = {} if kept.numbers is None else kept.numbers.of
+        known = {envelope.identity: at for _, at, envelope in log.messages()}
+        passed: dict[str, float] = {}  # by topic, when one was received that comes before
+        before: list[tuple[float, Envelope, int, int]] = []
+        after: list[tuple[Envelope, int, int]] = []
         evicted_until = {
             envelope.topic: index
             for index, (_, envelope) in enumerate(kept.messages)
             if log.evicted_last.get(envelope.topic) == envelope.identity
         }
         for index, (at, envelope) in enumerate(kept.messages):
-            identity, coverage = envelope.identity, self.coverage.get(envelope.topic)
-            if identity in known:
-                passed.add(envelope.topic)
-                continue
-            # What is missing from before the moment belongs into a hole that has been told of.
-            if coverage is None or at > until or at < coverage.moment != coverage.began:
-                continue
-            # Something may have been on its way when the topic was subscribed to.
-            if at < coverage.began and (until == inf if identity in kept.pending else envelope.topic not in passed):
-                continue
-            if index <= evicted_until.get(envelope.topic, -1):
-                continue
-            if identity in kept.pending:
-                log.pending[identity] = None
-            if (entry := log.append(envelope)) is not None:
-                entries.append(entry)
-        now = time.monotonic()
-        for entry in entries:
-            self._expect(entry, now)
-        return entries
-
-    def _settle(self, kept: Kept) -> None:
-        """Learn from others where messages stand in the order of receipt."""
-        log = self.kept_log()
-        offsets = {envelope.identity: offset for offset, _, envelope in log.messages()}
-        last: dict[str, float] = {}
-        for _, envelope in kept.messages:
-            offset = offsets.get(envelope.identity)
-            if offset is None or envelope.identity in kept.pending:
-                continue
-            place, before = log.place_of(offset, envelope), last.get(envelope.topic, -inf)
-            if place is None or (place < before and (offset < 0 or envelope.identity in log.pending)):
-                place = max(offset, nextafter(before, inf))
-                log.settle(envelope, place)
-            last[envelope.topic] = max(before, place)
-
-    def _expect(self, entry: Entry, now: float) -> None:
-        """Called with what was put into the log before it was received."""
-        if isinstance(entry.envelope, Envelope) and now - entry.at < _LATE:
-            self._known_early[entry.envelope.identity] = entry
-
-    def merge(self, kept: Kept) -> None:
-        """Put what is kept beside the log in front of it, once."""
-        self._merge(kept)
-        self._settle(kept)
-
-    def _merge(self, kept: Kept, *, late: bool = True, pending: bool = True) -> None:
-        """Put what is kept beside the log in front of it, once.
-
-        Args:
-            late: Also what was received after something that the log has.
-            pending: Also what is pending.
-        """
-        if self.loaded:
-            return
-        self.loaded = True
-        log = self.kept_log()
-        if kept.clock is not None:
-            log.clock = kept.clock
-        now = time.monotonic()
-        before: list[tuple[float, Envelope]] = []
-        known = {envelope.identity for _, _, envelope in log.messages()}
-        passed: dict[str, float] = {}  # when one was on its way that the log has
-        for at, envelope in kept.messages:
+            topic, coverage = envelope.topic, self.coverage.get(envelope.topic)
             if envelope.identity in known:
-                taken = kept.taken.get(envelope.identity, inf)
-                passed[envelope.topic] = min(taken, passed.get(envelope.topic, inf))
-            coverage = self.coverage.get(envelope.topic)
+                passed[topic] = min(known[envelope.identity], passed.get(topic, inf))
+                continue
+            number, previous = numbers.get(envelope.identity, (0, 0))
             # Of what others received, nobody knows how much earlier it was published.
-            until = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
-            if envelope.identity in kept.pending:
-                # Recorded after one was taken that was received here, it will be received after that.
-                wanted = pending and at < passed.get(envelope.topic, inf)
-            else:
-                wanted = late or envelope.topic not in passed
-            if wanted and at < until:
-                before.append((at, envelope))
-        whole = kept.whole and not log.mixed
-        for entry in log.prepend(before, whole=whole, since=kept.since, pending=kept.pending):
-            self._expect(entry, now)
+            began = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
+            # What was received long afterwards was on its way at the same time.
+            if at < min(began, passed.get(topic, inf) - _SLACK):
+                if first:
+                    before.append((at, envelope, number, previous))
+                elif number:
+                    log.lack(topic, number)
+            elif coverage is None or not whole or index <= evicted_until.get(topic, -1):
+                # It will be received, or has been.
+                continue
+            elif log.lacks(topic, number) if number else at >= coverage.moment or coverage.moment == coverage.began:
+                after.append((envelope, number, previous))
+        now = time.monotonic()
+        if first:
+            for entry in log.prepend(before, whole=whole, since=kept.since):
+                if isinstance(entry.envelope, Envelope) and now - entry.at < _LATE and entry.envelope.id is None:
+                    self._known_early[entry.envelope.identity] = entry
+        entries = [appended for each in after if (appended := log.append(*each)) is not None]
+        if kept.numbers is not None:
+            log.complete(kept.numbers, whole=whole)
+        return entries
 
     # -- readers ------------------------------------------------------------------------------------------------------
 
@@ -242,13 +207,9 @@ class ChannelHistory:
         """The place that an event id names; None when this deployment did not make it for this channel."""
         return self._ids.decode(self._channel, event_id)
 
-    def resume(self, cursor: Cursor, topics: Collection[str], *, fresh: bool = False) -> list[Selected] | None:
-        """What came after a cursor; None when that is not known for certain, before or after `catch_up`.
-
-        Args:
-            fresh: Whether this follows on `catch_up`.
-        """
-        return since(self.kept_log(), cursor, topics, by_time=self.loaded, fresh=fresh)
+    def resume(self, cursor: Cursor, topics: Collection[str]) -> list[Selected] | None:
+        """What came after a cursor; None when that is not known for certain, before or after `catch_up`."""
+        return since(self.kept_log(), cursor, topics, by_time=self.loaded)
 
     def rewind(self, count: Rewind, topics: Collection[str], before: int | None = None) -> Resumed:
         """The last messages of each topic, of those before an offset; and all from there on."""

@@ -7,22 +7,24 @@ is dropped at receipt.
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
-from .event_ids import EventIds, name_of
-from .log import Replay
-from .placed_log import Entry, PlacedLog
+from .entries import Entry, NamedEntries
+from .event_ids import EventIds
+from .log import Numbered, Replay
+from .numbers import TICKS, Numbers, to_ticks
 
 _now = time.monotonic
 _KEY_BYTES: Final = 6  # of the filter for repetitions: with two bits each, 1 in 1,000 is taken for one that it has
 _BITS: Final = tuple(1 << bit for bit in range(8))
 _MIN_KEYS: Final = 16
 _MIN_GRANT: Final = 1024  # bytes
+_SLACK: Final = TICKS // 10  # by which the clock of what is kept for all may be misjudged
+_MOST: Final = 2**48  # what a number is less than
 
 
 class Coverage(NamedTuple):
@@ -39,18 +41,15 @@ class Coverage(NamedTuple):
     began: float
 
 
-class ChannelLog(PlacedLog):
+class ChannelLog(NamedEntries):
     """The last messages of one channel, within limits.
 
     Attributes:
-        name: Tells this log from all others.
-        clock: Seconds that the clock of what is kept for all is ahead of `time.monotonic()`.
         began: The moment from which on a client that has had nothing is given what came.
         whole_since: From when on everything is known that was published, by `time.monotonic()`.
         run_topics: The topics of messages of runs, which concern every client.
         coverage: From when on each topic is covered.
-        mixed: Whether something was received that has no id of this package.
-        evicted: Of each topic, the offset of the last entry that is no longer kept, and its name where ids are made.
+        mixed: Whether something was received that was not recorded.
         evicted_last: Of each topic, the identity of the last message that is no longer kept, also of before a gap.
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
@@ -65,18 +64,14 @@ class ChannelLog(PlacedLog):
         coverage: dict[str, Coverage],
         began: float,
         grant: Callable[[int], None],
+        created_of: Callable[[str], int] | None = None,
     ) -> None:
-        super().__init__()
-        self.channel: str = channel
-        self.ids: EventIds = ids
-        self.clock: float = time.time() - time.monotonic()
+        super().__init__(channel, ids, began)
         self.began: float = began
         self.whole_since: float = float("inf")
         self.run_topics: set[str] = set()
-        self.name: str = secrets.token_urlsafe(6)
         self.coverage: dict[str, Coverage] = coverage
         self.mixed: bool = False
-        self.evicted: dict[str, tuple[int, str]] = {}
         self.evicted_last: dict[str, str] = {}
         self.floor: int | None = None
         self._limits = limits
@@ -89,7 +84,13 @@ class ChannelLog(PlacedLog):
         # A Bloom filter of the messages that have an id, made anew when it is full.
         self._filter = bytearray()
         self._filter_mask = self._filter_room = 0
-        self._names_since = began
+        # Where what is kept for all gives numbers; what it was found to have begun with.
+        self._created_of = created_of
+        self._is_confirmed = False
+        self._newest: dict[str, Envelope] = {}
+        self._highest: dict[str, int] = {}
+        # By topic, the number after which all is kept for all.
+        self._since: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -99,27 +100,27 @@ class ChannelLog(PlacedLog):
         """Bytes of payload in the log."""
         return self._bytes
 
-    def recent(self, seconds: float) -> Iterator[Envelope]:
-        """What was received in this time, the newest first."""
-        since = time.monotonic() - seconds
-        for entry in reversed(self.entries):
-            if entry.at < since:
-                return
-            if isinstance(entry.envelope, Envelope):
-                yield entry.envelope
-
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def append(self, envelope: Envelope) -> Entry | None:
-        """Take a message as it is received; None when the log has it already."""
-        if envelope.metadata is NO_METADATA:
-            # As `_is_repeated()`, without the call.
+    def append(self, envelope: Envelope, number: int = 0, previous: int = 0) -> Entry | None:
+        """Take a message as it is received; None when the log has it already.
+
+        Args:
+            number: Its number, where that is known from elsewhere.
+            previous: That of the message before it in its topic.
+        """
+        entry = Entry(_now(), envelope, number=number, previous=previous)
+        added = None if envelope.metadata is NO_METADATA else envelope.added
+        if added is None or added.id is None:
             self.mixed = True
-        elif self._is_repeated(envelope):
+        elif self._is_repeated(envelope.topic, added.id):
             return None
+        elif self._created_of is not None and not number:
+            self._read_number(entry, added.seq)
+        if self._created_of is not None:
+            self._compare(entry, envelope)
         if envelope.kind == "run":
             self.run_topics.add(envelope.topic)
-        entry = Entry(_now(), envelope)
         entries = self.entries
         entries.append(entry)
         self._bytes += len(envelope.data)
@@ -128,48 +129,76 @@ class ChannelLog(PlacedLog):
             self._trim(entry.at)
         return entry
 
+    def _read_number(self, entry: Entry, seq: tuple[int, int, int] | None) -> None:
+        """Take the number that a message came with, if it is one of those that are known here."""
+        if seq is None:
+            # From a process that records nothing, or could not.
+            self.mixed = True
+            return
+        if (seq[2] != self.created or not self._is_confirmed) and self._created_of is not None:
+            created = self._created_of(self.channel)
+            self._is_confirmed = created != 0
+            # Until that is known, it is most likely the same.
+            self.created = created or self.created or seq[2]
+        if seq[2] == self.created and 0 <= seq[1] < seq[0] < _MOST:
+            entry.number, entry.previous = seq[:2]
+
+    def _compare(self, entry: Entry, envelope: Envelope) -> None:
+        """Find out whether others are to be told of this message: it is not recorded, or came in another order."""
+        topic = envelope.topic
+        highest = self._highest.get(topic, 0)
+        if entry.number < highest or not entry.number:
+            entry.before = self._newest.get(topic)
+        self._newest[topic] = envelope
+        if entry.number > highest:
+            self._highest[topic] = entry.number
+
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""
         entry = Entry(time.monotonic(), reason)
         self.entries.append(entry)
+        for topic in self.coverage:
+            self.lack(topic, to_ticks(entry.at + self.clock) + _SLACK)
         return entry
 
     def prepend(
-        self, messages: Iterable[tuple[float, Envelope]], *, whole: bool, since: float, pending: Collection[str] = ()
+        self, messages: Iterable[tuple[float, Envelope, int, int]], *, whole: bool, since: float
     ) -> list[Entry]:
-        """Put in front what is known of earlier times, each message with when it was received; returns its entries.
+        """Put in front what is known of earlier times; returns its entries.
 
         Args:
+            messages: Each with when it was received, its number, and that of the one before it in its topic.
             whole: Whether nothing is missing between these and what follows; else there is a gap.
             since: From when on nothing is missing among these.
-            pending: The identities of those that nobody is known to have received.
         """
         early: list[Entry] = []
+        known = list(messages)
         if self.evicted or self.floor is not None:
             # The offsets in front have been used.
+            self._lack(known)
             return early
-        known = self.unknown(messages)
         if known and not whole:
             # Good for those who come late; who comes back may have missed something among these.
             self.floor = self.first
             self._push_front(Entry(self.entries[0].at if self.entries else time.monotonic(), "expired"))
-        for at, envelope in reversed(known):
+        while known:
+            at, envelope, number, previous = known.pop()
             if len(self.entries) >= self._limits.size or self._bytes + len(envelope.data) > self._limits.max_bytes:
                 # As if the rest had been evicted: a client that stopped there has missed some.
                 self.floor = self.first if self.floor is None else self.floor
+                self._lack([*known, (at, envelope, number, previous)])
                 break
-            early.append(Entry(at, envelope))
+            early.append(Entry(at, envelope, number=number, previous=previous))
             self._push_front(early[-1])
-            if envelope.identity in pending:
-                self.pending[envelope.identity] = None
             self._bytes += len(envelope.data)
             self._filter_room = 0
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
-            self._names_since = min(self.began, since)
+            self._base = to_ticks(min(self.began, since) + self.clock)
         elif self.entries:
-            self._names_since = min(self.began, self.entries[0].at)
-        self._names.clear()
+            oldest = self.entries[0]
+            at = to_ticks(min(self.began, oldest.at) + self.clock)
+            self._base = min(at, oldest.number - 1) if oldest.number else at
         self._named = None
         if whole:
             self.whole_since = since
@@ -177,31 +206,65 @@ class ChannelLog(PlacedLog):
                 self.coverage[topic] = coverage._replace(moment=float("-inf"), offset=self.first)
         return early
 
+    # -- what is known of numbers -------------------------------------------------------------------------------------
+
+    @property
+    def numbered(self) -> bool:
+        """Whether what is kept for all gives numbers."""
+        return self._created_of is not None
+
+    def reaches(self, numbers: Numbers, topic: str) -> bool:
+        """Whether all of a topic is here, or will be received, but for some of these numbers."""
+        since = self._since.get(topic)
+        if since is None or numbers.low < self._lacking.get(topic, 0):
+            return False
+        # Whoever follows a channel tells what is kept for all a little later.
+        return numbers.low + (0 if numbers.counted or since > self.created else TICKS) >= since
+
+    def lacks(self, topic: str, number: int) -> bool:
+        """Whether a message that the log does not have may be put into it."""
+        return number > self._lacking.get(topic, 0)
+
+    def complete(self, numbers: Numbered, *, whole: bool) -> None:
+        """Called when all that is kept for all is here, or will be received, but for what the log lacks.
+
+        Args:
+            whole: Whether it is here.
+        """
+        for entry in self.entries:
+            if not entry.number and isinstance(entry.envelope, Envelope) and entry.envelope.identity in numbers.of:
+                entry.number, entry.previous = numbers.of[entry.envelope.identity]
+                self._named = None
+        self.created = numbers.created
+        self._name(self.end)
+        for topic in self.coverage:
+            since, last = numbers.since_of(topic), numbers.last.get(topic, numbers.created)
+            self._since[topic] = min(since, self._since.get(topic, since))
+            if topic in self._lacking:
+                self._lacking[topic] = min(last, self._lacking[topic])
+            if whole and topic in numbers.last:
+                self._position.complete(topic, numbers.given)
+
+    def _lack(self, messages: Iterable[tuple[float, Envelope, int, int]]) -> None:
+        """Called with what is not here, although it is kept for all."""
+        for _, envelope, number, _ in messages:
+            self.lack(envelope.topic, number)
+
+    def lack(self, topic: str, number: int) -> None:
+        """Called when a message is not here, or no longer."""
+        self._lacking[topic] = max(number, self._lacking.get(topic, 0))
+
     def _push_front(self, entry: Entry) -> None:
         self.entries.appendleft(entry)
         self.first -= 1
 
-    def unknown(self, messages: Iterable[tuple[float, Envelope]]) -> list[tuple[float, Envelope]]:
-        """Those that the log does not have, in order, each once."""
-        seen = {envelope.identity for _, _, envelope in self.messages()}
-        result: list[tuple[float, Envelope]] = []
-        for at, envelope in messages:
-            if envelope.identity not in seen:
-                seen.add(envelope.identity)
-                result.append((at, envelope))
-        return result
-
     # -- repetitions ------------------------------------------------------------------------------------------------
 
-    def _is_repeated(self, envelope: Envelope) -> bool:
-        id = envelope.id
-        if id is None:
-            self.mixed = True
-            return False
+    def _is_repeated(self, topic: str, id: str) -> bool:
         if not self._filter_room:
             self._fill_filter()
         self._filter_room -= 1
-        topic, bits, mask = envelope.topic, self._filter, self._filter_mask
+        bits, mask = self._filter, self._filter_mask
         key = hash((topic, id))
         one, two = key & mask, (key >> 32) & mask
         at_one, at_two, bit_one, bit_two = one >> 3, two >> 3, _BITS[one & 7], _BITS[two & 7]
@@ -211,7 +274,6 @@ class ChannelLog(PlacedLog):
             for entry in reversed(self.entries):
                 other = entry.envelope
                 if isinstance(other, Envelope) and other.topic == topic and other.id == id:
-                    self.settle(other)
                     return True
         bits[at_one] |= bit_one
         bits[at_two] |= bit_two
@@ -259,7 +321,7 @@ class ChannelLog(PlacedLog):
         entries = self.entries
         too_old = now - self._limits.max_age
         excess = len(entries) - (self._limits.size if keep is None else keep)
-        last: dict[str, tuple[int, Envelope]] = {}
+        last: dict[str, tuple[int, Envelope, int]] = {}
         newest: dict[str, Envelope] = {}
         while entries and (excess > 0 or self._bytes > self._max_bytes or entries[0].at < too_old):
             excess -= 1
@@ -268,57 +330,18 @@ class ChannelLog(PlacedLog):
             entry = entries.popleft()
             envelope = entry.envelope
             if isinstance(envelope, Envelope):
-                newest[envelope.topic] = envelope
-                if self.pending:
-                    self.pending.pop(envelope.identity, None)
                 self._bytes -= len(envelope.data)
-                last[envelope.topic] = self.first, envelope
+                last[envelope.topic] = self.first, envelope, entry.number
+                newest[envelope.topic] = envelope
+                if entry.number:
+                    self.lack(envelope.topic, entry.number)
             else:
                 last.clear()
                 self.evicted.clear()
+                self._base = to_ticks(entry.at + self.clock)
                 self.floor = self.first + 1
             self.first += 1
-        for topic, (offset, envelope) in last.items():
-            name = "" if self._named is None else name_of(topic, envelope.identity)
-            self.evicted[topic] = offset, name
+        for topic, (offset, envelope, number) in last.items():
+            self.evicted[topic] = offset, envelope.identity, number
         for topic, envelope in newest.items():
             self.evicted_last[topic] = envelope.identity
-
-    # -- ids --------------------------------------------------------------------------------------------------------
-
-    def name_all(self) -> str:
-        """Give each entry its id; returns that of the place behind the last one."""
-        self._name(self.end)
-        if self.entries:
-            return self.entries[-1].event_id
-        return self._id(self.end, self._names)
-
-    def id_before(self, offset: int) -> str:
-        """The id of the place before an entry, once all have theirs."""
-        if offset > self.first:
-            return self.entries[offset - self.first - 1].event_id
-        names = {topic: name for topic, (_, name) in self.evicted.items() if name}
-        return self._id(offset, names)
-
-    def _id(self, offset: int, names: dict[str, str]) -> str:
-        return self.ids.encode(self.channel, self.name, offset, self._names_since + self.clock, names)
-
-    def _name(self, end: int) -> None:
-        """Give ids to the entries up to an offset."""
-        names = self._names
-        start = self.first if self._named is None else self._named
-        if start < end:
-            self._settle_old()
-        for offset in range(start, end):
-            entry = self.entries[offset - self.first]
-            envelope = entry.envelope
-            if isinstance(envelope, Envelope):
-                if self.pending:
-                    self._name_passed(offset)
-                self.put_name(names, envelope, offset)
-            else:
-                # Who has been told of a gap is not given what came before it.
-                names.clear()
-                self._names_since = entry.at
-            entry.event_id = self._id(offset + 1, names)
-        self._named = end

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -13,9 +13,8 @@ from ..arguments import check_count, check_flag, check_seconds
 from ..messages.envelope import Envelope
 from ..settings import Settings
 from ..stats import ReplayHealth
-from .event_ids import EventIds
-
-_LAG: Final = 1.0  # seconds after Inngest has taken a message, within which all receive it who are subscribed
+from .event_ids import Cursor, EventIds
+from .numbers import TICKS, Numbers
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -43,52 +42,51 @@ class Replay(msgspec.Struct, frozen=True):
         check_flag("published of a replay", self.published)
 
 
+class Numbered(NamedTuple):
+    """What is known of the numbers that a log for all processes gives to messages.
+
+    Attributes:
+        created: When it began to give them. It tells them from those that another one gives.
+        since: The largest number of a message that is not kept any more.
+        of: By identity, the number of each message that is kept, and of the one before it in its topic.
+        given: The number given last.
+        last: By topic, the number given last to a message that was not withdrawn.
+    """
+
+    created: int
+    since: int
+    given: int
+    of: Mapping[str, tuple[int, int]]
+    last: Mapping[str, int]
+
+    def since_of(self, topic: str) -> int:
+        """All of a topic that has a greater number is kept."""
+        return min(max(self.since, self.created), self.last.get(topic, self.created))
+
+    def reaches(self, numbers: Numbers, topic: str) -> bool:
+        """Whether all of a topic is kept but for some of these numbers."""
+        since = self.since_of(topic)
+        # Whoever follows a channel tells what is kept for all a little later.
+        return numbers.low + (0 if numbers.counted or since > self.created else TICKS) >= since
+
+
 class Kept(NamedTuple):
     """What is kept of a channel beside the log of whoever asks.
 
     Attributes:
-        messages: What was received, in the order of receipt, then what is pending, in the order of publication; each
-            with when it was published, or received where that is not known, by `time.monotonic()`.
+        messages: What was published, in order; each with when, or when it was received where that is not known, by
+            `time.monotonic()`.
         whole: Whether these are all messages of the channel from the first of them on.
         since: From when on they are, by `time.monotonic()`.
         clock: Seconds that the clock of where they are kept is ahead of `time.monotonic()`; None where it is not known.
-        pending: The identities of messages that nobody is known to have received, and that may still be received.
-        taken: By identity, when it became known of a message that it was on its way to subscribers.
+        numbers: Of messages that all processes know; None where there is nothing for all of them.
     """
 
     messages: Sequence[tuple[float, Envelope]]
     whole: bool
     since: float
     clock: float | None = None
-    pending: Collection[str] = frozenset()
-    taken: Mapping[str, float] = {}
-
-
-def arrange(
-    published: Iterable[tuple[float, float, bool, Envelope]], now: float
-) -> tuple[list[tuple[float, Envelope]], frozenset[str], dict[str, float]]:
-    """Put what is kept in the order of `Kept.messages`; returns it, what of it is pending, and when each was taken.
-
-    Args:
-        published: In the order in which it became known that each is on its way to subscribers, because one had it or
-            Inngest had taken it; then the others. Of each: when it was recorded; when it became known, or infinity;
-            whether somebody has received it; and the message.
-        now: By the same clock.
-    """
-    messages: list[tuple[float, Envelope]] = []
-    pending: list[tuple[float, Envelope]] = []
-    newest: dict[str, float] = {}  # when the last one that follows in each topic was recorded, of those received
-    taken_at: dict[str, float] = {}
-    for at, taken, is_received, envelope in reversed(list(published)):
-        topic = envelope.topic
-        taken_at[envelope.identity] = taken
-        if is_received:
-            newest[topic] = max(at, newest.get(topic, at))
-        # Others that were on their way at the same time may still be received before it.
-        is_settled = is_received or taken <= now - _LAG or taken <= newest.get(topic, float("-inf"))
-        (messages if is_settled else pending).append((at, envelope))
-    identities = frozenset(envelope.identity for _, envelope in pending)
-    return [*reversed(messages), *reversed(pending)], identities, taken_at
+    numbers: Numbered | None = None
 
 
 class History(Protocol):
@@ -107,8 +105,16 @@ class History(Protocol):
             proving: Whether there is one connection to Inngest, alive as far as is known.
         """
 
-    def add(self, envelope: Envelope) -> None:
-        """Called with each message that is received, where it is shared. Returns at once."""
+    def created(self, channel: str) -> int:
+        """Tells the numbers that are given to the channel's messages from those that another log gives."""
+        ...
+
+    def add(self, envelope: Envelope, before: Envelope | None) -> None:
+        """Called with what is received without a number, or in another order than recorded. Returns at once.
+
+        Args:
+            before: What was received before it in its topic.
+        """
 
     def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
         """Called when this process is no longer subscribed.
@@ -122,25 +128,30 @@ class History(Protocol):
         """What is kept of a channel; None where `load` has to be awaited for that."""
         ...
 
-    async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept | None:
+    async def load(
+        self,
+        channel: str,
+        received: Sequence[Envelope],
+        *,
+        mixed: bool,
+        cursor: Cursor | None = None,
+        topics: Collection[str] = (),
+    ) -> Kept | None:
         """What is kept of a channel; None when that cannot be known.
 
         Args:
             received: What the log of whoever asks has.
             mixed: As for `leave`.
-            name: The identity of a message without which the rest is of no use; None is returned at once when it is
-                not kept.
+            cursor: Where a client has left off; None is returned at once when that is not kept.
+            topics: Those that the client wants.
         """
         ...
 
-    async def publish(self, envelope: Envelope) -> None:
-        """Record a message that is about to be sent."""
+    async def publish(self, envelope: Envelope) -> Sequence[int] | None:
+        """Record a message that is about to be sent; returns its number, as `Envelope.sequence`, if it has one."""
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has refused a message that was recorded."""
-
-    def sent(self, envelope: Envelope) -> None:
-        """Called when Inngest has taken a message that was recorded: whoever receives it does so within a moment."""
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""

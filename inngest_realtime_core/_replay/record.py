@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from ..messages.envelope import Envelope
-from .log import Kept, Replay, arrange
+from .event_ids import Cursor
+from .log import Kept, Replay
 
 _CHANNELS: Final = 1_000
 _BYTES: Final = 64 * 1024 * 1024
@@ -24,19 +25,15 @@ class _Published:
 
     Attributes:
         at: When it was recorded.
-        number: Its place among the channel's messages, once it is known that it is on its way to subscribers.
-        taken_at: When that became known.
-        received: Whether somebody has received it.
+        number: Its place among the channel's messages.
     """
 
-    __slots__ = ("at", "envelope", "number", "received", "taken_at")
+    __slots__ = ("at", "envelope", "number")
 
-    def __init__(self, at: float, envelope: Envelope) -> None:
+    def __init__(self, at: float, number: float, envelope: Envelope) -> None:
         self.at = at
-        self.number = float("inf")
+        self.number = number
         self.envelope = envelope
-        self.taken_at = float("inf")
-        self.received = False
 
 
 class _Channel:
@@ -58,13 +55,6 @@ class _Channel:
         self.last = 0
         self.since = since
         self.mixed = False
-
-    def take(self, message: _Published, now: float) -> None:
-        """Called when a message is on its way to subscribers."""
-        if message.taken_at > now:
-            message.taken_at = now
-            self.last += 1
-            message.number = self.last
 
 
 class Record:
@@ -95,7 +85,8 @@ class Record:
             channel = self._touch(envelope.channel, now)
             if identity in channel.messages:
                 return
-            channel.messages[identity] = _Published(now, envelope)
+            channel.last += 1
+            channel.messages[identity] = _Published(now, channel.last, envelope)
             self._count(channel, len(envelope.data))
             self._evict(channel, now)
             while len(self._channels) > _CHANNELS or (self._bytes > _BYTES and len(self._channels) > 1):
@@ -113,14 +104,6 @@ class Record:
             channel = self._channels.get(envelope.channel)
             if channel is not None and channel.messages.pop(envelope.identity, None) is not None:
                 self._count(channel, -len(envelope.data))
-
-    def sent(self, envelope: Envelope) -> None:
-        """Called when Inngest has taken a message."""
-        with self._lock:
-            channel = self._channels.get(envelope.channel)
-            known = None if channel is None else channel.messages.get(envelope.identity)
-            if channel is not None and known is not None:
-                channel.take(known, time.monotonic())
 
     def load(self, name: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
         """What is kept of a channel: in the order of publication, or of receipt where that was another one.
@@ -142,19 +125,15 @@ class Record:
             for envelope in received:
                 known = messages.get(envelope.identity)
                 if known is not None:
-                    channel.take(known, now)
                     before = last.get(envelope.topic, 0.0)
                     if known.number < before:
                         # Known first, but received later.
                         following = (each.number for each in messages.values() if each.number > before)
-                        known.number = (before + min(*following, before + 2)) / 2
+                        known.number = (before + min([*following, before + 2])) / 2
                     last[envelope.topic] = known.number
-                    known.received = True
             ordered = sorted(messages.values(), key=lambda message: message.number)
-            kept, pending, taken = arrange(
-                ((each.at, each.taken_at, each.received, each.envelope) for each in ordered), now
-            )
-            return Kept(kept, whole=not channel.mixed, since=channel.since, pending=pending, taken=taken)
+            kept = [(message.at, message.envelope) for message in ordered]
+            return Kept(kept, whole=not channel.mixed, since=channel.since)
 
     def _touch(self, name: str, now: float) -> _Channel:
         channel = self._channels.get(name)
@@ -189,7 +168,10 @@ class MemoryHistory:
 
     def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None: ...
 
-    def add(self, envelope: Envelope) -> None: ...
+    def created(self, channel: str) -> int:
+        return 0
+
+    def add(self, envelope: Envelope, before: Envelope | None) -> None: ...
 
     def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
         self._record.load(channel, received, mixed=mixed)
@@ -197,7 +179,15 @@ class MemoryHistory:
     def load_now(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
         return self._record.load(channel, received, mixed=mixed)
 
-    async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept:
+    async def load(
+        self,
+        channel: str,
+        received: Sequence[Envelope],
+        *,
+        mixed: bool,
+        cursor: Cursor | None = None,
+        topics: Collection[str] = (),
+    ) -> Kept:
         return self._record.load(channel, received, mixed=mixed)
 
     async def publish(self, envelope: Envelope) -> None:
@@ -205,9 +195,6 @@ class MemoryHistory:
 
     async def withdraw(self, envelope: Envelope) -> None:
         self._record.remove(envelope)
-
-    def sent(self, envelope: Envelope) -> None:
-        self._record.sent(envelope)
 
     def publish_unidentified(self, channel: str) -> None:
         self._record.mark_mixed(channel)

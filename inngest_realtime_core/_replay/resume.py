@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Final, Literal
 
 from ..messages.envelope import Envelope
 from ..messages.timestamps import parse_timestamp, sortable
 from .channel_log import ChannelLog
-from .event_ids import NO_LOG, PENDING, Cursor, name_of, topic_tag
-from .placed_log import Entry
+from .entries import Entry
+from .event_ids import NO_LOG, Cursor, name_of, topic_tag
+from .numbers import Numbers
+from .position import Position
 
 _LAG: Final = 1.0  # seconds
 _COUNTED: Final = frozenset({"data", "run", "datastream-start"})
@@ -23,14 +25,11 @@ Selected = tuple[Entry, str]
 """An entry, and the id that it has for this client."""
 
 
-def since(
-    log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: bool = True, fresh: bool = False
-) -> list[Selected] | None:
+def since(log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: bool = True) -> list[Selected] | None:
     """What came after a cursor, in order; None when something that came after it may not be known.
 
     Args:
         by_time: Whether it may be taken for granted that all processes receive a message within 2 s.
-        fresh: Whether what is pending in the log is so at this moment.
     """
     log.prune()
     log.name_all()
@@ -38,7 +37,20 @@ def since(
     concerned = {*topics, *log.run_topics}
     if cursor.log == log.name:
         return _since_offset(log, cursor.offset, topics, concerned)
-    return _since_names(log, cursor, topics, concerned, by_time, fresh)
+    if not cursor.complete or (cursor.numbers and not log.numbered):
+        return None
+    if log.numbered and not all(_knows_numbers(log, cursor.numbers_of(topic), topic) for topic in topics):
+        return None
+    if log.numbered and not (log.mixed or cursor.names) and log.whole_since < float("inf"):
+        # All that was published has a number.
+        return _replay(log, cursor, {}, concerned, lambda _, __: True)
+    return _since_names(log, cursor, topics, concerned, by_time)
+
+
+def _knows_numbers(log: ChannelLog, had: Numbers, topic: str) -> bool:
+    """Whether all is known that has a number that is not among these, and these are known, too."""
+    # What the client has had would be given to it once more when it is received.
+    return log.reaches(had, topic) and (not had or log.position().numbers_of(topic).includes(had))
 
 
 def _since_offset(
@@ -50,7 +62,7 @@ def _since_offset(
         coverage = log.coverage.get(topic)
         if coverage is None or coverage.offset > offset:
             return None
-    for topic, (evicted, _) in log.evicted.items():
+    for topic, (evicted, _, _) in log.evicted.items():
         if evicted >= offset and topic in concerned:
             return None
     return [
@@ -61,20 +73,10 @@ def _since_offset(
 
 
 def _since_names(
-    log: ChannelLog, cursor: Cursor, topics: Collection[str], concerned: Collection[str], by_time: bool, fresh: bool
+    log: ChannelLog, cursor: Cursor, topics: Collection[str], concerned: Collection[str], by_time: bool
 ) -> list[Selected] | None:
-    if not cursor.complete:
-        return None
-    if not fresh and any(
-        place is None and envelope.topic in concerned and _name(envelope) not in cursor.pending
-        for place, _, envelope in _placed(log)
-    ):
-        # The client may have had it, where it has been received meanwhile.
-        return None
-    places = _places_of(log, {*cursor.names, *cursor.pending})
-    if not fresh and not cursor.pending.issubset(places):
-        # What the client has had would be given to it once more when it is received.
-        return None
+    """The same, where some of what was published has no number: its place is known by receipt alone."""
+    places = _places_of(log, cursor, concerned)
     stops: dict[str, float] = {}
     for topic in concerned:
         tag = topic_tag(topic)
@@ -82,12 +84,9 @@ def _since_names(
         if any(name not in places for name in named):
             # A message that was never received here, or is no longer kept: what followed may be lost with it.
             return None
-        for name in named:
-            found, place = places[name]
+        for name in (*named, topic):
+            found, place = places.get(name, ("", 0))
             if found == topic:
-                if place is None:
-                    # It is not known which ones were received before it.
-                    return None
                 stops[topic] = max(place, stops.get(topic, place))
         if log.floor is not None and stops.get(topic, log.floor) < log.floor:
             return None
@@ -99,33 +98,33 @@ def _since_names(
         # The client has had nothing of these topics since then.
         return _replay(log, cursor, stops, concerned, lambda _, entry: entry.at >= moment)
     newest = places.get(cursor.names[0]) if cursor.names else None
-    if newest is None or newest[1] is None or not by_time or not _knows_after(log, newest[1], unseen):
+    if newest is None or not by_time or not _knows_after(log, newest[1], unseen):
         return None
     after = newest[1]
-    return _replay(log, cursor, stops, concerned, lambda place, _: place > after)
+    return _replay(log, cursor, stops, concerned, lambda offset, _: offset > after)
 
 
-def _name(envelope: Envelope) -> str:
-    return name_of(envelope.topic, envelope.identity)
+def _places_of(log: ChannelLog, cursor: Cursor, topics: Collection[str]) -> dict[str, tuple[str, int]]:
+    """Where the messages are that a client has had last, as far as they are known: the topic and the offset.
 
-
-def _placed(log: ChannelLog) -> Iterator[tuple[float | None, int, Envelope]]:
-    """The messages that were put into the log before they were received: place, offset, and the message."""
-    if log.pending:
-        for offset, _, envelope in log.messages():
-            if envelope.identity in log.pending:
-                yield log.pending[envelope.identity], offset, envelope
-
-
-def _places_of(log: ChannelLog, names: Collection[str]) -> dict[str, tuple[str, float | None]]:
-    """Where the messages with these names are, as far as they are known: the topic and the place."""
-    found: dict[str, tuple[str, float | None]] = {
-        name: (topic, offset) for topic, (offset, name) in log.evicted.items() if name in names
-    }
-    for offset, _, envelope in log.messages():
-        name = _name(envelope)
-        if name in names:
-            found[name] = envelope.topic, log.place_of(offset, envelope)
+    By the names of messages, and by topics for those with a number.
+    """
+    last = {topic: [*cursor.numbers_of(topic)][-1] for topic in topics if cursor.numbers_of(topic)}
+    found: dict[str, tuple[str, int]] = {}
+    for topic, (offset, identity, number) in log.evicted.items():
+        if (name := name_of(topic, identity)) in cursor.names:
+            found[name] = topic, offset
+        if number and last.get(topic) == number:
+            found[topic] = topic, offset
+    for offset, entry in enumerate(log.entries, log.first):
+        envelope = entry.envelope
+        if not isinstance(envelope, Envelope):
+            continue
+        if entry.number:
+            if last.get(envelope.topic) == entry.number:
+                found[envelope.topic] = envelope.topic, offset
+        elif (name := name_of(envelope.topic, envelope.identity)) in cursor.names:
+            found[name] = envelope.topic, offset
     return found
 
 
@@ -135,25 +134,23 @@ def _knows_since(log: ChannelLog, moment: float, topics: Collection[str]) -> boo
     return log.floor is None and moment + _LAG >= log.whole_since and log.evicted.keys().isdisjoint(topics)
 
 
-def _knows_after(log: ChannelLog, newest: float, topics: Collection[str]) -> bool:
+def _knows_after(log: ChannelLog, newest: int, topics: Collection[str]) -> bool:
     """Whether all is known of these topics that was published after the newest message a client had.
 
     Inngest keeps no order between topics, so of what was published shortly before that or with it nobody knows.
     """
     if newest < log.first:
         return False
-    entry = log.entries[int(newest) - log.first]
+    entry = log.entries[newest - log.first]
     for topic in topics:
         coverage = log.coverage.get(topic)
         if coverage is None or topic in log.evicted or entry.at - coverage.moment < _SKEW.total_seconds():
             return False
-    times = [envelope.created_at for place, _, envelope in log.messages() if place <= newest and envelope.created_at]
+    before = [envelope for offset, _, envelope in log.messages() if offset <= newest]
+    times = [envelope.created_at for envelope in before if envelope.created_at]
     moment = parse_timestamp(times[-1]) if times else None
     earliest = "" if moment is None else (moment - _SKEW).strftime("%Y-%m-%dT%H:%M:%S.%f")
-    return not any(
-        place <= newest and envelope.topic in topics and sortable(envelope.created_at) >= earliest
-        for place, _, envelope in log.messages()
-    )
+    return not any(envelope.topic in topics and sortable(envelope.created_at) >= earliest for envelope in before)
 
 
 def _replay(
@@ -161,54 +158,75 @@ def _replay(
     cursor: Cursor,
     stops: Mapping[str, float],
     concerned: Collection[str],
-    is_due: Callable[[float, Entry], bool],
+    is_due: Callable[[int, Entry], bool],
 ) -> list[Selected]:
-    """What follows the client's stops. As long as it is ahead of the log in some topic, its ids are of its own.
+    """What the client has not had. As long as it is ahead of the log in some topic, its ids are of its own.
 
     Args:
+        stops: By topic, the last message that it has had, of those without a number.
         is_due: Whether an entry is for the client, in topics in which it has no stop.
     """
-
-    def is_chosen(offset: int, entry: Entry) -> bool:
+    numbers = {topic: cursor.numbers_of(topic) for topic in concerned} if log.numbered else {}
+    chosen: list[tuple[int, Entry]] = []
+    had: list[float] = [*stops.values()]
+    for offset, entry in enumerate(log.entries, log.first):
         envelope = entry.envelope
         if not isinstance(envelope, Envelope):
-            return True
-        if envelope.topic not in concerned or (cursor.pending and _name(envelope) in cursor.pending):
-            return False
-        place = log.place_of(offset, envelope)
-        if place is None:
-            # Nobody had received it before the last message that the client has.
-            return envelope.topic in stops or is_due(offset, entry)
-        stop = stops.get(envelope.topic)
-        return is_due(place, entry) if stop is None else place > stop
-
-    chosen = [(offset, entry) for offset, entry in enumerate(log.entries, log.first) if is_chosen(offset, entry)]
+            chosen.append((offset, entry))
+        elif envelope.topic in concerned:
+            if entry.number:
+                is_new = entry.number not in numbers[envelope.topic]
+            elif envelope.topic in stops:
+                is_new = offset > stops[envelope.topic]
+            else:
+                is_new = is_due(offset, entry)
+            if is_new:
+                chosen.append((offset, entry))
+            elif entry.number:
+                had.append(offset)
     messages = [offset for offset, entry in chosen if isinstance(entry.envelope, Envelope)]
-    had = [offset for offset, _, envelope in log.messages() if _name(envelope) in cursor.pending]
     first = min([*messages, *stops.values()], default=log.end)
-    ahead = max([*stops.values(), *had], default=first)
-    names = _names_at(log, cursor, stops)
+    ahead = max(had, default=first)
+    own = _own_position(log, cursor, stops, numbers)
+    is_ahead = True
     result: list[Selected] = []
     for offset, entry in chosen:
         envelope = entry.envelope
         if not isinstance(envelope, Envelope):
             if offset >= first:
-                result.append((entry, entry.event_id))
+                result.append((entry, "" if is_ahead and offset < ahead else entry.event_id))
             continue
-        log.put_name(names, envelope, offset)
-        own = log.ids.encode(log.channel, NO_LOG, 0, cursor.at, names) if offset < ahead else ""
-        result.append((entry, own or entry.event_id))
+        own.add(envelope, entry.number, entry.previous, log.created)
+        is_ahead = is_ahead and (offset < ahead or not _includes(log, entry, numbers))
+        own_id = log.ids.encode(log.channel, NO_LOG, 0, cursor.since, own.names) if is_ahead else ""
+        result.append((entry, own_id or entry.event_id))
     return result
 
 
-def _names_at(log: ChannelLog, cursor: Cursor, stops: Mapping[str, float]) -> dict[str, str]:
-    """The names of the messages at which the client stopped, the newest last."""
-    names = {PENDING + name[2:]: PENDING + name for name in cursor.pending}
-    names.update({topic: name for topic, (offset, name) in log.evicted.items() if stops.get(topic) == offset and name})
+def _includes(log: ChannelLog, entry: Entry, numbers: Mapping[str, Numbers]) -> bool:
+    """Whether who has read the log up to an entry has had these numbers."""
+    cursor = log.ids.decode(log.channel, entry.event_id)
+    return cursor is not None and all(
+        not had or cursor.numbers_of(topic).includes(had) for topic, had in numbers.items()
+    )
+
+
+def _own_position(
+    log: ChannelLog, cursor: Cursor, stops: Mapping[str, float], numbers: Mapping[str, Numbers]
+) -> Position:
+    """Where the client stands that has had what it has had, and not all that the log has before that."""
+    own = Position(cursor.since)
+    places = {offset: topic for topic, offset in stops.items()}
+    for topic, (offset, identity, number) in log.evicted.items():
+        if stops.get(topic) == offset and not number:
+            own.names[topic] = name_of(topic, identity)
     for offset, _, envelope in log.messages():
-        if envelope.topic in stops and stops[envelope.topic] == log.place_of(offset, envelope):
-            log.put_name(names, envelope)
-    return names
+        if places.get(offset) == envelope.topic and not log.entries[offset - log.first].number:
+            own.add(envelope)
+    for topic, each in numbers.items():
+        if each:
+            own.unite(topic, each)
+    return own
 
 
 def rewind(
@@ -243,7 +261,7 @@ def rewind(
                 first = offset
                 left[envelope.topic] = rest - (envelope.kind in _COUNTED)
     selected = [(entry, entry.event_id) for offset, entry in reversed(chosen) if offset >= first]
-    if before is not None and any(offset >= before for offset, _ in log.evicted.values()):
+    if before is not None and any(offset >= before for offset, _, _ in log.evicted.values()):
         selected.insert(0, (Entry(0.0, "overflow"), ""))
     return selected, log.id_before(first) if first < log.end else end
 

@@ -24,12 +24,21 @@ NO_METADATA: Final = msgspec.Raw(b"null")
 _MAX_ID: Final = 200  # characters
 
 
-class _Added(msgspec.Struct, gc=False):
+class Added(msgspec.Struct, gc=False):
+    """What this package adds to the metadata of a message.
+
+    Attributes:
+        id: The publisher's id of the message.
+        seq: Where all processes share a log: the number of the message there, that of the one before it in its topic,
+            and the number at which the log began.
+    """
+
     id: str | None = None
+    seq: tuple[int, int, int] | None = None
 
 
 class _Metadata(msgspec.Struct, gc=False):
-    added: _Added | None = msgspec.field(default=None, name=METADATA_KEY)
+    added: Added | None = msgspec.field(default=None, name=METADATA_KEY)
 
 
 _decode_metadata = msgspec.json.Decoder(_Metadata).decode
@@ -59,10 +68,10 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
     known_identity: str = msgspec.field(default="", name="(identity)")
 
     @property
-    def id(self) -> str | None:
-        """The publisher's id of the message; None without one.
+    def added(self) -> Added | None:
+        """What this package has added; None where that is no id.
 
-        Only `data` has one: the start and the end of a data stream carry the same metadata.
+        Only `data` has it: the start and the end of a data stream carry the same metadata.
         """
         metadata = self.metadata
         if metadata is NO_METADATA or self.kind != "data":
@@ -72,8 +81,13 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
         except (msgspec.MsgspecError, RecursionError):
             # Metadata may be any JSON.
             return None
-        id = None if added is None else added.id
-        return id if id and len(id) <= _MAX_ID else None
+        return added if added is not None and added.id and len(added.id) <= _MAX_ID else None
+
+    @property
+    def id(self) -> str | None:
+        """The publisher's id of the message; None without one."""
+        added = self.added
+        return None if added is None else added.id
 
     @property
     def identity(self) -> str:

@@ -2,14 +2,16 @@
 
 Under `<prefix><namespace>:{<channel>}:`, which is one hash tag, and so one node of a cluster:
 
-- `order`: a sorted set of identities, in the order in which it became known that they are on their way to subscribers,
-  or of receipt where that was another one; at the end those of which that is not known;
-- `taken`: a sorted set of the same, by when that became known; below 0 where somebody has received it;
-- `data`: a hash of identities to messages;
+- `order`: a sorted set of identities, in the order of recording, or of receipt where that was another one;
+- `data`: a hash of identities to messages, each with its number, that of the one before it in its topic, and when it
+  was recorded, in the units of numbers; the number of what was received without being recorded is 0;
 - `seen`: a sorted set of identities by time, which remembers longer what is in the log or was in it;
-- `state`: a hash of the last number given, the bytes of all messages, and since when nothing is missing; it lives for
-  an hour, and workers that follow the channel renew it;
+- `state`: a hash of the number given last, to the channel and to each topic, the bytes of all messages, when it was
+  created, and the number of the last message that is not kept any more; it lives for an hour, and workers that follow
+  the channel renew it;
 - `mixed`: is there for 24 h after something came that was not published with a record.
+
+A number is the time in units of 10 us, increased where that is taken.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from typing import Any, Final
 
 import msgspec
 
-from inngest_realtime_core._replay.log import Kept, arrange
+from inngest_realtime_core._replay.log import Kept, Numbered
+from inngest_realtime_core._replay.numbers import TICKS
 from inngest_realtime_core._upstream.protocol import is_decodable
 from inngest_realtime_core.messages.envelope import Envelope
 
@@ -29,7 +32,6 @@ __all__ = [
     "MARK",
     "PUBLISH",
     "RECEIVE",
-    "SENT",
     "WITHDRAW",
     "decode_envelope",
     "encode_envelope",
@@ -37,77 +39,87 @@ __all__ = [
     "read_kept",
 ]
 
-# KEYS: order, data, seen, state, mixed, taken. ARGV begins with the limits: size, bytes, age in milliseconds.
+# KEYS: order, data, seen, state, mixed. ARGV begins with the limits: size, bytes, age in milliseconds.
 _BEGIN: Final = """
-local order, data, seen, state, mixed, taken = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local order, data, seen, state, mixed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local size, most, age = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function add(id, text)
-  redis.call('ZADD', order, 2 ^ 52 + redis.call('HINCRBY', state, 'last', 1), id)
-  redis.call('ZADD', taken, 'inf', id)
+local now = time[1] * 100000 + math.floor(time[2] / 10)
+local created = tonumber(redis.call('HGET', state, 'created'))
+if not created then
+  created = now
+  redis.call('HSET', state, 'created', now)
+end
+local function number()
+  local given = math.max(now, (tonumber(redis.call('HGET', state, 'last')) or 0) + 1)
+  redis.call('HSET', state, 'last', given)
+  return given
+end
+local function add(id, place, given, previous, text)
+  local value = string.format('%.0f %.0f %.0f %s', given, previous, now, text)
+  redis.call('ZADD', order, place, id)
   redis.call('ZADD', seen, now, id)
-  redis.call('HSET', data, id, text)
-  redis.call('HINCRBY', state, 'bytes', #text)
+  redis.call('HSET', data, id, value)
+  redis.call('HINCRBY', state, 'bytes', #value)
+end
+local function numbers(id)
+  local given, previous = (redis.call('HGET', data, id) or ''):match('^(%d+) (%d+) ')
+  return tonumber(given or 0), tonumber(previous or 0)
 end
 local function remove(id)
-  redis.call('HINCRBY', state, 'bytes', -redis.call('HSTRLEN', data, id))
+  redis.call('HINCRBY', state, 'bytes', 0 - redis.call('HSTRLEN', data, id))
   redis.call('HDEL', data, id)
   redis.call('ZREM', order, id)
-  redis.call('ZREM', taken, id)
-end
-local function sent(id)
-  if redis.call('ZSCORE', taken, id) == 'inf' then
-    redis.call('ZADD', taken, now, id)
-    redis.call('ZADD', order, redis.call('HINCRBY', state, 'last', 1), id)
-  end
 end
 local function finish()
-  redis.call('HSETNX', state, 'since', now)
+  local evicted = tonumber(redis.call('HGET', state, 'since')) or 0
   while true do
     local id = redis.call('ZRANGE', order, 0, 0)[1]
     if not id then break end
     local at = tonumber(redis.call('ZSCORE', seen, id) or 0)
     local bytes = tonumber(redis.call('HGET', state, 'bytes'))
-    if redis.call('ZCARD', order) <= size and bytes <= most and at >= now - age then break end
+    if redis.call('ZCARD', order) <= size and bytes <= most and at >= now - age * 100 then break end
+    evicted = math.max(numbers(id), evicted)
+    redis.call('HSET', state, 'since', evicted)
     remove(id)
-    redis.call('HSET', state, 'since', math.max(at, tonumber(redis.call('HGET', state, 'since'))))
   end
-  redis.call('ZREMRANGEBYSCORE', seen, '-inf', now - age - 10000)
+  redis.call('ZREMRANGEBYSCORE', seen, '-inf', now - (age + 10000) * 100)
   -- Eight for each message kept, because another worker may lag behind.
   redis.call('ZREMRANGEBYRANK', seen, 0, -1 - size * 8)
   for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], age + 10000) end
-  redis.call('PEXPIRE', taken, age + 10000)
   redis.call('EXPIRE', state, 3600)
 end
 """
 
-# ARGV[4]: the identity; ARGV[5]: the message; the rest: what Inngest has taken before.
+# ARGV[4]: the identity; ARGV[5]: the topic; ARGV[6]: the message. Returns what `Envelope.sequence` is.
 PUBLISH: Final = (
     _BEGIN
     + """
-for i = 6, #ARGV do sent(ARGV[i]) end
-if not redis.call('ZSCORE', seen, ARGV[4]) then add(ARGV[4], ARGV[5]) end
+local topic = 't:' .. ARGV[5]
+local given, previous = numbers(ARGV[4])
+if given == 0 then
+  remove(ARGV[4])
+  previous = tonumber(redis.call('HGET', state, topic)) or created
+  given = number()
+  redis.call('HSET', state, topic, given)
+  add(ARGV[4], given, given, previous, ARGV[6])
+end
 finish()
-return 1
+return {given, previous, created}
 """
 )
 
+# ARGV[4]: the identity; ARGV[5]: the topic.
 WITHDRAW: Final = (
     _BEGIN
     + """
-if redis.call('ZSCORE', order, ARGV[4]) then remove(ARGV[4]) end
+local given, previous = numbers(ARGV[4])
+remove(ARGV[4])
 redis.call('ZREM', seen, ARGV[4])
-return 1
-"""
-)
-
-# ARGV from 4 on: the identities of messages that Inngest has taken.
-SENT: Final = (
-    _BEGIN
-    + """
-for i = 4, #ARGV do sent(ARGV[i]) end
-finish()
+local topic = 't:' .. ARGV[5]
+if given > 0 and tonumber(redis.call('HGET', state, topic)) == given then
+  redis.call('HSET', state, topic, previous)
+end
 return 1
 """
 )
@@ -118,22 +130,22 @@ RECEIVE: Final = (
     + """
 for i = 4, #ARGV, 3 do
   local id, before = ARGV[i], ARGV[i + 1]
+  local at, last = redis.call('ZSCORE', order, id), redis.call('ZSCORE', order, before)
   if not redis.call('ZSCORE', seen, id) then
     -- Nobody recorded that it is published: somebody else publishes to the channel, too.
     redis.call('SET', mixed, '1', 'PX', 86400000)
-    add(id, ARGV[i + 2])
+    add(id, number(), 0, 0, ARGV[i + 2])
+    at = last and 0
   end
-  sent(id)
-  local out = tonumber(redis.call('ZSCORE', taken, id) or 0)
-  if out > 0 then redis.call('ZADD', taken, -out, id) end
-  local at, last = redis.call('ZSCORE', order, id), redis.call('ZSCORE', order, before)
   if at and last and tonumber(at) < tonumber(last) then
-    local following = redis.call('ZRANGEBYSCORE', order, '(' .. last, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-    redis.call('ZADD', order, string.format('%.17g', (last + math.min(following or 2 ^ 52, last + 2)) / 2), id)
+    local following = redis.call('ZRANGEBYSCORE', order, '(' .. last, '+inf', 'WITHSCORES', 'LIMIT', 0, 2)
+    local place = following[2]
+    if following[1] == id then place = following[4] end
+    redis.call('ZADD', order, string.format('%.17g', (last + math.min(place or last + 2, last + 2)) / 2), id)
   end
 end
 finish()
-return now
+return created
 """
 )
 
@@ -143,23 +155,25 @@ MARK: Final = (
     + """
 if ARGV[4] == 'mixed' then redis.call('SET', mixed, '1', 'PX', 86400000) end
 finish()
-return now
+return created
 """
 )
 
-# ARGV[4]: the identity of a message without which nothing is to be read, or an empty text.
+# ARGV[4]: the identity of a message without which nothing is to be read, or an empty text. The rest, in pairs: topics,
+# and a number after which all of a topic has to be there, else nothing is read.
 LOAD: Final = (
     _BEGIN
     + """
 if ARGV[4] ~= '' and not redis.call('ZSCORE', order, ARGV[4]) then return nil end
 finish()
-local result = {now, tonumber(redis.call('HGET', state, 'since')), redis.call('EXISTS', mixed)}
-for _, id in ipairs(redis.call('ZRANGE', order, 0, -1)) do
-  result[#result + 1] = redis.call('ZSCORE', seen, id) or now
-  result[#result + 1] = redis.call('ZSCORE', taken, id) or -now
-  result[#result + 1] = redis.call('HGET', data, id)
+local since = tonumber(redis.call('HGET', state, 'since')) or 0
+for i = 5, #ARGV, 2 do
+  local last = tonumber(redis.call('HGET', state, 't:' .. ARGV[i])) or created
+  if tonumber(ARGV[i + 1]) < math.min(last, math.max(since, created)) then return nil end
 end
-return result
+local messages = {}
+for _, id in ipairs(redis.call('ZRANGE', order, 0, -1)) do messages[#messages + 1] = redis.call('HGET', data, id) end
+return {now, since, created, redis.call('EXISTS', mixed), redis.call('HGETALL', state), messages}
 """
 )
 
@@ -169,7 +183,7 @@ def keys_of(prefix: str, channel: str) -> list[str]:
     # An empty hash tag is none: `{}...}` would be spread over the nodes.
     tag = f"%{channel}" if channel[:1] in ("}", "%") else channel
     base = f"{prefix}{{{tag}}}:"
-    return [base + name for name in ("order", "data", "seen", "state", "mixed", "taken")]
+    return [base + name for name in ("order", "data", "seen", "state", "mixed")]
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -182,14 +196,27 @@ def decode_envelope(text: bytes) -> Envelope:
 
 def read_kept(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
     """What the script has found; raises whatever is wrong with it."""
-    now, since, is_mixed, *rest = answer
-    clock = float(now) / 1000 - time.monotonic()
-    published: list[tuple[float, float, bool, Envelope]] = []
-    for at, taken, text in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+    now, since, created, is_mixed, state, texts = answer
+    clock = now / TICKS - time.monotonic()
+    messages: list[tuple[float, Envelope]] = []
+    numbers: dict[str, tuple[int, int]] = {}
+    for text in texts:
         if text is not None:
-            envelope = decode_envelope(text)
+            number, previous, at, content = text.split(b" ", 3)
+            envelope = decode_envelope(content)
             if envelope.channel != channel or not is_decodable(envelope):
                 raise ValueError("a message of another channel, or one that no reader could decode")
-            published.append((float(at) / 1000 - clock, abs(float(taken)) / 1000 - clock, float(taken) < 0, envelope))
-    kept, pending, taken = arrange(published, float(now) / 1000 - clock)
-    return Kept(kept, whole and not is_mixed, float(since) / 1000 - clock, clock, pending, taken)
+            messages.append(((int(number) or int(at)) / TICKS - clock, envelope))
+            if int(number):
+                numbers[envelope.identity] = int(number), int(previous)
+    fields: dict[bytes, int] = dict(zip(state[::2], map(int, state[1::2]), strict=True))
+    last = {name[2:].decode(): number for name, number in fields.items() if name.startswith(b"t:")}
+    # Nothing was published, or received, before it was created.
+    kept_since = max(since, created) / TICKS - clock
+    return Kept(
+        messages,
+        whole and not is_mixed,
+        kept_since,
+        clock,
+        Numbered(created, since, fields.get(b"last") or created, numbers, last),
+    )

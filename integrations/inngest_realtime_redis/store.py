@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks, look_at_failure
 from inngest_realtime_core._concurrency.timers import deadline
-from inngest_realtime_core._replay.event_ids import EventIds
+from inngest_realtime_core._replay.event_ids import Cursor, EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.messages.envelope import Envelope
@@ -21,7 +20,7 @@ from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
 
 from .clients import new_client
-from .scripts import LOAD, MARK, PUBLISH, RECEIVE, SENT, WITHDRAW, encode_envelope, keys_of, read_kept
+from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, encode_envelope, keys_of, read_kept
 from .trouble import Trouble
 
 __all__ = ["RedisHistory"]
@@ -32,7 +31,6 @@ _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
 _RENEW: Final = 1_200.0  # seconds between two marks that a channel is followed; Redis keeps them for an hour
-_SENT_DELAY: Final = 0.25  # seconds
 _BATCH: Final = 100  # messages that are recorded with one command
 _PROBE: Final = "inngest-realtime-probe"  # a channel that is marked to see whether Redis is back
 
@@ -55,9 +53,7 @@ class RedisHistory:
         namespaces: dict[Settings, str],
     ) -> None:
         self._redis = new_client(source, _TIMEOUT)
-        self._scripts = {
-            text: self._redis.register_script(text) for text in (PUBLISH, WITHDRAW, SENT, RECEIVE, MARK, LOAD)
-        }
+        self._scripts = {text: self._redis.register_script(text) for text in (PUBLISH, WITHDRAW, RECEIVE, MARK, LOAD)}
         self._root = prefix
         self._namespace = namespace or namespaces.get(settings)
         self._namespaces = namespaces
@@ -66,10 +62,9 @@ class RedisHistory:
         self._settings = settings
         self._claims = claims
         self._event_ids = event_ids
-        self._waiting: dict[str, list[Envelope]] = {}
+        self._waiting: dict[str, list[tuple[Envelope, Envelope | None]]] = {}
         self._count = self._size = 0
-        self._before: dict[tuple[str, str], str] = {}  # the last identity of each channel and topic
-        self._sent: dict[str, list[str]] = {}  # what Inngest has taken, by channel
+        self._created: dict[str, int] = {}  # tells the numbers of each channel from those of another Redis
         # Channels to be marked: as mixed, or as followed.
         self._marks: dict[str, str] = {}
         self._followed: dict[str, float] = {}  # when each channel was marked last
@@ -142,54 +137,42 @@ class RedisHistory:
     def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
         """Called when this process is no longer subscribed."""
         self._followed.pop(channel, None)
-        for envelope in received:
-            self._before.pop((channel, envelope.topic), None)
+        self._created.pop(channel, None)
 
-    def add(self, envelope: Envelope) -> None:
+    def created(self, channel: str) -> int:
+        """Tells the numbers that are given here from those that another Redis gives; 0 when it is not known yet."""
+        return self._created.get(channel, 0)
+
+    def add(self, envelope: Envelope, before: Envelope | None) -> None:
         """Record a message that was received. Returns at once."""
         size = len(envelope.data)
         too_much = self._count >= _QUEUE or self._size + size > _QUEUE_BYTES
         if too_much or self._trouble.is_away:
             self._marks[envelope.channel] = "mixed"
             return
-        self._waiting.setdefault(envelope.channel, []).append(envelope)
+        self._waiting.setdefault(envelope.channel, []).append((envelope, before))
         self._count += 1
         self._size += size
         self._idle.clear()
         self._wake.set()
 
-    async def publish(self, envelope: Envelope) -> None:
-        """Record a message before it is sent."""
+    async def publish(self, envelope: Envelope) -> Sequence[int] | None:
+        """Record a message before it is sent; returns its number."""
         if not self._limits.published:
-            return
+            return None
         await self.ready()
-        channel = envelope.channel
-        if self._is_away:
-            self._marks[channel] = "mixed"
-            return
-        sent = self._sent.pop(channel, [])
-        if not await self._call(PUBLISH, channel, envelope.identity, encode_envelope(envelope), *sent):
-            self._marks[channel] = "mixed"
-            self._keep_sent({channel: sent})
+        seq = None
+        if not self._is_away:
+            content = envelope.identity, envelope.topic, encode_envelope(envelope)
+            seq = await self._call(PUBLISH, envelope.channel, *content)
+        if seq is None:
+            self._marks[envelope.channel] = "mixed"
+        return cast("Sequence[int] | None", seq)
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has rejected a message that was recorded."""
         if self._limits.published and not self._is_away:
-            await self._call(WITHDRAW, envelope.channel, envelope.identity)
-
-    def sent(self, envelope: Envelope) -> None:
-        """Called when Inngest has taken a message that was recorded."""
-        if self._limits.published and not self._is_away:
-            if not self._sent:
-                # Together with others: nobody waits for it.
-                asyncio.get_running_loop().call_later(_SENT_DELAY, self._wake.set, context=contextvars.Context())
-            self._sent.setdefault(envelope.channel, []).append(envelope.identity)
-
-    def _keep_sent(self, sent: Mapping[str, list[str]]) -> None:
-        """Called with what could not be recorded: it would stay behind what is published later."""
-        for channel, identities in sent.items():
-            if identities:
-                self._sent[channel] = [*identities, *self._sent.get(channel, ())]
+            await self._call(WITHDRAW, envelope.channel, envelope.identity, envelope.topic)
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""
@@ -261,39 +244,39 @@ class RedisHistory:
     async def _write(self) -> None:
         """Record what waits, a batch for each channel at a time."""
         probe = self._trouble.lasts
-        while self._waiting or self._marks or self._sent or probe:
+        while self._waiting or self._marks or probe:
             marks, self._marks = self._marks, {}
-            sent, self._sent = self._sent, {}
             waiting, self._waiting = self._waiting, {}
+            channels = [*marks, *waiting]
             pipeline = self._redis.pipeline(transaction=False)
+            for channel, mark in marks.items():
+                await self._run_script(MARK, channel, (mark,), pipeline)
+            for channel, received in waiting.items():
+                batch, rest = received[:_BATCH], received[_BATCH:]
+                if rest:
+                    self._waiting[channel] = rest
+                self._count -= len(batch)
+                self._size -= sum(len(envelope.data) for envelope, _ in batch)
+                await self._run_script(RECEIVE, channel, _receipts(batch), pipeline)
             if probe:
                 # Not a ping: a Redis whose memory is full, or that takes no writes, answers one.
                 await self._run_script(MARK, _PROBE, ("followed",), pipeline)
                 probe = False
-            for channel, mark in marks.items():
-                await self._run_script(MARK, channel, (mark,), pipeline)
-            for channel, identities in sent.items():
-                await self._run_script(SENT, channel, identities, pipeline)
-            for channel, envelopes in waiting.items():
-                batch, rest = envelopes[:_BATCH], envelopes[_BATCH:]
-                if rest:
-                    self._waiting[channel] = rest
-                self._count -= len(batch)
-                self._size -= sum(len(envelope.data) for envelope in batch)
-                await self._run_script(RECEIVE, channel, _receipts(channel, batch, self._before), pipeline)
             try:
                 async with pipeline:
-                    await self._execute(pipeline.execute())
+                    answers = await self._execute(pipeline.execute())
             except Exception as error:
                 # What was not recorded must not look as if nothing were missing.
                 self._failed(error)
-                self._keep_sent(sent)
                 unrecorded = [*waiting, *self._waiting, *(name for name, mark in marks.items() if mark == "mixed")]
                 self._waiting.clear()
                 self._count = self._size = 0
                 self._marks = {**dict.fromkeys(marks, "followed"), **self._marks, **dict.fromkeys(unrecorded, "mixed")}
                 self._idle.set()
                 return
+            for channel, created in zip(channels, answers, strict=False):
+                if channel in self._followed:
+                    self._created[channel] = created
             self._trouble.ends()
         self._idle.set()
 
@@ -303,12 +286,26 @@ class RedisHistory:
         """Redis has to be waited for."""
         return None
 
-    async def load(self, channel: str, received: Sequence[Envelope], *, mixed: bool, name: str = "") -> Kept | None:
-        """What is kept of a channel; None when Redis does not answer, or does not have the message of this identity."""
+    async def load(
+        self,
+        channel: str,
+        received: Sequence[Envelope],
+        *,
+        mixed: bool,
+        cursor: Cursor | None = None,
+        topics: Collection[str] = (),
+    ) -> Kept | None:
+        """What is kept of a channel; None when Redis does not answer, or does not have what a client needs."""
         await self.ready()
         if self._is_away:
             return None
-        answer = await self._call(LOAD, channel, name)
+        needed: list[str | int] = [""]
+        if cursor is not None:
+            needed = [cursor.names[0][2:] if cursor.names else ""]
+            for topic in topics:
+                numbers = cursor.numbers_of(topic)
+                needed += (topic, numbers.low) if numbers.counted else ()
+        answer = await self._call(LOAD, channel, *needed)
         if answer is None:
             return None
         try:
@@ -329,7 +326,7 @@ class RedisHistory:
     async def close(self) -> None:
         """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
         try:
-            if self._waiting or self._marks or self._sent or not self._idle.is_set():
+            if self._waiting or self._marks or not self._idle.is_set():
                 await self.ready()
                 if not self._is_away:
                     self._idle.clear()
@@ -347,11 +344,8 @@ async def _awaited(command: Awaitable[Any]) -> Any:
     return await command
 
 
-def _receipts(channel: str, envelopes: Sequence[Envelope], before: dict[tuple[str, str], str]) -> list[Any]:
-    """What is written of messages in order, each with the one before it in its topic."""
+def _receipts(batch: Sequence[tuple[Envelope, Envelope | None]]) -> list[Any]:
     arguments: list[Any] = []
-    for envelope in envelopes:
-        topic = (channel, envelope.topic)
-        arguments += [envelope.identity, before.get(topic, ""), encode_envelope(envelope)]
-        before[topic] = envelope.identity
+    for envelope, before in batch:
+        arguments += [envelope.identity, "" if before is None else before.identity, encode_envelope(envelope)]
     return arguments

@@ -1,0 +1,142 @@
+"""The entries of a channel's log, their offsets, and the ids of the places behind them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..messages.envelope import Envelope
+from ..messages.message import GapReason
+from .event_ids import EventIds, name_of
+from .numbers import to_ticks
+from .position import Position
+
+
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """A message in a log, or a gap. Nothing in it leads back to it, so that the garbage collector need not look.
+
+    Attributes:
+        at: When it was received, by `time.monotonic()`.
+        envelope: The message, or why something may be missing here.
+        event_id: The id of the place behind it; empty until somebody needs it.
+        views: The message as it was made for readers, so that it is validated and encoded once; empty until then.
+        early_offset: Where the log had it before it was received: it is only for readers who read from later on.
+        number: The number of the message; 0 where it has none.
+        previous: The number of the message before it in its topic.
+        before: What was received before it in its topic, where all processes are to know it.
+    """
+
+    at: float
+    envelope: Envelope | GapReason
+    event_id: str = ""
+    views: dict[object, Any] | None = None
+    early_offset: float | None = None
+    number: int = 0
+    previous: int = 0
+    before: Envelope | None = None
+
+
+class NamedEntries:
+    """Messages and gaps in order, and what names each place among them to whoever comes back.
+
+    Attributes:
+        channel: The channel's name.
+        name: Tells this log from all others.
+        ids: Makes the ids.
+        first: The offset of the oldest entry.
+        entries: The entries.
+        clock: Seconds that the clock of what is kept for all is ahead of `time.monotonic()`.
+        created: Tells the numbers that are given to the channel's messages from those that another log gives.
+        evicted: Of each topic, the offset of the last entry that is no longer kept, its identity and number.
+    """
+
+    def __init__(self, channel: str, ids: EventIds, began: float) -> None:
+        self.channel: str = channel
+        self.ids: EventIds = ids
+        self.name: str = secrets.token_urlsafe(6)
+        self.first: int = 0
+        self.entries: deque[Entry] = deque()
+        self.clock: float = time.time() - time.monotonic()
+        self.created: int = 0
+        self.evicted: dict[str, tuple[int, str, int]] = {}
+        # Since when ids name what their client has had; where one stands at the offset `_named`.
+        self._base = to_ticks(began + self.clock)
+        self._position = Position(self._base)
+        self._named: int | None = None
+        # By topic, the largest number that is kept for all and is not here.
+        self._lacking: dict[str, int] = {}
+
+    @property
+    def end(self) -> int:
+        """The offset of the entry that comes next."""
+        return self.first + len(self.entries)
+
+    def messages(self) -> Iterator[tuple[int, float, Envelope]]:
+        """All messages, each with its offset and when it was received."""
+        for offset, entry in enumerate(self.entries, self.first):
+            if isinstance(entry.envelope, Envelope):
+                yield offset, entry.at, entry.envelope
+
+    def recent(self, seconds: float) -> Iterator[Envelope]:
+        """What was received in this time, the newest first."""
+        since = time.monotonic() - seconds
+        for entry in reversed(self.entries):
+            if entry.at < since:
+                return
+            if isinstance(entry.envelope, Envelope):
+                yield entry.envelope
+
+    def offset_of(self, entry: Entry) -> int:
+        """The offset of an entry; that of the first one when it is no longer kept."""
+        return next((offset for offset, each in enumerate(self.entries, self.first) if each is entry), self.first)
+
+    def position(self) -> Position:
+        """Where one stands who has read all."""
+        self._name(self.end)
+        return self._position
+
+    def name_all(self) -> str:
+        """Give each entry its id; returns that of the place behind the last one."""
+        self._name(self.end)
+        return self._id(self.end, self._position)
+
+    def id_before(self, offset: int) -> str:
+        """The id of the place before an entry, once all have theirs."""
+        if offset > self.first:
+            return self.entries[offset - self.first - 1].event_id
+        return self._id(offset, self._first_position())
+
+    def _first_position(self) -> Position:
+        """Where one stands who has read nothing that is kept."""
+        position = Position(self._base)
+        for topic, (_, identity, number) in self.evicted.items():
+            if number:
+                position.complete(topic, self._lacking[topic])
+            else:
+                position.names[topic] = name_of(topic, identity)
+        return position
+
+    def _id(self, offset: int, position: Position) -> str:
+        return self.ids.encode(self.channel, self.name, offset, position.since, position.names)
+
+    def _name(self, end: int) -> None:
+        """Give ids to the entries up to an offset."""
+        if self._named is None:
+            self._named = self.first
+            self._position = self._first_position()
+        position = self._position
+        for offset in range(self._named, end):
+            entry = self.entries[offset - self.first]
+            envelope = entry.envelope
+            if isinstance(envelope, Envelope):
+                position.add(envelope, entry.number, entry.previous, self.created)
+            else:
+                # Who has been told of a gap is not given what came before it.
+                position.clear(to_ticks(entry.at + self.clock))
+            entry.event_id = self._id(offset + 1, position)
+        self._named = max(end, self._named)

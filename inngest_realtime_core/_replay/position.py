@@ -1,0 +1,67 @@
+"""Where a reader of a log stands, in words that the log of another process understands."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..messages.envelope import Envelope
+from .event_ids import name_of, name_of_numbers
+from .numbers import Numbers
+
+_NUMBERED: Final = "\n"  # before a topic, as the key of the name of its numbers
+
+
+class Position:
+    """What whoever has read a log up to a place has had.
+
+    Attributes:
+        since: Since when it has had nothing of other topics, in the units of numbers.
+        names: What an event id says of each topic, the newest last.
+    """
+
+    __slots__ = ("_numbers", "names", "since")
+
+    def __init__(self, since: int) -> None:
+        self.since: int = since
+        self.names: dict[str, str] = {}
+        self._numbers: dict[str, Numbers] = {}
+
+    def clear(self, since: int) -> None:
+        """Begin anew."""
+        self.since = since
+        self.names.clear()
+        self._numbers.clear()
+
+    def numbers_of(self, topic: str) -> Numbers:
+        """Those that it has had in a topic; not to be changed."""
+        return self._numbers.get(topic) or Numbers(self.since)
+
+    def add(self, envelope: Envelope, number: int = 0, previous: int = 0, created: int = 0) -> None:
+        """Take a message; `number` is 0 where it has none."""
+        topic = envelope.topic
+        if number:
+            numbers = self._numbers.get(topic)
+            if numbers is None:
+                numbers = self._numbers[topic] = Numbers(self.since)
+            numbers.add(previous, number, created)
+            self._name(topic, numbers)
+        else:
+            self.names.pop(topic, None)
+            self.names[topic] = name_of(topic, envelope.identity)
+
+    def unite(self, topic: str, numbers: Numbers) -> None:
+        """Take what somebody has had elsewhere."""
+        self._numbers[topic] = numbers = self.numbers_of(topic).united(numbers)
+        self._name(topic, numbers)
+
+    def complete(self, topic: str, until: int) -> None:
+        """Called when nothing of a topic is missing up to a number."""
+        if until > self.numbers_of(topic).low:
+            numbers = self._numbers.setdefault(topic, Numbers(self.since))
+            numbers.add_all(until)
+            self._name(topic, numbers)
+
+    def _name(self, topic: str, numbers: Numbers) -> None:
+        key = _NUMBERED + topic
+        self.names.pop(key, None)
+        self.names[key] = name_of_numbers(topic, numbers)
