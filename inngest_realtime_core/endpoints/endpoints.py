@@ -235,7 +235,8 @@ class Endpoints:
         parameters = [*(request.route or ()), *query_parameters(request.query)]
         parameters, last_event_id = resume_point(parameters, request.headers.get("last-event-id"))
         own = request.route is not None
-        wishes = () if own else _STREAM_WISHES
+        # A route of one's own may have a parameter of that name: it means this where the grant allows it.
+        wishes = _STREAM_WISHES if not own else ("rewind",) if grant.rewind is not None else ()
         most = self.options.max_channel_length
         selection = select(grant, parameters, ignore_unknown=own, wishes=wishes, max_length=most)
         return Opening(selection, request.native, None, last_event_id, selection.json)

@@ -6,8 +6,8 @@ An application mounts the adapter's endpoints with `grants(...)` and `options()`
 | route | answers |
 |---|---|
 | `/own/{run_id}/token` | the token that `subscription_token(realtime, PIPELINE)` hands over |
-| `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, PIPELINE)` hands over |
-| `/own/{run_id}/iterated` | the events of the messages of what `subscription_stream(realtime, PIPELINE)` hands over |
+| `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, HISTORY)` hands over |
+| `/own/{run_id}/iterated` | the events of the messages of what `subscription_stream(realtime, HISTORY)` hands over |
 | `/own/{run_id}/rendered` | the same as `stream`, as HTML: the response is given `render=fragment` |
 | `/own/{run_id}/other/token`, `.../other/stream` | the same of the other kind of view, async or sync |
 | `/own/{run_id}/response` | the event stream of a subscription that it opens itself, a second after it did so |
@@ -81,6 +81,7 @@ def breaks(request: Any, channel: Room) -> bool:
 
 
 PIPELINE = Grant(Pipeline, ["status", "tokens"], authorize=may_view)
+HISTORY = Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="history", rewind="all")
 
 fragments_made = 0
 
@@ -152,7 +153,7 @@ def grants(http_error: Callable[[int], Exception], user: Callable[[Any], str | N
         Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="rendered", render=fragment),
         Grant(Pipeline, ["tokens"], authorize=may_view, name="full", token="full"),
         Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="recent", rewind=3, rewind_default=2),
-        Grant(Pipeline, ["status", "tokens"], authorize=may_view, name="history", rewind="all"),
+        HISTORY,
         Grant(Room, authorize=slow, name="slow"),
         Grant(Room, authorize=slow_async, name="slow-async"),
         Grant(Room, authorize=may_enter, extra_parameters=["access_token"]),

@@ -140,3 +140,21 @@ async def test_an_id_is_short_however_many_topics_there_are(client: Client, inng
         await inngest.publish("many", "topic-1", "live")
         seen = [(await stream.next_event()).json["data"] for _ in range(30)]
     assert seen == [*range(210, 500, 10), "live"]
+
+
+@pytest.mark.parametrize("kind", ["", "other/"])
+async def test_a_route_of_ones_own_rewinds(client: Client, inngest: DevServer, run_id: str, kind: str) -> None:
+    async with client.stream("pipeline/stream", runId=run_id) as early:
+        for topic, number in PUBLISHED:
+            await publish(inngest, run_id, topic, number)
+        await read(early, len(PUBLISHED))
+        for rewind in ({}, {"rewind": "1"}):
+            expected = [("status", 1), ("tokens", 6)] if rewind else []
+            async with client.http.stream("GET", f"/own/{run_id}/{kind}stream", params=rewind) as response:
+                assert response.status_code == 200
+                late = EventStream(response)
+                while (await late.next_block()).event != "ready":
+                    pass
+                await publish(inngest, run_id, "tokens", 6)
+                assert await read(late, len(expected) + 1) == [*expected, ("tokens", 6)]
+            await read(early, 1)

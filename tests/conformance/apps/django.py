@@ -90,18 +90,18 @@ async def own_token(request: HttpRequest, run_id: str, token: ClientSubscription
     return JsonResponse(token.to_dict())
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 def own_stream(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
     return RealtimeStreamingResponse(request, stream)
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 def own_iterated(request: HttpRequest, run_id: str, stream: Subscription | SyncSubscription) -> HttpResponseBase:
     events = site.iterated(stream) if isinstance(stream, Subscription) else site.iterated_sync(stream)
     return StreamingHttpResponse(events, content_type="text/event-stream")
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 async def own_rendered(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
     return RealtimeStreamingResponse(request, stream, render=site.fragment)
 
@@ -111,7 +111,7 @@ async def other_token(request: HttpRequest, run_id: str, token: ClientSubscripti
     return JsonResponse(token.to_dict())
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 async def other_stream(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
     return RealtimeStreamingResponse(request, stream)
 

@@ -58,21 +58,21 @@ async def own_token(
 
 @app.get("/own/{run_id}/stream")
 async def own_stream(
-    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.HISTORY))],
 ) -> RealtimeStreamingResponse:
     return RealtimeStreamingResponse(stream)
 
 
 @app.get("/own/{run_id}/iterated")
 async def own_iterated(
-    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.HISTORY))],
 ) -> StreamingResponse:
     return StreamingResponse(site.iterated(stream), media_type="text/event-stream")
 
 
 @app.get("/own/{run_id}/rendered")
 def own_rendered(
-    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.HISTORY))],
 ) -> RealtimeStreamingResponse:
     return RealtimeStreamingResponse(stream, render=site.fragment)
 
@@ -86,7 +86,7 @@ def other_token(
 
 @app.get("/own/{run_id}/other/stream")
 def other_stream(
-    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.PIPELINE))],
+    stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.HISTORY))],
 ) -> RealtimeStreamingResponse:
     return RealtimeStreamingResponse(stream)
 

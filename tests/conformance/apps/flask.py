@@ -51,19 +51,19 @@ async def own_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, st
 
 
 @app.get("/own/<run_id>/stream")
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 def own_stream(run_id: str, stream: SyncSubscription) -> Response:
     return sse_response(stream)
 
 
 @app.get("/own/<run_id>/iterated")
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 def own_iterated(run_id: str, stream: SyncSubscription) -> Response:
     return Response(site.iterated_sync(stream), mimetype="text/event-stream")
 
 
 @app.get("/own/<run_id>/rendered")
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 async def own_rendered(run_id: str, stream: SyncSubscription) -> Response:
     return sse_response(stream, render=site.fragment)
 
@@ -76,7 +76,7 @@ async def other_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, 
 
 
 @app.get("/own/<run_id>/other/stream")
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 async def other_stream(run_id: str, stream: SyncSubscription) -> Response:
     await asyncio.sleep(0)
     return sse_response(stream)

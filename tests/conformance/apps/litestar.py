@@ -34,7 +34,7 @@ def stats() -> dict[str, Any]:
 
 
 provide_token = subscription_token(realtime, site.PIPELINE)
-provide_stream = subscription_stream(realtime, site.PIPELINE)
+provide_stream = subscription_stream(realtime, site.HISTORY)
 
 
 @get("/own/{run_id:str}/token", dependencies={"token": Provide(provide_token)})

@@ -34,17 +34,17 @@ async def own_token(request: Request, token: ClientSubscriptionToken) -> Respons
     return JSONResponse(token.to_dict())
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 async def own_stream(request: Request, stream: Subscription) -> Response:
     return RealtimeStreamingResponse(stream)
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 async def own_iterated(request: Request, stream: Subscription) -> Response:
     return StreamingResponse(site.iterated(stream), media_type="text/event-stream")
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 def own_rendered(request: Request, stream: Subscription) -> Response:
     return RealtimeStreamingResponse(stream, render=site.fragment)
 
@@ -54,7 +54,7 @@ def other_token(request: Request, token: ClientSubscriptionToken) -> Response:
     return JSONResponse(token.to_dict())
 
 
-@subscription_stream(realtime, site.PIPELINE)
+@subscription_stream(realtime, site.HISTORY)
 def other_stream(request: Request, stream: Subscription) -> Response:
     return RealtimeStreamingResponse(stream)
 
