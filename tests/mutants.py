@@ -310,8 +310,14 @@ MUTANTS = [
     Mutant(
         "two readers get one object",
         "_hub/groups.py",
-        "            for buffer in readers[1:]:\n                buffer.push(twin(message, message.event_id), size)",
-        "            for buffer in readers[1:]:\n                buffer.push(message, size)",
+        "in readers[1:]:\n                    buffer.push(twin(message, message.event_id), size)",
+        "in readers[1:]:\n                    buffer.push(message, size)",
+    ),
+    Mutant(
+        "two readers of other topics get one object",
+        "_hub/groups.py",
+        "elif id(message) in given:",
+        "elif False:",
     ),
     # What is kept.
     Mutant(

@@ -66,10 +66,12 @@ async def hub(inngest: FakeInngest) -> AsyncIterator[Hub]:
     await hub.close()
 
 
-async def read(hub: Hub, channel: str, *topics: str, source: Source | None = None) -> tuple[Feed, Readers]:
+async def read(
+    hub: Hub, channel: str, *topics: str, source: Source | None = None, spec: SubscriptionSpec | None = None
+) -> tuple[Feed, Readers]:
     """A subscription that is held."""
     feed = await soon(hub.open(channel, topics or ("t",), source or Source()))
-    readers = Readers(hub, feed, SPEC, gaps=True)
+    readers = Readers(hub, feed, spec or SPEC, gaps=True)
     readers.faces = 1
     feed.release()
     return feed, readers
@@ -232,8 +234,12 @@ async def test_only_the_first_event_stream_begins_where_the_subscription_began(i
     assert [message.data for message in second.take_some(9)] == [2]
 
 
-async def test_what_one_subscriber_changes_no_other_sees(inngest: FakeInngest, hub: Hub) -> None:
-    (_, one), (_, two) = await read(hub, "c"), await read(hub, "c")
+@pytest.mark.parametrize("topics", [("t",), ("t", "other")], ids=["alike", "of other topics"])
+async def test_what_one_subscriber_changes_no_other_sees(
+    inngest: FakeInngest, hub: Hub, topics: tuple[str, ...]
+) -> None:
+    spec = SubscriptionSpec(None, topics, validate=False)
+    (_, one), (_, two) = await read(hub, "c"), await read(hub, "c", *topics, spec=spec)
     inngest.transports[0].bring(frame({"list": []}))
     await eventually(lambda: two.own.has_messages)
     (data,) = taken(one)
