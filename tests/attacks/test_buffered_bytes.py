@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,8 +17,10 @@ from inngest_realtime_core import Channel, Message, Realtime, RealtimeError, top
 from inngest_realtime_core._hub.budget import ByteBudget, shed
 from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core._hub.open_streams import OpenStreams
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.messages.message import payload_size
+from inngest_realtime_core.subscriptions import callbacks
 from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh
 from wire import message_of
@@ -204,8 +207,12 @@ class Job(Channel, name="attack:{job}"):
     numbers = topic(list[int])
 
 
-async def test_errors_that_wait_are_bounded_in_bytes(server: DevServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_that_wait_are_bounded_in_bytes(
+    server: DevServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each holds by its cause what Inngest sent: a hundred of them were 50 MiB and more."""
+    log = ThrottledLog(logging.getLogger("inngest_realtime.subscription"), interval=600)
+    monkeypatch.setattr(callbacks, "_log", log)
     release = asyncio.Event()
     told: list[RealtimeError] = []
 
@@ -225,8 +232,9 @@ async def test_errors_that_wait_are_bounded_in_bytes(server: DevServer, caplog: 
             release.set()
             await eventually(lambda: realtime.stats().buffer_bytes == 0)
             assert 1 < len(told) <= 7
-    # One line stands for all that it was not told of.
+    # The others are counted, and make one line.
     assert caplog.text.count("on_error is too slow") == 1
+    assert [left_out for _, left_out in log._written.values()] == [40 - len(told) - 1]
     # Nor does the log get an entry of the message's size.
     assert max(len(record.getMessage()) for record in caplog.records) < 5_000
 
