@@ -158,7 +158,7 @@ def nginx(directory: Path, upstreams: Sequence[Process]) -> Process:
         f"http {{ access_log off; client_body_temp_path {directory}/body; {paths}\n"
         f"upstream app {{ {servers} }}\n"
         f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://app; proxy_http_version 1.1;\n"
-        'proxy_set_header Connection ""; proxy_buffering off; proxy_read_timeout 60s; } } }\n'
+        'proxy_set_header Connection ""; proxy_buffering off; proxy_read_timeout 15s; } } }\n'
     )
     command = [NGINX, "-c", str(directory / "nginx.conf"), "-p", str(directory), "-e", str(directory / "nginx.log")]
     return Process(f"http://127.0.0.1:{port}", command, directory / "nginx.out")

@@ -34,12 +34,8 @@ ROOMS = [f"{number}" for number in range(10)]
 
 
 def check(verdict: Verdict) -> None:
-    """Nothing is repeated, and nothing missed in silence; nothing is lost or out of order either, where that holds."""
-    assert verdict.repeated == 0
-    # One that comes too late leaves a hole that is not told of until it comes.
-    assert verdict.unannounced <= verdict.disordered
-    if verdict.lost or verdict.gaps or verdict.disordered:
-        pytest.xfail(f"a fleet is to lose nothing and to keep the order, which does not hold always yet: {verdict}")
+    """Nothing is lost, repeated, out of order, or told of as a gap."""
+    assert verdict == Verdict()
 
 
 @pytest.fixture
@@ -178,10 +174,8 @@ async def test_scale_down(shared: dict[str, str], traffic: Traffic, tmp_path: Pa
             await asyncio.sleep(4)
             # And up again, with the last one of before gone.
             await workers[1].start()
-            before = [page.ready for page in watching]
             await workers[0].stop()
-            await back(watching, before)
-            await asyncio.sleep(2)
+            await asyncio.sleep(4)
         verdict = await settle(watching, traffic)
     tell("scale-down that moves the only viewer of a channel", watching, traffic, verdict)
     assert sum(page.returns for page in watching) >= len(watching)
