@@ -145,12 +145,10 @@ def gunicorn(directory: Path, workers: int, **environment: str) -> Process:
 
 
 def nginx(directory: Path, upstreams: Sequence[Process]) -> Process:
-    """nginx before workers. One that does not answer is left out for a second."""
+    """nginx before workers. Where one does not answer, the next is asked at once, and none is left out afterwards."""
     assert NGINX is not None
     port = free_port()
-    servers = " ".join(
-        f"server {worker.url.removeprefix('http://')} max_fails=1 fail_timeout=1s;" for worker in upstreams
-    )
+    servers = " ".join(f"server {worker.url.removeprefix('http://')} max_fails=0;" for worker in upstreams)
     paths = " ".join(f"{name}_temp_path {directory}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
     (directory / "nginx.conf").write_text(
         f"daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.log; worker_processes 1;\n"
