@@ -55,6 +55,7 @@ class ChannelLog(NamedEntries):
     """
 
     first: int  # moved here as well, which a checker takes for a declaration
+    created: int
 
     def __init__(
         self,

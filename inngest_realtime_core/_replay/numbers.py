@@ -34,9 +34,9 @@ class Numbers:
     __slots__ = ("counted", "low", "spans")
 
     def __init__(self, low: int, spans: tuple[tuple[int, int], ...] = (), *, counted: bool = False) -> None:
-        self.low = low
-        self.spans = spans
-        self.counted = counted
+        self.low: int = low
+        self.spans: tuple[tuple[int, int], ...] = spans
+        self.counted: bool = counted
 
     def __bool__(self) -> bool:
         """Whether any message is among them."""
