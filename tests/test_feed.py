@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import weakref
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -176,3 +177,25 @@ async def test_a_payload_that_cannot_be_decoded_is_a_gap_and_an_error(
     await eventually(lambda: len(errors) == 1)
     assert isinstance(errors[0], MessageError)
     assert errors[0].channel == channel
+
+
+async def test_a_data_stream_that_began_before_anybody_was_there_is_a_gap(
+    server: DevServer, realtime: Realtime, channel: str
+) -> None:
+    """A chunk does not say where it belongs; the end does, so that nobody takes half a text for all of it."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def text() -> AsyncIterator[str]:
+        yield "before"
+        begun.set()
+        await go_on.wait()
+        yield "after"
+
+    publishing = asyncio.create_task(realtime.publish_stream((channel, "t"), text()))
+    await soon(begun.wait())
+    await eventually(lambda: any(message.kind == "datastream-start" for message in server.published(channel)))
+    async with realtime.subscribe(channel=channel, topics=["t"]) as late:
+        go_on.set()
+        await soon(publishing)
+        await realtime.publish((channel, "t"), "next")
+        assert await receive(late, 2) == [Gap("expired"), "next"]

@@ -134,6 +134,23 @@ def test_a_stream_that_only_the_old_connection_knows_keeps_its_topic() -> None:
     assert names(merge.new(*decoded(frame(3, number=7)))) == ["3"]
 
 
+def test_the_end_of_a_stream_that_the_new_connection_brings_first_waits_for_the_old_one() -> None:
+    old, new = Decoder(), Decoder()
+    start = old.decode(start_frame("s"))
+    assert isinstance(start, Envelope)
+    merge = StreamMerge([start])
+    frames = [chunk_frame("s", "x"), end_frame("s"), frame(1, number=2)]
+    brought = [envelope for raw in frames if isinstance(envelope := new.decode(raw), Envelope)]
+    assert [list(merge.new(envelope)) for envelope in brought] == [[], []]
+    both = [envelope for raw in frames if isinstance(envelope := old.decode(raw), Envelope)]
+    delivered = [each for envelope in both for each in merge.old(envelope)] + list(merge.finish())
+    assert [(each.kind, each.stream_id) for each in delivered] == [
+        ("chunk", "s"),
+        ("datastream-end", "s"),
+        ("data", None),
+    ]
+
+
 def test_a_stream_that_the_old_connection_began_ahead_is_not_repeated() -> None:
     raw = [start_frame("s"), chunk_frame("s", "a"), chunk_frame("s", "b"), end_frame("s")]
     old, new = decoded(*raw), decoded(*raw)

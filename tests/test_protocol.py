@@ -130,6 +130,13 @@ def test_streams_interleave() -> None:
     ]
 
 
+def test_the_end_of_a_stream_whose_start_was_missed_says_where_it_was() -> None:
+    missed, known = decoded(end_frame("a", channel="one", topic="x"), start_frame("b"))
+    assert (missed.kind, missed.channel, missed.topic, missed.stream_id) == ("datastream-end", "one", "x", None)
+    (_, ended, again) = decoded(start_frame("a"), end_frame("a"), end_frame("a"))
+    assert (ended.stream_id, again.stream_id, known.stream_id) == ("a", None, "b")
+
+
 def test_open_streams_are_those_that_have_not_ended() -> None:
     decoder = Decoder()
     for raw in (start_frame("a"), start_frame("b"), chunk_frame("a", "x"), end_frame("a")):
@@ -142,7 +149,6 @@ def test_open_streams_are_those_that_have_not_ended() -> None:
     "raw",
     [
         chunk_frame("never-started", "x"),
-        end_frame("never-started"),
         b'{"kind":"chunk","data":"x"}',
         start_frame(""),
         b'{"kind":"datastream-start","data":{"no":"text"},"channel":"c","topic":"t"}',
@@ -240,7 +246,8 @@ def judge(decoder: Decoder, raw: bytes) -> None:
         assert found.topic or found.kind == "run"
         assert found.kind in {"data", "run", "datastream-start", "datastream-end", "chunk"}
         assert len(found.identity) == 11
-        assert (found.stream_id is not None) == (found.kind in {"datastream-start", "datastream-end", "chunk"})
+        if found.kind != "datastream-end":
+            assert (found.stream_id is not None) == (found.kind in {"datastream-start", "chunk"})
         json.loads(bytes(found.data))
     else:
         assert found is None or found == CLOSING or isinstance(found, Unreadable)

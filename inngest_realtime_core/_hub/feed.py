@@ -234,6 +234,10 @@ class Feed(Recall):
         if self._held is not None:
             self._hold(self._held, envelope)
             return
+        if envelope.stream_id is None and envelope.kind == "datastream-end":
+            # It began before this process was there, and its text has gone by without telling where it belongs.
+            self.gap("expired")
+            return
         self._counters.received += 1
         entry = self._history.receive(envelope)
         if entry is not None:

@@ -77,8 +77,9 @@ class StreamMerge:
         if stream_id is not None and stream_id in topic.only_old and envelope.kind != "datastream-start":
             if envelope.kind == "datastream-end":
                 del topic.only_old[stream_id]
-            # The new connection may know the stream after all, and only be behind.
-            topic.ahead.add(envelope.identity)
+            # The new connection may know the stream after all, and only be behind; or have brought its end before.
+            if topic.held.pop(envelope.identity, None) is None:
+                topic.ahead.add(envelope.identity)
             yield envelope
             return
         identity = envelope.identity

@@ -79,7 +79,8 @@ class Decoder:
 
         Returns:
             The message; `CLOSING`; the channel and topic of one whose payload can't be decoded; or None for what no
-            subscriber gets: malformed frames, kinds of no concern, and chunks of a stream whose start was missed.
+            subscriber gets: malformed frames, kinds of no concern, and chunks of a stream whose start was missed. The
+            end of such a stream, which alone says where it was, has no `stream_id`.
             Never raises on what a server sends.
         """
         try:
@@ -140,9 +141,8 @@ class Decoder:
             return _dropped(envelope, "it names no channel, topic or stream")
         envelope.stream_id = stream_id
         if envelope.kind == "datastream-end":
-            start = self._streams.pop(stream_id, None)
-            if start is None:
-                return _dropped(envelope, "the start of its stream was missed")
+            if self._streams.pop(stream_id, None) is None:
+                envelope.stream_id = None
             return envelope
         if stream_id in self._streams:
             return _dropped(envelope, "its stream has started already")
