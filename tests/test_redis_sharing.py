@@ -161,3 +161,13 @@ async def test_what_publishing_and_receiving_cost(server: DevServer, own: RedisS
             (order,) = own.client.keys(f"*{{{channel}}}:order")
             await until(lambda: own.client.zcard(order) > 200)
             assert commands() - before < 200  # of many that wait, up to 100 with one
+
+
+async def test_the_first_number_of_a_channel_that_nobody_follows(shared: RedisServer, channel: str) -> None:
+    """Workers take no number for one that is not larger than what gave it began with."""
+    record = opened(shared, **ONE)
+    try:
+        seqs = [await record.publish(message_of(n, channel=f"{channel}-{n}")) for n in range(20)]
+        assert all(number > previous == created for number, previous, created in seqs)
+    finally:
+        await record.close()

@@ -47,8 +47,9 @@ local time = redis.call('TIME')
 local now = time[1] * 100000 + math.floor(time[2] / 10)
 local created = tonumber(redis.call('HGET', state, 'created'))
 if not created then
-  created = now
-  redis.call('HSET', state, 'created', now)
+  -- Less than all numbers, the first of which may be given now.
+  created = now - 1
+  redis.call('HSET', state, 'created', created)
 end
 local function number()
   local given = math.max(now, (tonumber(redis.call('HGET', state, 'last')) or 0) + 1)
