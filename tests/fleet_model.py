@@ -59,7 +59,7 @@ class Shared:
         self.last: dict[str, int] = {}
         self.number = self.since = 0
         self.mixed = False
-        self.created = self._now()
+        self.created = self._now() - 1  # less than all numbers
 
     def _now(self) -> int:
         return to_ticks(self._clock.time())

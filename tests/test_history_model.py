@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -12,9 +13,15 @@ import pytest
 from fleet_model import TOPICS, Client, Clock, Fleet
 from inngest_realtime_core._replay import channel_history, channel_log, entries
 from inngest_realtime_core._replay.log import Replay
+from inngest_realtime_core._replay.numbers import Numbers
 
 SEED = int(os.environ.get("HISTORY_SEED") or time.time_ns() % 1_000_000)
 ROUNDS = int(os.environ.get("HISTORY_ROUNDS") or 2_000)
+ONLY = os.environ.get("HISTORY_ROUND")  # runs that round alone, each of which has a seed of its own
+
+
+def rounds(count: int) -> Iterable[int]:
+    return (int(ONLY),) if ONLY else range(count)
 
 
 @pytest.fixture
@@ -108,8 +115,8 @@ def check(client: Client, fleet: Fleet, *, gaps: bool, seed: str) -> None:
 @pytest.mark.parametrize("foreign", [0.0, 0.3])
 @pytest.mark.parametrize("limits", [Replay(max_age=600.0), Replay(size=8, max_age=600.0)], ids=["default", "small"])
 def test_every_client_gets_all_in_order_once_or_is_told(clock: Clock, foreign: float, limits: Replay) -> None:
-    for number in range(ROUNDS // 4):
-        seed = f"HISTORY_SEED={SEED}, round {number}"
+    for number in rounds(ROUNDS // 4):
+        seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
         rng = random.Random(f"{SEED} {foreign} {limits} {number}")
         clock.now = 1_000.0
         fleet = Fleet(clock, rng, limits)
@@ -153,6 +160,83 @@ def test_who_comes_after_a_publication_began_gets_no_part_of_it_late(clock: Cloc
     check(stays, fleet, gaps=False, seed="")
 
 
+@pytest.mark.parametrize("how", ["received", "evicted", "ahead"])
+def test_what_was_on_its_way_when_a_worker_began_is_not_repeated_by_another(clock: Clock, how: str) -> None:
+    fleet = Fleet(clock, random.Random(0))
+    first = fleet.start_worker()
+    first.load()
+    fleet.record("a")
+    clock.now += 1.0
+    second, third = fleet.start_worker(), fleet.start_worker()
+    for worker in fleet.workers:
+        worker.knows_numbers = True
+    moves = Client(TOPICS)
+    fleet.clients.append(moves)
+    fleet.send("a")
+    if how == "evicted":
+        # Nobody has asked for an id before.
+        second.history.receive(second.queues["a"].popleft())
+        second.history.kept_log().evict()
+        second.attach(moves)
+    else:
+        second.attach(moves)
+        second.receive("a")
+        moves.read(9)
+    second.detach(moves)
+    if how == "ahead":
+        fleet.record("b")
+        fleet.send("b")
+        for worker, topic in ((first, "b"), (third, "b"), (third, "a")):
+            worker.receive(topic)
+        third.attach(moves)  # where what the client has had comes after what it has not
+        moves.read(9)
+        third.detach(moves)
+    first.disconnect()
+    first.attach(moves)
+    fleet.settle()
+    assert moves.seen == {"received": [("a", 0)], "evicted": [], "ahead": [("a", 0), ("b", 0)]}[how]
+
+
+def test_what_was_recorded_before_a_worker_began_leaves_no_hole_between_numbers() -> None:
+    numbers = Numbers(100)
+    numbers.add(50, 60)
+    assert (*numbers,) == (60,)
+    assert numbers.counted
+    numbers.add(80, 110)  # whoever began at 100 is not owed 80
+    assert (*numbers,) == (110,)
+
+
+def test_what_was_received_long_after_a_worker_began_is_not_lost_behind_a_gap_in_its_history(clock: Clock) -> None:
+    fleet = Fleet(clock, random.Random(0))
+    fleet.shared.mixed = True
+    first = fleet.start_worker()
+    fleet.record("a")
+    fleet.send("a")
+    first.receive("a")
+    clock.now += 1.0
+    second = fleet.start_worker()
+    for ours in (False, True):
+        clock.now += 0.1
+        fleet.record("a", ours=ours)
+        fleet.send("a")
+        first.receive("a")
+        fleet.report()
+    clock.now += 1.0
+    fleet.record("b")
+    fleet.send("b")
+    for worker, topic in ((first, "b"), (second, "b"), (second, "a"), (second, "a")):
+        worker.receive(topic)
+    moves = Client(("a",), rewound=True)
+    moves.since = {"a": 0}
+    fleet.clients.append(moves)
+    second.attach(moves, "all")
+    moves.read(3)
+    second.detach(moves)
+    first.attach(moves)
+    fleet.settle()
+    assert moves.seen == [("a", 0), ("gap", 0), ("a", 1), ("a", 2)]
+
+
 def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
     """What is published at the same time has no order; what was sent before another was recorded comes before it.
 
@@ -186,8 +270,8 @@ def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
 @pytest.mark.parametrize("publishers", [2, 3])
 def test_two_who_publish_at_once_lose_nothing_in_silence(clock: Clock, publishers: int) -> None:
     gaps = late = 0
-    for number in range(ROUNDS // 2):
-        seed = f"HISTORY_SEED={SEED}, round {number}"
+    for number in rounds(ROUNDS // 2):
+        seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
         rng = random.Random(f"{SEED} {publishers} {number}")
         clock.now = 1_000.0
         fleet = Fleet(clock, rng, publishers=publishers)

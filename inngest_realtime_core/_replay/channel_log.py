@@ -181,7 +181,10 @@ class ChannelLog(NamedEntries):
         if known and not whole:
             # Good for those who come late; who comes back may have missed something among these.
             self.floor = self.first
-            self._push_front(Entry(self.entries[0].at if self.entries else time.monotonic(), "expired"))
+            # What is received after it may have been recorded long before that.
+            missed = max([each.moment for each in self.coverage.values()] + [at for at, *_ in known])
+            received = self.entries[0].at if self.entries else time.monotonic()
+            self._push_front(Entry(min(missed, received), "expired"))
         while known:
             at, envelope, number, previous = known.pop()
             if len(self.entries) >= self._limits.size or self._bytes + len(envelope.data) > self._limits.max_bytes:

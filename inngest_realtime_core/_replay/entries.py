@@ -116,6 +116,7 @@ class NamedEntries:
         position = Position(self._base)
         for topic, (_, identity, number) in self.evicted.items():
             if number:
+                position.add_number(topic, number)
                 position.complete(topic, self._lacking[topic])
             else:
                 position.names[topic] = name_of(topic, identity)

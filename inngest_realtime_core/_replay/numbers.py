@@ -31,12 +31,13 @@ class Numbers:
         counted: Whether `low` is the number of a message.
     """
 
-    __slots__ = ("counted", "low", "spans")
+    __slots__ = ("_began", "counted", "low", "spans")
 
     def __init__(self, low: int, spans: tuple[tuple[int, int], ...] = (), *, counted: bool = False) -> None:
         self.low: int = low
         self.spans: tuple[tuple[int, int], ...] = spans
         self.counted: bool = counted
+        self._began = low  # what was recorded before is not missed
 
     def __bool__(self) -> bool:
         """Whether any message is among them."""
@@ -61,14 +62,17 @@ class Numbers:
             previous: The number of the one before it in its topic; or when what gave the numbers began.
             created: When what gave the numbers began.
         """
-        if not self.spans and (previous <= self.low or self._is_first(previous, created)):
+        if number <= self.low and not self.counted:
+            # It was on its way when its receiver began. It is named, so that others know that it was had.
+            self.low, self.counted = number, True
+        elif not self.spans and (previous <= max(self.low, self._began) or self._is_first(previous, created)):
             self._raise(number)
         elif number not in self:
             spans = sorted([*self.spans, (max(previous, self.low), number)])
             merged: list[tuple[int, int]] = []
             for after, until in spans:
                 # What was recorded so much earlier than a later one is received by nobody any more.
-                if after <= self.low or after < spans[-1][1] - _LATE:
+                if after <= max(self.low, self._began) or after < spans[-1][1] - _LATE:
                     self._raise(until)
                 elif merged and after <= merged[-1][1]:
                     merged[-1] = merged[-1][0], max(until, merged[-1][1])

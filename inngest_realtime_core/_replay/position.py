@@ -40,18 +40,22 @@ class Position:
         """Take a message; `number` is 0 where it has none."""
         topic = envelope.topic
         if number:
-            numbers = self._numbers.get(topic)
-            if numbers is None:
-                numbers = self._numbers[topic] = Numbers(self.since)
-            numbers.add(previous, number, created)
-            self._name(topic, numbers)
+            self.add_number(topic, number, previous, created)
         else:
             self.names.pop(topic, None)
             self.names[topic] = name_of(topic, envelope.identity)
 
+    def add_number(self, topic: str, number: int, previous: int = 0, created: int = 0) -> None:
+        """Take a message by its number."""
+        numbers = self._numbers.get(topic)
+        if numbers is None:
+            numbers = self._numbers[topic] = Numbers(self.since)
+        numbers.add(previous, number, created)
+        self._name(topic, numbers)
+
     def unite(self, topic: str, numbers: Numbers) -> None:
         """Take what somebody has had elsewhere."""
-        self._numbers[topic] = numbers = self.numbers_of(topic).united(numbers)
+        self._numbers[topic] = numbers = self._numbers.get(topic, numbers).united(numbers)
         self._name(topic, numbers)
 
     def complete(self, topic: str, until: int) -> None:
