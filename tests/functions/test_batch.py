@@ -17,7 +17,7 @@ import trio
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, PlainSerializer, field_serializer
+from pydantic import BaseModel, Field, PlainSerializer, StringConstraints, field_serializer
 
 from inngest_realtime_core import (
     Batch,
@@ -51,6 +51,7 @@ class Answers(Channel, name="answers:{key}"):
     key: str
     tokens = topic(str)
     short = topic(Annotated[str, Field(max_length=5)])
+    stripped = topic(Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)])
     rows = topic(list[int])
     pair = topic(Annotated[list[int], Field(max_length=2)])
     found = topic(list[Status])
@@ -221,6 +222,15 @@ async def test_a_part_that_does_not_fit_is_refused_at_once_and_the_others_go_on(
                 await anything.send(part)
         await rows.send([2])
     assert [message.data for message in messages] == [[1, 2]]
+
+
+async def test_the_type_is_applied_to_each_part(realtime: Realtime, answers: Answers) -> None:
+    async with watching(realtime, answers, "stripped") as messages, realtime.batch(answers.stripped) as batch:
+        await batch.send(" calm ")
+        with pytest.raises(PublishError, match="at least 2"):
+            await batch.send("a")
+        await batch.send(" week ")
+    assert [message.data for message in messages] == ["calmweek"]
 
 
 async def test_what_is_encoded_is_not_encoded_again(realtime: Realtime, answers: Answers) -> None:
