@@ -237,6 +237,29 @@ def test_what_was_received_long_after_a_worker_began_is_not_lost_behind_a_gap_in
     assert moves.seen == [("a", 0), ("gap", 0), ("a", 1), ("a", 2)]
 
 
+def test_what_a_client_makes_a_disconnected_worker_load_hides_no_hole(clock: Clock) -> None:
+    fleet = Fleet(clock, random.Random(0), Replay(size=8, max_age=600.0))
+    worker = fleet.start_worker()
+    worker.load()
+    stays = Client(("a",))
+    stays.since = {"a": 0}
+    fleet.clients.append(stays)
+    worker.attach(stays)
+    for number in range(12):
+        fleet.record("a")
+        fleet.send("a")
+        if not number:
+            worker.receive("a")
+            worker.disconnect()
+        clock.now += 2.0
+    worker.load()
+    stays.read(9)
+    fleet.record("a")
+    fleet.settle()
+    assert stays.seen[:2] == [("a", 0), ("gap", 0)]
+    check(stays, fleet, gaps=True, seed="")
+
+
 def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
     """What is published at the same time has no order; what was sent before another was recorded comes before it.
 

@@ -15,7 +15,8 @@ from ..messages.message import GapReason
 from .channel_log import ChannelLog, Coverage
 from .entries import Entry
 from .event_ids import Cursor, EventIds
-from .log import Kept, Replay
+from .log import Kept, Numbered, Replay
+from .numbers import Numbers, to_ticks
 from .resume import Rewind, Selected, rewind, since
 
 _SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
@@ -144,8 +145,15 @@ class ChannelHistory:
         if kept.numbers is None:
             newest = max((at for _, at, _ in log.messages()), default=self._began)
             return kept.since <= max(newest, self._began) + _SLACK
-        position = log.position()
-        return all(kept.numbers.reaches(position.numbers_of(topic), topic) for topic in self.coverage)
+        return all(self._reaches_topic(kept.numbers, topic) for topic in self.coverage)
+
+    def _reaches_topic(self, numbers: Numbered, topic: str) -> bool:
+        log = self.kept_log()
+        had = log.position().numbers_of(topic)
+        if not had:
+            # It may be followed for a shorter time than others.
+            had = Numbers(max(had.low, to_ticks(self.coverage[topic].began + log.clock)))
+        return numbers.reaches(had, topic)
 
     def _lose_coverage(self) -> None:
         now = time.monotonic()
@@ -161,6 +169,8 @@ class ChannelHistory:
         first, self.loaded = not self.loaded, True
         if kept.clock is not None:
             log.clock = kept.clock
+        # Of a topic that has a hole before what is kept, the rest is received, or comes after a gap.
+        reached = {topic for topic in self.coverage if kept.numbers is None or self._reaches_topic(kept.numbers, topic)}
         whole = kept.whole and not log.mixed
         numbers: Mapping[str, tuple[int, int]] = {} if kept.numbers is None else kept.numbers.of
         known = {envelope.identity: at for _, at, envelope in log.messages()}
@@ -186,7 +196,7 @@ class ChannelHistory:
                     before.append((at, envelope, number, previous))
                 elif number:
                     log.lack(topic, number)
-            elif coverage is None or not whole or index <= evicted_until.get(topic, -1):
+            elif coverage is None or not whole or topic not in reached or index <= evicted_until.get(topic, -1):
                 # It will be received, or has been.
                 continue
             elif log.lacks(topic, number) if number else at >= coverage.moment or coverage.moment == coverage.began:
@@ -198,7 +208,7 @@ class ChannelHistory:
                     self._known_early[entry.envelope.identity] = entry
         entries = [appended for each in after if (appended := log.append(*each)) is not None]
         if kept.numbers is not None:
-            log.complete(kept.numbers, whole=whole)
+            log.complete(kept.numbers, reached if whole else ())
         return entries
 
     # -- readers ------------------------------------------------------------------------------------------------------

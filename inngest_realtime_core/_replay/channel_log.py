@@ -8,7 +8,7 @@ is dropped at receipt.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from ..messages.envelope import NO_METADATA, Envelope
@@ -229,11 +229,11 @@ class ChannelLog(NamedEntries):
         """Whether a message that the log does not have may be put into it."""
         return number > self._lacking.get(topic, 0)
 
-    def complete(self, numbers: Numbered, *, whole: bool) -> None:
+    def complete(self, numbers: Numbered, whole: Collection[str]) -> None:
         """Called when all that is kept for all is here, or will be received, but for what the log lacks.
 
         Args:
-            whole: Whether it is here.
+            whole: The topics of which it is here.
         """
         for entry in self.entries:
             if not entry.number and isinstance(entry.envelope, Envelope) and entry.envelope.identity in numbers.of:
@@ -246,7 +246,7 @@ class ChannelLog(NamedEntries):
             self._since[topic] = min(since, self._since.get(topic, since))
             if topic in self._lacking:
                 self._lacking[topic] = min(last, self._lacking[topic])
-            if whole and topic in numbers.last:
+            if topic in whole and topic in numbers.last:
                 self._position.complete(topic, numbers.given)
 
     def _lack(self, messages: Iterable[tuple[float, Envelope, int, int]]) -> None:
