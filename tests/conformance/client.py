@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from conformance.site import PREFIX
 
-TIMEOUT = 5.0  # seconds that anything awaited may take
+TIMEOUT = 15.0  # seconds that anything awaited may take
 
 
 @dataclass(frozen=True)
