@@ -403,8 +403,8 @@ MUTANTS = [
     Mutant(
         "a hole in the numbers is overlooked",
         "_replay/numbers.py",
-        "if not self.spans and (previous <= self.low or self._is_first(previous, created)):",
-        "if not self.spans:",
+        "elif not self.spans and (previous <= max(self.low, self._began) or self._is_first(previous, created)):",
+        "elif not self.spans:",
     ),
     Mutant(
         "what a client had elsewhere is given to it again",
