@@ -17,7 +17,6 @@ import redis.sentinel
 from inngest_realtime_core import ConfigurationError
 from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._replay.event_ids import EventIds
-from inngest_realtime_core._upstream.liveness import Liveness
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_devserver.server import DevServer
@@ -37,7 +36,7 @@ def opened(redis: RedisServer, *, url: str, environment: str, account: str, key:
         return TokenClaims((), None, None, environment, account, None)
 
     settings = Settings(url, url, key)
-    return RedisReplay(redis.url, **options).open(Liveness(10, 10), settings, claims, EventIds.of(key))
+    return RedisReplay(redis.url, **options).open(settings, claims, EventIds.of(key))
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ class Batch(Generic[B]):
             self._interrupted = self._sending or bool(self._parts)
             raise
         except Exception as error:
-            # Raised by the next `send()` or the end of the block, whose caller awaits neither of this task's requests.
+            # Nobody awaits this task: the next `send()`, or the end of the block, raises it.
             self._error = error
         finally:
             self._sending = False

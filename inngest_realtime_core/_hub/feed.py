@@ -100,11 +100,7 @@ class Feed(Recall):
 
     def _follow(self) -> None:
         if self._beside is not None:
-            self._beside.follow(self.channel, self.confirmed, self._proving)
-
-    def _proving(self) -> bool:
-        """Whether all comes that Inngest delivers: not while it is lost, or one connection replaces another."""
-        return self.upstream.state == "open" and self.upstream.sockets == 1
+            self._beside.follow(self.channel)
 
     def forget(self) -> None:
         """Called when the channel has been left."""

@@ -183,7 +183,7 @@ class ProcessRegistry:
 
         # What runs for all runs in nobody's context.
         nobody = contextvars.Context()
-        return nobody.run(replay.open, self._options.liveness, self._settings, claims, process.event_ids)
+        return nobody.run(replay.open, self._settings, claims, process.event_ids)
 
     def hub(self) -> Hub:
         """The running event loop's hub, made at the first call."""

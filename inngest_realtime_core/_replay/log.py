@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from .._api.claims import TokenClaims
-from .._upstream.liveness import Liveness
 from ..arguments import check_count, check_flag, check_seconds
 from ..messages.envelope import Envelope
 from ..settings import Settings
@@ -98,12 +97,8 @@ class History(Protocol):
 
     shared: bool
 
-    def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None:
-        """Called when this process is subscribed to these topics; again after something may have been missed.
-
-        Args:
-            proving: Whether there is one connection to Inngest, alive as far as is known.
-        """
+    def follow(self, channel: str) -> None:
+        """Called when this process is subscribed; again after something may have been missed."""
 
     def created(self, channel: str) -> int:
         """Tells the numbers that are given to the channel's messages from those that another log gives."""
@@ -175,13 +170,10 @@ class SharedReplay(Protocol):
         """How much this process keeps besides."""
         ...
 
-    def open(
-        self, liveness: Liveness, settings: Settings, claims: Callable[[], Awaitable[TokenClaims]], event_ids: EventIds
-    ) -> History:
+    def open(self, settings: Settings, claims: Callable[[], Awaitable[TokenClaims]], event_ids: EventIds) -> History:
         """Connect on the running event loop.
 
         Args:
-            liveness: How connections to Inngest are kept alive: it says for how long a dead one goes unnoticed.
             settings: Where Inngest is.
             claims: Finds out the environment and the account.
             event_ids: Given a key that all processes share, where there is no signing key.

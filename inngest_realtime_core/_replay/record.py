@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from ..messages.envelope import Envelope
@@ -166,7 +166,7 @@ class MemoryHistory:
     def __init__(self, record: Record) -> None:
         self._record = record
 
-    def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None: ...
+    def follow(self, channel: str) -> None: ...
 
     def created(self, channel: str) -> int:
         return 0

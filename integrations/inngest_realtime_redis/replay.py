@@ -9,7 +9,6 @@ from typing import Any, cast
 from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import Replay
-from inngest_realtime_core._upstream.liveness import Liveness
 from inngest_realtime_core.arguments import describe
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.settings import Settings
@@ -72,7 +71,7 @@ class RedisReplay:
         return f"<RedisReplay prefix={self._prefix!r} namespace={self._namespace!r}>"
 
     def open(
-        self, liveness: Liveness, settings: Settings, claims: Callable[[], Awaitable[TokenClaims]], event_ids: EventIds
+        self, settings: Settings, claims: Callable[[], Awaitable[TokenClaims]], event_ids: EventIds
     ) -> RedisHistory:
         """Connect on the running event loop; see `SharedReplay`."""
         return RedisHistory(

@@ -128,7 +128,7 @@ class RedisHistory:
 
     # -- recording ------------------------------------------------------------------------------------------------
 
-    def follow(self, channel: str, topics: Collection[str], proving: Callable[[], bool]) -> None:
+    def follow(self, channel: str) -> None:
         """Called when this process is subscribed: from now on nothing is missing among what is kept."""
         self._marks.setdefault(channel, "followed")
         self._followed[channel] = time.monotonic()
@@ -239,7 +239,7 @@ class RedisHistory:
             timer.cancel()
         now = time.monotonic()
         for channel in [channel for channel, marked in self._followed.items() if now - marked >= _RENEW]:
-            self.follow(channel, (), lambda: True)
+            self.follow(channel)
 
     async def _write(self) -> None:
         """Record what waits, a batch for each channel at a time."""
