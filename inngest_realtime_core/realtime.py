@@ -48,8 +48,8 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         ping_timeout: Seconds after which an unanswered ping means that the connection is dead.
         buffer_size: Messages held for each reader; a slower reader loses the oldest and is told with a gap.
         buffer_bytes: Bytes of payload held for each reader, likewise.
-        total_buffer_bytes: Bytes held for all readers of this process together; beyond it those who hold most lose
-            their oldest messages, likewise.
+        total_buffer_bytes: Bytes held for all readers together; beyond it those who hold most lose their oldest
+            messages, likewise. All `Realtime` objects of a process together hold the largest of their totals.
         linger: Seconds that a channel is kept after its last reader left, so that a page reload loses nothing.
         multiplex: Whether many channels ride on one WebSocket.
         proxy: The proxy for HTTP and WebSocket, `http://host:port`; None follows the environment (`HTTP_PROXY`,

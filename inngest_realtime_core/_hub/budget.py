@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 
@@ -49,25 +51,29 @@ def shed(holders: Iterable[Holder], size: int) -> int:
 
 
 class ByteBudget:
-    """A limit for all that waits in a process.
+    """A limit for all that waits of one `Realtime`, and for that of all in the process together.
 
     What is added is counted as it comes, and what is taken, by readers in any thread, is not: so nothing is shared
     between threads. Only when as much has come as there was room for is everything looked at, which is rare.
 
     Args:
-        limit: Bytes.
-        shedders: The event loops of the process.
+        limit: Bytes. For all budgets of the process that are in use, the largest of their limits.
+        shedders: The event loops on which this budget is in use.
+        shared: Whether it counts in the process's total.
 
     Attributes:
         room: Bytes that may come until it is looked again; below zero `look` is to be called.
     """
 
-    __slots__ = ("_limit", "_shedders", "room")
+    __slots__ = ("__weakref__", "_limit", "_shedders", "room")
 
-    def __init__(self, limit: float, shedders: Callable[[], Iterable[Shedder]]) -> None:
+    def __init__(self, limit: float, shedders: Callable[[], Sequence[Shedder]], *, shared: bool = False) -> None:
         self._limit = limit
         self._shedders = shedders
         self.room: float = limit
+        if shared:
+            self.room = 0  # what the others hold is not known yet
+            _share(self)
 
     def spend(self, size: float) -> None:
         """Called when bytes are added that nobody has taken yet."""
@@ -77,19 +83,40 @@ class ByteBudget:
 
     def look(self) -> None:
         """Looks how much waits, and drops some of it where that is nearly the limit."""
-        shedders = list(self._shedders())
-        held = sum(each.recount() for each in shedders)
-        # Not at the limit itself: it would have to be looked again for each message.
-        excess = int(held - _KEPT * self._limit) if held > _FULL * self._limit else 0
-        # An event loop drops what it holds itself; the others are asked to when that is not enough.
-        for here in shedders:
-            if excess > 0 and here.is_here:
-                excess -= here.shed(excess)
-        for other in shedders:
-            if excess > 0 and not other.is_here:
-                other.shed_later(excess)
-        held = sum(each.recount() for each in shedders)
-        self.room = max(self._limit - held, (1 - _FULL) * self._limit)
+        self.room = _room(self._limit, self._shedders())
+        # A forked process does not touch what its parent has.
+        process = os.getpid()
+        known = [reference() for reference, owner in list(_shared.items()) if owner == process]
+        budgets = [each for each in known if each is not None and each._shedders()]
+        if len(budgets) > 1:
+            everything = [shedder for each in budgets for shedder in each._shedders()]
+            share = _room(max(each._limit for each in budgets), everything) / len(budgets)
+            for each in budgets:
+                # In another thread it may be spent at this moment, and the change be lost: until it is looked again.
+                each.room = min(each.room, share)
+
+
+_shared: Final[dict[weakref.ref[ByteBudget], int]] = {}  # with the process of each
+
+
+def _share(budget: ByteBudget) -> None:
+    _shared[weakref.ref(budget, lambda reference: _shared.pop(reference, None))] = os.getpid()
+
+
+def _room(limit: float, shedders: Sequence[Shedder]) -> float:
+    """The bytes that may still come, after something was dropped where nearly as many wait as may."""
+    held = sum(each.recount() for each in shedders)
+    # Not at the limit itself: it would have to be looked again for each message.
+    excess = int(held - _KEPT * limit) if held > _FULL * limit else 0
+    # An event loop drops what it holds itself; the others are asked to when that is not enough.
+    for here in shedders:
+        if excess > 0 and here.is_here:
+            excess -= here.shed(excess)
+    for other in shedders:
+        if excess > 0 and not other.is_here:
+            other.shed_later(excess)
+    held = sum(each.recount() for each in shedders)
+    return max(limit - held, (1 - _FULL) * limit)
 
 
 _FULL: Final = 7 / 8  # of the limit: from here on something is dropped

@@ -98,7 +98,7 @@ class Process:
     __slots__ = ("budget", "counters", "event_ids", "record", "resources_of")
 
     def __init__(self, settings: Settings, limits: Replay, max_bytes: int) -> None:
-        self.budget = ByteBudget(max_bytes, self.hubs)
+        self.budget = ByteBudget(max_bytes, self.hubs, shared=True)
         self.counters = Counters()
         self.record = Record(limits)
         self.event_ids = EventIds.of(settings.signing_key, settings.signing_key_fallback)

@@ -169,6 +169,40 @@ async def test_two_event_loops_share_one_limit(server: DevServer) -> None:
     await asyncio.to_thread(realtime.close_sync)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["one loop", "another thread"])
+async def test_all_realtimes_of_a_process_share_one_limit(server: DevServer, elsewhere: bool) -> None:
+    """Each below its own, and together below the largest."""
+    limit = 8 * 2**20
+    realtimes = [Realtime(api_base_url=server.url, total_buffer_bytes=each) for each in (limit // 2, limit, limit)]
+    subscriptions: list[Any] = [await each.subscribe(channel=fresh(), topics=["t"]) for each in realtimes[:2]]
+    last = realtimes[2]
+    if elsewhere:
+        subscriptions.append(await asyncio.to_thread(last.subscribe_sync, channel=fresh(), topics=["t"]))
+    else:
+        subscriptions.append(await last.subscribe(channel=fresh(), topics=["t"]))
+
+    def held() -> list[int]:
+        return [each.stats().buffer_bytes for each in realtimes]
+
+    for number in range(16):
+        for subscription in subscriptions:
+            await server.publish(subscription.channel, "t", f"{number}" + "x" * 500_000)
+    await eventually(lambda: all(each.stats().received == 16 for each in realtimes))
+    await eventually(lambda: sum(held()) <= limit)
+    assert held()[0] <= limit // 2
+    assert all(size > 0 for size in held())
+    # Who is alone has room for all of it again.
+    for realtime, subscription in zip(realtimes[1:], subscriptions[1:], strict=True):
+        await asyncio.to_thread(subscription.close) if elsewhere and realtime is last else subscription.close()
+        await realtime.close()
+        await asyncio.to_thread(realtime.close_sync)
+    for number in range(16):
+        await server.publish(subscriptions[0].channel, "t", f"{number}" + "x" * 200_000)
+    await eventually(lambda: realtimes[0].stats().received == 32)
+    assert limit // 4 < held()[0] <= limit // 2
+    await realtimes[0].close()
+
+
 def test_data_streams_are_bounded_in_bytes_of_memory() -> None:
     streams = OpenStreams(1_000_000)
     for number in range(50):

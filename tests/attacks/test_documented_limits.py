@@ -61,7 +61,7 @@ SAYS: dict[str, list[object]] = {
     "messages that wait for one reader": [default("buffer_size"), f"{default('buffer_bytes') // MIB} MiB"],
     "errors that wait": [private(callbacks, "_MAX_PENDING_ERRORS")],
     "data streams that are open": [4],
-    "all that waits of one `Realtime`": [f"{default('total_buffer_bytes') // MIB} MiB"],
+    "all that waits in a process": [f"{default('total_buffer_bytes') // MIB} MiB"],
     "messages that come on a channel while": [
         f"{private(held, '_MAX_MESSAGES'):,}",
         f"{private(held, '_MAX_BYTES') // MIB} MiB",
