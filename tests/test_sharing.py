@@ -234,6 +234,58 @@ async def test_only_the_first_event_stream_begins_where_the_subscription_began(i
     assert [message.data for message in second.take_some(9)] == [2]
 
 
+async def test_the_first_event_stream_begins_with_what_is_left_of_a_subscription_that_was_read(
+    inngest: FakeInngest, hub: Hub
+) -> None:
+    """A view looks at the first message, and responds with the rest."""
+    feed, readers = await read(hub, "c")
+    inngest.transports[0].bring(*(frame(number, number=number) for number in (1, 2)))
+    await eventually(lambda: readers.own.has_messages)
+    assert [message.data for message in readers.read_own().take_some(1)] == [1]
+    feed.gap("reconnect")
+    inngest.transports[0].bring(frame(3, number=3))
+    await eventually(lambda: feed.offset == 4)
+    events, later = readers.add(events=True), readers.add(events=True)
+    left = [(message.kind, message.data) for message in events.take_some(9)]
+    assert left == [("data", 2), ("gap", left[1][1]), ("data", 3)]
+    assert [message.data for message in readers.own.take_some(9)][::2] == [2, 3], "its own reader keeps it"
+    assert not later.has_messages
+
+
+async def test_the_first_event_stream_tells_of_a_gap_that_was_not_read(inngest: FakeInngest, hub: Hub) -> None:
+    feed, readers = await read(hub, "c")
+    inngest.transports[0].bring(frame(1))
+    await eventually(lambda: readers.own.has_messages)
+    readers.read_own().take_some(1)
+    feed.gap("reconnect")
+    assert [message.data.reason for message in readers.add(events=True).take_some(9)] == ["reconnect"]
+
+
+async def test_the_first_event_stream_has_nothing_where_all_was_read(inngest: FakeInngest, hub: Hub) -> None:
+    feed, readers = await read(hub, "c")
+    inngest.transports[0].bring(frame(1))
+    await eventually(lambda: readers.own.has_messages)
+    feed.gap("reconnect")
+    readers.read_own().take_some(9)
+    assert not readers.add(events=True).has_messages
+
+
+async def test_the_first_event_stream_tells_of_what_was_left_and_is_no_longer_kept(inngest: FakeInngest) -> None:
+    hub = hub_of(inngest, buffer_size=4, replay=Replay(size=2))
+    try:
+        feed, readers = await read(hub, "c")
+        inngest.transports[0].bring(frame(0))
+        await eventually(lambda: readers.own.has_messages)
+        readers.read_own().take_some(1)
+        inngest.transports[0].bring(*(frame(number, number=number) for number in range(1, 200)))
+        await eventually(lambda: feed.offset == 200)
+        kinds = [message.kind for message in readers.add(events=True).take_some(300)]
+        assert kinds[0] == "gap"
+        assert "gap" not in kinds[2:], "once for what the buffer, and once for what the log no longer has"
+    finally:
+        await hub.close()
+
+
 @pytest.mark.parametrize("topics", [("t",), ("t", "other")], ids=["alike", "of other topics"])
 async def test_what_one_subscriber_changes_no_other_sees(
     inngest: FakeInngest, hub: Hub, topics: tuple[str, ...]

@@ -158,6 +158,10 @@ class Feed(Recall):
         """How many messages the channel has had."""
         return self._history.end
 
+    def begin_of(self, envelope: Envelope | None) -> int:
+        """Where the log has a message, or the gaps before it; None stands for what comes next."""
+        return self._history.begin_of(envelope)
+
     def shared(self, spec: SubscriptionSpec) -> SubscriptionSpec:
         """The same spec as other readers have it."""
         return self._groups.shared(spec)

@@ -235,6 +235,10 @@ class MessageQueue:
         self.recount()
         self.wake()
 
+    def miss(self, count: int) -> None:
+        """Counts messages that were dropped elsewhere: the gap that tells of them comes before all that waits."""
+        self._dropped += count
+
     def push_gap(self, message: Message[Any]) -> None:
         """Takes a gap, where the reader wants to be told."""
         if self.gaps:
@@ -273,6 +277,15 @@ class MessageQueue:
     def has_messages(self) -> bool:
         """Whether there is a message to take, or a gap."""
         return bool(self._items) or self._dropped != self._reported
+
+    @property
+    def unread(self) -> tuple[int, Message[Any] | None]:
+        """How many were dropped that the reader has not been told of; and the first message that waits, gaps left out.
+
+        Called on the event loop of the hub.
+        """
+        waiting = next((message for message in self._items.copy() if message.kind != "gap"), None)
+        return self._dropped - self._reported, waiting
 
     def take(self) -> Message[Any] | None:
         """Returns the next message, or None when there is none at the moment.

@@ -14,7 +14,7 @@ from .._replay.resume import Rewind
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError, SubscriptionClosedError
 from ..messages.data_stream import DataStream
-from ..messages.message import Message
+from ..messages.message import Message, envelope_of
 from .buffer import ReaderBuffer
 from .feed import Feed
 from .views import SubscriptionSpec
@@ -91,9 +91,21 @@ class Readers:
         if not events:
             return self._add(encoded=encoded)
         begin, self._begin = self._begin, None
-        if begin is None or self.own.delivered:
+        if begin is None:
             return self._add(events=True, encoded=encoded, after=after)
-        return self._add(events=True, encoded=encoded, after=after, rewind=begin[0], since=begin[1])
+        rewind: Rewind | None = begin[0]
+        since: int | None = begin[1]
+        missed = 0
+        if self.own.delivered:
+            # Some of it was read: what is left of it is told by what the subscription's own reader still has.
+            missed, first = self.own.unread
+            rewind = since = None
+            if self.own.has_messages:
+                since = self.feed.begin_of(None if first is None else envelope_of(first))
+        buffer = self._add(events=True, encoded=encoded, after=after, rewind=rewind, since=since)
+        if not after:
+            buffer.miss(missed)
+        return buffer
 
     def check_open(self) -> None:
         """Raises `SubscriptionClosedError` when nothing more will come, unless because the process is to stop."""

@@ -230,6 +230,10 @@ class ChannelHistory:
         """The offset of the entry that comes next."""
         return 0 if self.log is None else self.log.end
 
+    def begin_of(self, envelope: Envelope | None) -> int:
+        """Where the log has a message, or the gaps before it; None stands for what comes next."""
+        return self.kept_log().begin_of(envelope)
+
     def recent(self, seconds: float) -> Iterable[Envelope]:
         """What was received in this time, the newest first."""
         return () if self.log is None else self.log.recent(seconds)

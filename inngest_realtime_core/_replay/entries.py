@@ -95,6 +95,19 @@ class NamedEntries:
         """The offset of an entry; that of the first one when it is no longer kept."""
         return next((offset for offset, each in enumerate(self.entries, self.first) if each is entry), self.first)
 
+    def begin_of(self, envelope: Envelope | None) -> int:
+        """The offset of the gaps before a message, or of those at the end; of the message itself where there are none.
+
+        It is that before the first entry when the message is no longer kept.
+        """
+        found = envelope is None
+        for offset, entry in zip(range(self.end - 1, self.first - 1, -1), reversed(self.entries), strict=True):
+            if isinstance(entry.envelope, Envelope):
+                if found:
+                    return offset + 1
+                found = envelope is not None and entry.envelope.identity == envelope.identity
+        return self.first if found else self.first - 1
+
     def position(self) -> Position:
         """Where one stands who has read all."""
         self._name(self.end)

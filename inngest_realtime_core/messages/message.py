@@ -291,6 +291,11 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
 # pyright: reportPrivateUsage=false
 
 
+def envelope_of(message: Message[Any]) -> Envelope:
+    """Returns what Inngest sent."""
+    return message._envelope
+
+
 def payload_size(message: Message[Any]) -> int:
     """Returns how many bytes the payload has, as Inngest sent it."""
     return len(message._envelope.data)
