@@ -106,6 +106,15 @@ class ReaderBuffer(MessageQueue):
             if self._on_detach is not None:
                 self._on_detach(self)
 
+    @property
+    def unread(self) -> tuple[int, Message[Any] | None]:
+        """How many were dropped that the reader has not been told of; and the first message that waits, gaps left out.
+
+        Called on the event loop of the hub.
+        """
+        waiting = next((message for message in self._items.copy() if message.kind != "gap"), None)
+        return self._dropped - self._reported, waiting
+
     # -- waiting -----------------------------------------------------------------------------------------------------
 
     def wait_on(self, waiter: Waiter) -> bool:

@@ -278,15 +278,6 @@ class MessageQueue:
         """Whether there is a message to take, or a gap."""
         return bool(self._items) or self._dropped != self._reported
 
-    @property
-    def unread(self) -> tuple[int, Message[Any] | None]:
-        """How many were dropped that the reader has not been told of; and the first message that waits, gaps left out.
-
-        Called on the event loop of the hub.
-        """
-        waiting = next((message for message in self._items.copy() if message.kind != "gap"), None)
-        return self._dropped - self._reported, waiting
-
     def take(self) -> Message[Any] | None:
         """Returns the next message, or None when there is none at the moment.
 
