@@ -78,7 +78,7 @@ class Definitions:
         for key, name in sorted(self.names.items(), key=lambda item: item[1]):
             schema = self._schemas[key]
             body = self.type_of(schema)
-            plain = _is_object(schema) and body.startswith("{\n") and body.endswith("}")
+            plain = _is_object(schema) and body.startswith("{\n") and "\n} & " not in body
             head = f"export interface {name} {body}\n" if plain else f"export type {name} = {body};\n"
             parts.append(comment(schema.get("description")) + head)
         return "\n".join(parts)
@@ -126,7 +126,7 @@ class Definitions:
         least = int(schema.get("minItems", 0))
         if not prefix:
             item = "unknown" if items is None else self.type_of(items, indent)
-            if least == schema.get("maxItems") and items is not None and least <= 16:
+            if least == schema.get("maxItems") and (items is not None or not least) and least <= 16:
                 return f"[{', '.join([item] * least)}]"
             return f"{_grouped(item)}[]"
         elements = [
@@ -150,7 +150,8 @@ class Definitions:
             return "{\n" + "".join(lines) + indent + "}" if lines else "Record<string, never>"
         rest = self.type_of(extra, indent)
         keys = self._keys(schema)
-        record = f"Record<string, {rest}>" if keys is None else f"Partial<Record<{_union(keys)}, {rest}>>"
+        # No Record<>: an alias may refer to itself in braces only.
+        record = f"{{ [key{': string' if keys is None else f' in {_union(keys)}'}]{'?' if keys else ''}: {rest} }}"
         if not lines:
             return record
         if rest == "unknown":
@@ -179,10 +180,10 @@ class Definitions:
         least = int(schema.get("minItems", 0))
         item = "z.unknown()" if items is None else self.zod_of(items)
         if not prefix:
-            if least == schema.get("maxItems") and items is not None and least <= 16:
+            if least == schema.get("maxItems") and (items is not None or not least) and least <= 16:
                 return f"z.tuple([{', '.join([item] * least)}])"
             return f"z.array({item})"
-        elements = [self.zod_of(part) + (".optional()" if at >= least else "") for at, part in enumerate(prefix)]
+        elements = [self.zod_of(part) + (".exactOptional()" if at >= least else "") for at, part in enumerate(prefix)]
         rest = f", {item}" if _is_open(schema) else ""
         return f"z.tuple([{', '.join(elements)}]{rest})"
 
@@ -190,7 +191,7 @@ class Definitions:
         properties = cast("Mapping[str, Schema]", schema.get("properties", {}))
         required = set(cast("list[str]", schema.get("required", [])))
         fields = [
-            f"{property_name(name)}: {self.zod_of(part)}{'' if name in required else '.optional()'}"
+            f"{property_name(name)}: {self.zod_of(part)}{'' if name in required else '.exactOptional()'}"
             for name, part in properties.items()
         ]
         extra = _extra(schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
@@ -12,7 +13,19 @@ from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar
 
-from pydantic import AnyUrl, BaseModel, ConfigDict, Field, JsonValue, RootModel, SecretStr, computed_field
+from pydantic import (
+    AnyUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    RootModel,
+    SecretStr,
+    computed_field,
+    field_serializer,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
 from typing_extensions import NotRequired, TypeAliasType, TypedDict
 
@@ -148,6 +161,52 @@ class Note(BaseModel):
 Nested = TypeAliasType("Nested", "int | list[Nested]")
 
 
+Json = TypeAliasType("Json", "dict[str, Json] | list[Json] | str | int | None")
+
+
+class Folder(RootModel[dict[str, "Folder"]]):
+    pass
+
+
+class Moves(RootModel[dict[Literal["left", "right"], "Moves"]]):
+    pass
+
+
+class Section(BaseModel):
+    """It may have sections by any name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Section] = Field(init=False)
+
+    size: int
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Unsaid(BaseModel):
+    """Its serializers do not say what they return."""
+
+    at: datetime
+    price: Annotated[Decimal, PlainSerializer(float)]
+    path: PurePosixPath
+    recent: deque[int]
+
+    @field_serializer("at")
+    def _seconds(self, at):  # type: ignore[no-untyped-def]
+        return at.timestamp()
+
+
+class UnsaidWhole(BaseModel):
+    a: int
+
+    @model_serializer
+    def _list(self):  # type: ignore[no-untyped-def]
+        return [self.a]
+
+
 class Times(BaseModel):
     day: date
     at: datetime
@@ -206,6 +265,14 @@ class Shapes(Channel, name="shapes:{run_id}"):
     nested = topic(Nested)
     note = topic(Note, exclude_none=True)
     notes = topic(list[Note], exclude_none=True)
+    recursive = topic(Json)
+    folder = topic(Folder)
+    moves = topic(Moves)
+    section = topic(Section)
+    access = topic(Access)
+    unsaid = topic(Unsaid)
+    unsaid_whole = topic(UnsaidWhole)
+    no_elements = topic(tuple[()])
     full_note = topic(Note)
     times = topic(Times)
     others = topic(Others)
@@ -278,6 +345,14 @@ VALUES: dict[str, Any] = {
     "note": Note(title="a", cells={"x": None}, parent=Note(title="b", status=Status(message="m"))),
     "notes": [Note(title="a"), Note(title="b", remark="r", mood="good", size=Size(1, 2))],
     "full_note": Note(title="a"),
+    "recursive": {"a": [1, None, {"b": "c"}]},
+    "folder": Folder({"a": Folder({})}),
+    "moves": Moves({"left": Moves({"right": Moves({})})}),
+    "section": Section.model_validate({"size": 2, "a": {"size": 1}}),
+    "access": Access.READ | Access.WRITE,
+    "unsaid": Unsaid(at=datetime(2026, 1, 2), price=Decimal("1.5"), path=PurePosixPath("a"), recent=deque([1])),
+    "unsaid_whole": UnsaidWhole(a=1),
+    "no_elements": (),
     "times": Times(day=date(2026, 1, 2), at=datetime(2026, 1, 2, 3), clock=time(4, 5), took=timedelta(seconds=90)),
     "others": Others(
         id=uuid.UUID(int=5),

@@ -20,6 +20,7 @@ from interop import shapes
 from interop.conftest import HERE, Node
 
 TSC = "--noEmit --strict --target es2022 --module esnext --moduleResolution bundler --jsx react-jsx --skipLibCheck"
+TSC += " --exactOptionalPropertyTypes"
 
 
 @pytest.fixture

@@ -49,6 +49,13 @@ same<NonNullable<Data["note"]["status"]>, { message: string; step?: string }>(tr
 same<NonNullable<Data["note"]["parent"]>["parent"], Data["note"] | undefined>(true);
 same<Data["full_note"]["remark"], string | null>(true);
 same<Data["full_note"]["status"], Status | null>(true);
+same<Data["folder"]["a"]["b"], Data["folder"]>(true);
+same<Data["moves"], { left?: Data["moves"]; right?: Data["moves"] }>(true);
+same<Data["section"]["size"], number>(true);
+same<Data["access"], number>(true);
+same<Data["unsaid"], { at: unknown; price: number; path: string; recent: number[] }>(true);
+same<Data["unsaid_whole"], unknown>(true);
+same<Data["no_elements"], []>(true);
 same<Data["times"], { day: string; at: string; clock: string; took: string }>(true);
 same<Data["others"]["price"], string>(true);
 same<Data["deep"]["pages"][string]["items"][number]["message"], string>(true);
@@ -71,6 +78,7 @@ same<Data["odd-name.of:a topic"], string>(true);
 // @ts-expect-error: the check itself sees a difference
 same<Data["text"], number>(true);
 const nested: Data["nested"] = [1, [2, [3]]];
+const recursive: Data["recursive"] = { a: [1, null, { b: "c" }] };
 // @ts-expect-error: numbers and lists of them, nothing else
 const broken: Data["nested"] = [1, ["2"]];
 
