@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar, cast
 
 import httpx
 
 from ._api import publishing
 from ._api.runs import run_id_or_current
-from ._concurrency.background import run_sync
+from ._concurrency.background import run_sync, run_sync_with
 from ._replay.log import History
 from ._telemetry.observation import Operation
 from .channels.channel import Channel
 from .channels.target import DataOf, Target, TypedTarget, resolve_target
+from .errors import PublishError
 from .settings import Settings
 
 T = TypeVar("T")
@@ -34,19 +35,12 @@ class Publisher(ABC):
         """Counts what is done in its block, and tells observers of it."""
 
     @abstractmethod
-    def _sync_http(self) -> AbstractContextManager[httpx.Client]:
-        """A client for one call that blocks."""
-
-    @abstractmethod
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the running event loop."""
 
     @abstractmethod
     def _history(self) -> History:
         """What keeps messages on the running event loop."""
-
-    async def _stream_begins(self, channel: str) -> None:
-        self._history().publish_unidentified(channel)
 
     async def publish(
         self,
@@ -126,7 +120,7 @@ class Publisher(ABC):
         """
         target = resolve_target(topic)
         with self.operation("publish_stream", channel=target.channel, topic=target.topic):
-            await self._stream_begins(target.channel)
+            self._history().publish_unidentified(target.channel)
             async with self._http() as http:
                 await publishing.publish_stream(
                     http,
@@ -147,16 +141,13 @@ class Publisher(ABC):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """The sync twin of `publish_stream`. It blocks, and takes `chunks` in the calling thread."""
-        target = resolve_target(topic)
-        operation = self.operation("publish_stream", channel=target.channel, topic=target.topic)
-        with operation, self._sync_http() as http:
-            run_sync(lambda: self._stream_begins(target.channel))
-            publishing.publish_stream_sync(
-                http,
-                self.settings,
-                target.channel,
-                target.topic,
-                chunks,
-                run_id=run_id_or_current(run_id),
-                metadata=metadata,
-            )
+        if isinstance(chunks, AsyncIterable):
+            raise PublishError("An asynchronous iterable needs publish_stream(); the sync form takes ordinary ones.")
+        if isinstance(chunks, Sequence) or not hasattr(chunks, "__iter__"):  # looked at as a whole before it is sent
+            run_sync(lambda: self.publish_stream(topic, chunks, run_id=run_id, metadata=metadata))
+            return
+        try:
+            run_sync_with(lambda parts: self.publish_stream(topic, parts, run_id=run_id, metadata=metadata), chunks)
+        finally:
+            if isinstance(chunks, Generator):
+                cast("Generator[str]", chunks).close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import cast
 from weakref import WeakSet
@@ -12,7 +12,6 @@ import httpx
 
 from ._api.batch import BatchPublishing
 from ._api.client_token import ClientSubscriptionToken
-from ._api.http_pool import sync_client
 from ._api.settings_source import SettingsSource
 from ._api.steps import StepPublishing
 from ._concurrency.background import run_sync
@@ -281,9 +280,6 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
     def operation(self, name: str, **attributes: str) -> Operation:
         """Counts what is done in its `with` block, and tells observers of it. For adapters."""
         return Operation(name, attributes, self._sessions.counters(), self._observers)
-
-    def _sync_http(self) -> AbstractContextManager[httpx.Client]:
-        return sync_client(self.settings, self._proxy)
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         return self._sessions.at(self.settings).resources().api.http()

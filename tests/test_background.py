@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from inngest_realtime_core._concurrency.background import run_coroutine, run_sync
+from inngest_realtime_core._concurrency.background import run_coroutine, run_sync, run_sync_with
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_devserver.server import DevServer
@@ -50,6 +50,64 @@ def test_calls_of_all_threads_share_one_loop() -> None:
         thread.join()
     assert len(found) == 9
     assert len(set(found)) == 1
+
+
+async def joined(parts: AsyncIterator[str]) -> str:
+    return "".join([part async for part in parts])
+
+
+def test_parts_are_taken_in_the_calling_thread_one_when_it_is_asked_for() -> None:
+    taken: list[tuple[str, int]] = []
+
+    def parts() -> Iterator[str]:
+        for part in "abc":
+            taken.append((part, threading.get_ident()))
+            assert run_sync(lambda: asyncio.sleep(0, "the loop is free")) == "the loop is free"
+            yield part
+
+    async def first_two(parts: AsyncIterator[str]) -> str:
+        assert not taken
+        return await anext(parts) + await anext(parts)
+
+    assert run_sync_with(first_two, parts()) == "ab"
+    assert taken == [("a", threading.get_ident()), ("b", threading.get_ident())]
+    taken.clear()
+    assert run_sync_with(joined, parts()) == "abc"
+
+
+def test_what_taking_a_part_raises_is_raised_where_it_was_asked_for() -> None:
+    def parts() -> Iterator[str]:
+        yield "a"
+        raise LookupError("no more")
+
+    async def until_error(parts: AsyncIterator[str]) -> str:
+        text = await anext(parts)
+        with pytest.raises(LookupError, match="no more"):
+            await anext(parts)
+        return text
+
+    assert run_sync_with(until_error, parts()) == "a"
+    with pytest.raises(LookupError, match="no more"):
+        run_sync_with(joined, parts())
+
+
+def test_an_interruption_while_a_part_is_taken_cancels_the_call() -> None:
+    ended = threading.Event()
+
+    def parts() -> Iterator[str]:
+        yield "a"
+        raise KeyboardInterrupt
+
+    async def consume(parts: AsyncIterator[str]) -> None:
+        try:
+            async for _ in parts:
+                pass
+        finally:
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sync_with(consume, parts())
+    assert ended.wait(5)
 
 
 def test_errors_come_to_the_caller() -> None:

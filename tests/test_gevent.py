@@ -30,7 +30,7 @@ def call(key):
             tokens.send("to")
             tokens.send("gether")
         data = subscription.receive(timeout=10).data
-    realtime.publish_stream_sync(answer.tokens, ["as", " a stream"])
+    realtime.publish_stream_sync(answer.tokens, (part for part in ("as", " a stream")))
     return data
 """
 GREENLETS = f"""

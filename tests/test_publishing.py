@@ -36,6 +36,7 @@ from inngest_realtime_core.errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
+from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_devserver.server import DevServer
 from raw_server import http_answer, raw_server
@@ -71,8 +72,11 @@ async def stream_async_form(settings: Settings, channel: str, topic: str, chunks
 
 async def stream_sync_form(settings: Settings, channel: str, topic: str, chunks: Any, **keywords: Any) -> None:
     def call() -> None:
-        with httpx.Client() as http:
-            publishing.publish_stream_sync(http, settings, channel, topic, chunks, **keywords)
+        realtime = Realtime(settings)
+        try:
+            realtime.publish_stream_sync((channel, topic), chunks, **keywords)
+        finally:
+            realtime.close_sync()
 
     await anyio.to_thread.run_sync(call)
 
@@ -424,6 +428,29 @@ class TestStreaming:
             for chunks, says in (([b"x"], "bytes"), (iter([7]), "int"), (["\ud83d", "\ude00"], "lone surrogate")):
                 with pytest.raises(PublishError, match=says):
                     await publish_stream(settings, channel, "t", chunks)
+
+    async def test_the_sync_form_takes_and_closes_its_source_in_the_calling_thread(self, channel: str) -> None:
+        threads: list[int] = []
+
+        def source() -> Iterator[str]:
+            try:
+                for part in ("one ", "two"):
+                    threads.append(threading.get_ident())
+                    yield part
+            finally:
+                threads.append(threading.get_ident())
+
+        def call(settings: Settings) -> int:
+            realtime = Realtime(settings)
+            realtime.publish_stream_sync((channel, "t"), source())
+            with pytest.raises(AuthenticationError):  # nothing is taken of it
+                Realtime(settings_for(server.url, signing_key=OTHER_KEY)).publish_stream_sync((channel, "t"), source())
+            realtime.close_sync()
+            return threading.get_ident()
+
+        async with DevServer(signing_key=KEY) as server:
+            thread = await anyio.to_thread.run_sync(call, settings_for(server.url, signing_key=KEY))
+        assert threads == [thread] * 3
 
     async def test_the_sync_form_takes_no_async_source(self) -> None:
         async def source() -> AsyncIterator[str]:

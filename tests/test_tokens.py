@@ -5,12 +5,10 @@ import json
 import logging
 import socket
 import traceback
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
 
-import anyio
 import httpx
 import inngest
 import jwt
@@ -22,7 +20,7 @@ from inngest_realtime_core._api.claims import TopicClaim, read_claims_unverified
 from inngest_realtime_core._api.client_token import ClientSubscriptionToken
 from inngest_realtime_core._api.http import HttpRequest, HttpResponse
 from inngest_realtime_core._api.signing import hash_signing_key
-from inngest_realtime_core._api.tokens import build_token_request, mint, mint_sync, read_token_response
+from inngest_realtime_core._api.tokens import build_token_request, mint, read_token_response
 from inngest_realtime_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -39,30 +37,14 @@ OTHER_KEY = "signkey-prod-fedcba9876543210"
 JWT = "the.secret.token"
 TOKEN_JSON = json.dumps({"jwt": JWT}).encode()
 
-Mint = Callable[[Settings, list[tuple[str, str]]], Awaitable[str]]
-
 
 def settings_for(url: str, **keywords: Any) -> Settings:
     return Settings.resolve(api_base_url=url, environ={}, **keywords)
 
 
-async def mint_async_form(settings: Settings, entries: list[tuple[str, str]]) -> str:
+async def mint_form(settings: Settings, entries: list[tuple[str, str]]) -> str:
     async with httpx.AsyncClient() as http:
         return await mint(http, settings, entries)
-
-
-async def mint_sync_form(settings: Settings, entries: list[tuple[str, str]]) -> str:
-    def call() -> str:
-        with httpx.Client() as http:
-            return mint_sync(http, settings, entries)
-
-    return await anyio.to_thread.run_sync(call)
-
-
-@pytest.fixture(params=[mint_async_form, mint_sync_form], ids=["async", "sync"])
-def mint_form(request: pytest.FixtureRequest) -> Mint:
-    form: Mint = request.param
-    return form
 
 
 class TestRequest:
@@ -93,7 +75,7 @@ class TestRequest:
         assert "hunter2" not in str(caught.value)
         assert "xyz" not in str(caught.value)
 
-    async def test_arrives_with_these_headers(self, mint_form: Mint) -> None:
+    async def test_arrives_with_these_headers(self) -> None:
         with raw_server(http_answer("201 Created", TOKEN_JSON, connection="close")) as server:
             assert await mint_form(settings_for(server.url, signing_key=KEY, env="branch"), [("c", "t")]) == JWT
         head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -105,7 +87,7 @@ class TestRequest:
 
 
 class TestMinting:
-    async def test_is_tried_once_more_when_the_connection_breaks(self, mint_form: Mint) -> None:
+    async def test_is_tried_once_more_when_the_connection_breaks(self) -> None:
         """As a connection does that was kept for the next request, and that the server has ended since."""
         token = http_answer("201 Created", TOKEN_JSON, connection="close")
         with raw_server(lambda connection: None, token) as server:
@@ -114,7 +96,7 @@ class TestMinting:
             await mint_form(settings_for(server.url), [("c", "t")])
         assert len(server.requests) == 2
 
-    async def test_a_token_covers_many_channels(self, mint_form: Mint) -> None:
+    async def test_a_token_covers_many_channels(self) -> None:
         channel = f"c-{uuid4()}"
         async with DevServer(signing_key=KEY) as server:
             entries = [(channel, "a"), (channel, "b"), (f"{channel}-2", "a")]
@@ -131,14 +113,14 @@ class TestMinting:
         assert claims.issued_at is not None
         assert claims.expires_at == claims.issued_at + timedelta(seconds=60)
 
-    async def test_the_fallback_key_is_tried_when_the_key_is_refused(self, mint_form: Mint) -> None:
+    async def test_the_fallback_key_is_tried_when_the_key_is_refused(self) -> None:
         async with DevServer(signing_key=KEY) as server:
             settings = settings_for(server.url, signing_key=OTHER_KEY, signing_key_fallback=KEY)
             assert await mint_form(settings, [("c", "t")])
             assert await mint_form(settings, [("c", "t")])
             assert server.stats().token_requests == 4  # nothing is remembered: the keys may be swapped back
 
-    async def test_403_counts_as_refused_and_other_statuses_do_not(self, mint_form: Mint) -> None:
+    async def test_403_counts_as_refused_and_other_statuses_do_not(self) -> None:
         answers = [
             http_answer("403 Forbidden", connection="close"),
             http_answer("201 Created", TOKEN_JSON, connection="close"),
@@ -152,28 +134,28 @@ class TestMinting:
             await mint_form(settings_for(server.url, signing_key=OTHER_KEY, signing_key_fallback=KEY), [("c", "t")])
         assert len(server.requests) == 1
 
-    async def test_a_fallback_key_alone_is_tried_after_none(self, mint_form: Mint) -> None:
+    async def test_a_fallback_key_alone_is_tried_after_none(self) -> None:
         async with DevServer(signing_key=KEY) as server:
             assert await mint_form(settings_for(server.url, signing_key_fallback=KEY), [("c", "t")])
             assert server.stats().token_requests == 2
 
-    async def test_both_keys_refused(self, mint_form: Mint) -> None:
+    async def test_both_keys_refused(self) -> None:
         async with DevServer(signing_key=KEY) as server:
             settings = settings_for(server.url, signing_key=OTHER_KEY, signing_key_fallback="signkey-prod-00")
             with pytest.raises(AuthenticationError, match="refused the signing key") as caught:
                 await mint_form(settings, [("c", "t")])
         assert (caught.value.status, caught.value.url) == (401, f"{server.url}/v1/realtime/token")
 
-    async def test_no_key_where_one_is_needed(self, mint_form: Mint) -> None:
+    async def test_no_key_where_one_is_needed(self) -> None:
         async with DevServer(signing_key=KEY) as server:
             with pytest.raises(AuthenticationError, match="Set INNGEST_SIGNING_KEY"):
                 await mint_form(settings_for(server.url), [("c", "t")])
 
-    async def test_the_cloud_is_not_called_without_a_key(self, mint_form: Mint) -> None:
+    async def test_the_cloud_is_not_called_without_a_key(self) -> None:
         with pytest.raises(ConfigurationError, match="INNGEST_SIGNING_KEY"):
             await mint_form(Settings.resolve(environ={}), [("c", "t")])
 
-    async def test_a_malformed_key_is_told_before_anything_is_sent(self, mint_form: Mint) -> None:
+    async def test_a_malformed_key_is_told_before_anything_is_sent(self) -> None:
         with pytest.raises(ConfigurationError, match="signing key is not valid"):
             await mint_form(settings_for("http://127.0.0.1:9", signing_key="hunter2"), [("c", "t")])
 
@@ -181,7 +163,7 @@ class TestMinting:
         monkeypatch.delenv("INNGEST_SIGNING_KEY_FALLBACK", raising=False)
         async with DevServer(signing_key=KEY) as server:
             app = inngest.Inngest(app_id="test", api_base_url=server.url, signing_key=KEY)
-            ours = await mint_async_form(Settings.resolve(app), [("c", "t")])
+            ours = await mint_form(Settings.resolve(app), [("c", "t")])
             theirs = await official.get_subscription_token(app, "c", ["t"])
             await app._http_client._http_client.aclose()  # the package has no way to close its client
         assert read_claims_unverified(ours).topics == read_claims_unverified(str(theirs["key"])).topics
@@ -222,19 +204,19 @@ class TestWrongAnswers:
             (http_answer("500 Oops", b'{"error":"Error creating JWT"}'), 500, "server has a problem"),
         ],
     )
-    async def test_say_what_to_check(self, answer: bytes, status: int, says: str, mint_form: Mint) -> None:
+    async def test_say_what_to_check(self, answer: bytes, status: int, says: str) -> None:
         answer = answer.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
         with raw_server(answer) as server, pytest.raises(UnexpectedResponseError, match=says) as caught:
             await mint_form(settings_for(server.url, signing_key=KEY), [("c", "t")])
         assert (caught.value.status, caught.value.url) == (status, f"{server.url}/v1/realtime/token")
         assert "secret" not in str(caught.value)
 
-    async def test_a_wrong_path_on_the_dev_server(self, mint_form: Mint) -> None:
+    async def test_a_wrong_path_on_the_dev_server(self) -> None:
         async with DevServer() as server:
             with pytest.raises(UnexpectedResponseError, match="The path is wrong"):
                 await mint_form(settings_for(f"{server.url}/wrong"), [("c", "t")])
 
-    async def test_something_that_is_not_http(self, mint_form: Mint) -> None:
+    async def test_something_that_is_not_http(self) -> None:
         with (
             raw_server(NOT_HTTP) as server,
             pytest.raises(UnexpectedResponseError, match="not HTTP") as caught,
@@ -242,11 +224,11 @@ class TestWrongAnswers:
             await mint_form(settings_for(server.url), [("c", "t")])
         assert caught.value.status is None
 
-    async def test_a_broken_encoding(self, mint_form: Mint) -> None:
+    async def test_a_broken_encoding(self) -> None:
         with raw_server(NOT_GZIP) as server, pytest.raises(UnexpectedResponseError, match="not HTTP"):
             await mint_form(settings_for(server.url), [("c", "t")])
 
-    async def test_an_endless_body(self, mint_form: Mint) -> None:
+    async def test_an_endless_body(self) -> None:
         def pour(connection: socket.socket) -> None:
             connection.sendall(b"HTTP/1.1 201 Created\r\n\r\n")
             while True:
@@ -257,7 +239,7 @@ class TestWrongAnswers:
 
 
 class TestNoAnswer:
-    async def test_nothing_listens(self, mint_form: Mint) -> None:
+    async def test_nothing_listens(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # bound but not listening: refused
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -266,21 +248,21 @@ class TestNoAnswer:
         assert (caught.value.status, caught.value.url) == (None, f"{url}/v1/realtime/token")
         assert caught.value.__cause__ is not None
 
-    async def test_an_unknown_host(self, mint_form: Mint) -> None:
+    async def test_an_unknown_host(self) -> None:
         with pytest.raises(UnreachableError, match="no connection"):
             await mint_form(settings_for("http://inngest.invalid:1"), [("c", "t")])
 
     @pytest.mark.parametrize(
         "answer", [b"", b"HTTP/1.1 201 Cre", b"HTTP/1.1 201 Created\r\ncontent-length: 9\r\n\r\n{"]
     )
-    async def test_cut_off(self, answer: bytes, mint_form: Mint) -> None:
+    async def test_cut_off(self, answer: bytes) -> None:
         with (
             raw_server(answer) as server,
             pytest.raises(UnreachableError, match="closed before the answer"),
         ):
             await mint_form(settings_for(server.url), [("c", "t")])
 
-    async def test_reset(self, mint_form: Mint) -> None:
+    async def test_reset(self) -> None:
         def reset(connection: socket.socket) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
@@ -300,13 +282,6 @@ class TestNoAnswer:
                 with pytest.raises(UnreachableError, match=r"no answer within 0\.2 s") as caught:
                     await seam.send(http, request, timeout=0.2)
             assert caught.value.url == f"{server.url}/x"
-
-            def call() -> HttpResponse:
-                with httpx.Client() as http:
-                    return seam.send_sync(http, request, timeout=0.2)
-
-            with pytest.raises(UnreachableError, match=r"no answer within 0\.2 s"):
-                await anyio.to_thread.run_sync(call)
 
 
 def hanging_server() -> Any:
@@ -333,7 +308,7 @@ def trickling_server() -> Any:
 
 
 class TestSecrets:
-    async def test_none_appears_anywhere(self, mint_form: Mint, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_none_appears_anywhere(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         shown: list[str] = []
         async with DevServer(signing_key=KEY) as server:

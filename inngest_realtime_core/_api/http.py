@@ -6,9 +6,8 @@ Redirects are not followed and the client's own `auth` is not used: what is sent
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any, Final, NoReturn
 
 import anyio
@@ -39,7 +38,7 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False):
     method: str
     url: str
     headers: Mapping[str, str]
-    content: bytes | Iterable[bytes] | AsyncIterable[bytes]
+    content: bytes | AsyncIterable[bytes]
     repeatable: bool = False
 
     def __repr__(self) -> str:
@@ -83,43 +82,33 @@ async def send(http: httpx.AsyncClient, request: HttpRequest, *, timeout: float 
 
 
 async def _exchange(http: httpx.AsyncClient, request: HttpRequest, deadlines: _Deadlines) -> HttpResponse:
-    built = _build(http, request, httpx.Timeout(None), deadlines)
+    content = request.content
+    built = http.build_request(
+        request.method,
+        request.url,
+        headers=request.headers,
+        content=_TimedBody(content, deadlines) if isinstance(content, AsyncIterable) else content,
+        timeout=None,
+        extensions={"trace": deadlines.trace},
+    )
+    built.url = _QuietURL(built.url)
     response = await http.send(built, stream=True, auth=None, follow_redirects=False)
     async with aclosing(response):
-        content = bytearray()
+        received = bytearray()
         async for part in response.aiter_bytes():
-            content += part
-            _check_size(request, response, content)
-    return _read(response, content)
-
-
-def send_sync(http: httpx.Client, request: HttpRequest, *, timeout: float | None = TIMEOUT) -> HttpResponse:
-    """The same as `send`, blocking. The timeout is looked at whenever a part of the body arrives."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    with _failures(request, timeout):
-        try:
-            return _exchange_sync(http, request, deadline)
-        except _CUT_OFF:
-            if not request.repeatable:
-                raise
-            return _exchange_sync(http, request, deadline)
-
-
-def _exchange_sync(http: httpx.Client, request: HttpRequest, deadline: float | None) -> HttpResponse:
-    built = _build(http, request, httpx.Timeout(TIMEOUT, connect=CONNECT_TIMEOUT))
-    response = http.send(built, stream=True, auth=None, follow_redirects=False)
-    with closing(response):
-        content = bytearray()
-        for part in response.iter_bytes():
-            content += part
-            _check_size(request, response, content)
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError
-    return _read(response, content)
+            received += part
+            if len(received) > _MAX_BODY:
+                raise UnexpectedResponseError(
+                    f"{request.endpoint} answered with over {_MAX_BODY} bytes. Is this an Inngest server?",
+                    url=request.endpoint,
+                    status=response.status_code,
+                )
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return HttpResponse(response.status_code, headers, bytes(received))
 
 
 class _Deadlines:
-    """The time limits of one call, where an event loop runs.
+    """The time limits of one call.
 
     httpx's own timers would keep the caller's context for as long as they were set for.
 
@@ -178,46 +167,11 @@ class _TimedBody(AsyncIterator[bytes]):
         return part
 
 
-def _build(
-    http: httpx.AsyncClient | httpx.Client,
-    request: HttpRequest,
-    timeout: httpx.Timeout,
-    deadlines: _Deadlines | None = None,
-) -> httpx.Request:
-    content = request.content
-    if deadlines is not None and isinstance(content, AsyncIterable):
-        content = _TimedBody(content, deadlines)
-    built = http.build_request(
-        request.method,
-        request.url,
-        headers=request.headers,
-        content=content,
-        timeout=timeout,
-        extensions={} if deadlines is None else {"trace": deadlines.trace},
-    )
-    built.url = _QuietURL(built.url)
-    return built
-
-
 class _QuietURL(httpx.URL):
     """A URL that is written without its query: httpx logs it, and channels and metadata are nobody's business."""
 
     def __str__(self) -> str:
         return super().__str__().partition("?")[0]
-
-
-def _read(response: httpx.Response, content: bytearray) -> HttpResponse:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpResponse(response.status_code, headers, bytes(content))
-
-
-def _check_size(request: HttpRequest, response: httpx.Response, content: bytearray) -> None:
-    if len(content) > _MAX_BODY:
-        raise UnexpectedResponseError(
-            f"{request.endpoint} answered with over {_MAX_BODY} bytes. Is this an Inngest server?",
-            url=request.endpoint,
-            status=response.status_code,
-        )
 
 
 @contextmanager

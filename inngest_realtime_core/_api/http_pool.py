@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import functools
 import ssl
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import httpx
@@ -100,23 +100,6 @@ class HttpPool:
         for http in self._closing.values():
             await http.aclose()
         self._closing.clear()
-
-
-@contextmanager
-def sync_client(settings: Settings, proxy: str | None) -> Generator[httpx.Client, None, None]:
-    """A client for one call that blocks.
-
-    Raises:
-        ConfigurationError: The proxy is not supported.
-    """
-    url = settings.api_base_url
-    try:
-        proxy = proxy_for(url, proxy)
-        through = through_proxy(proxy)
-        with httpx.Client(verify=_verify(url), proxy=proxy, trust_env=False) as http, named_in_errors(through):
-            yield http
-    finally:
-        del proxy  # it may hold a password, and error reports show local variables
 
 
 def _verify(url: str) -> ssl.SSLContext | bool:

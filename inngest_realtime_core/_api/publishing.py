@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, contextmanager
 from datetime import datetime, timezone
 from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -27,11 +27,11 @@ from ..messages.envelope import Envelope
 from ..settings import Settings
 from .chunks import Splitter, Throttle
 from .errors_from_status import check_response
-from .http import HttpRequest, send, send_sync
+from .http import HttpRequest, send
 from .message_ids import check_id, new_id
 from .payload import encode_metadata, encode_payload
 from .runs import usable_run_id
-from .signing import base_headers, send_signed, send_signed_sync, sign
+from .signing import base_headers, send_signed, sign
 from .tokens import build_token_request
 
 _ACTION = "Publishing"
@@ -52,7 +52,7 @@ def build_publish_request(
     settings: Settings,
     channel: str,
     topic: str,
-    content: bytes | Iterable[bytes] | AsyncIterable[bytes],
+    content: bytes | AsyncIterable[bytes],
     *,
     content_type: str = "application/json",
     run_id: str | None = None,
@@ -213,7 +213,7 @@ async def publish_stream(
     """
     text = _Text(chunks)
     try:
-        async with aclosing(text.async_pieces()) as pieces:
+        async with aclosing(text.pieces()) as pieces:
             request = build_publish_request(
                 settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
             )
@@ -227,36 +227,6 @@ async def publish_stream(
         if isinstance(chunks, AsyncGenerator):
             await cast("AsyncGenerator[str, None]", chunks).aclose()
         elif isinstance(chunks, Generator):
-            cast("Generator[str]", chunks).close()
-
-
-def publish_stream_sync(
-    http: httpx.Client,
-    settings: Settings,
-    channel: str,
-    topic: str,
-    chunks: Iterable[str],
-    *,
-    run_id: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """The same as `publish_stream`, blocking and from an iterable that is not asynchronous."""
-    if isinstance(chunks, AsyncIterable):
-        raise PublishError("An asynchronous iterable needs publish_stream(); the sync form takes ordinary ones.")
-    text = _Text(chunks)
-    try:
-        with closing(text.pieces()) as pieces:
-            request = build_publish_request(
-                settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
-            )
-            probe, response = send_signed_sync(http, settings, build_token_request(settings, []))
-            check_response(probe, response, action=_ACTION)
-            request = sign(request, _authorization(probe))
-            with text.failures():
-                response = send_sync(http, request, timeout=None)
-        check_response(request, response, action=_ACTION)
-    finally:
-        if isinstance(chunks, Generator):
             cast("Generator[str]", chunks).close()
 
 
@@ -283,7 +253,7 @@ class _Text:
         # The HTTP client cannot tell a failure of the source from one of its own: the source may well use httpx, too.
         self._failure: Exception | None = None
 
-    async def async_pieces(self) -> AsyncGenerator[bytes, None]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         try:
             async for part in _asynchronous(self._chunks):
                 for piece in self._splitter.feed(part):
@@ -294,20 +264,6 @@ class _Text:
                 yield piece
         except Exception as error:
             # The application's own: `failures()` raises it as it was.
-            self._failure = error
-            raise
-
-    def pieces(self) -> Generator[bytes]:
-        try:
-            for part in cast("Iterable[str]", self._chunks):
-                for piece in self._splitter.feed(part):
-                    time.sleep(self._throttle.delay(piece, time.monotonic()))
-                    yield piece
-            for piece in self._splitter.finish():
-                time.sleep(self._throttle.delay(piece, time.monotonic()))
-                yield piece
-        except Exception as error:
-            # As above.
             self._failure = error
             raise
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ..settings import Settings, hash_signing_key
 from ..version import USER_AGENT
-from .http import TIMEOUT, HttpRequest, HttpResponse, send, send_sync
+from .http import TIMEOUT, HttpRequest, HttpResponse, send
 
 REFUSED = frozenset({401, 403})
 
@@ -52,15 +52,3 @@ async def send_signed(
         if response.status not in REFUSED:
             return attempt, response
     return attempts[-1], await send(http, attempts[-1], timeout=timeout)
-
-
-def send_signed_sync(
-    http: httpx.Client, settings: Settings, request: HttpRequest, *, timeout: float = TIMEOUT
-) -> tuple[HttpRequest, HttpResponse]:
-    """The same as `send_signed`, blocking."""
-    attempts = [sign(request, authorization) for authorization in authorizations(settings)]
-    for attempt in attempts[:-1]:
-        response = send_sync(http, attempt, timeout=timeout)
-        if response.status not in REFUSED:
-            return attempt, response
-    return attempts[-1], send_sync(http, attempts[-1], timeout=timeout)

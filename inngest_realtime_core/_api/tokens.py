@@ -15,7 +15,7 @@ from ..settings import Settings
 from .claims import read_claims
 from .errors_from_status import check_response, unexpected
 from .http import HttpRequest, HttpResponse
-from .signing import base_headers, send_signed, send_signed_sync
+from .signing import base_headers, send_signed
 
 _ACTION = "Minting a subscription token"
 
@@ -82,8 +82,3 @@ async def mint(http: httpx.AsyncClient, settings: Settings, entries: Sequence[En
         UnexpectedResponseError: A response that is not a token.
     """
     return read_token_response(*await send_signed(http, settings, build_token_request(settings, entries)))
-
-
-def mint_sync(http: httpx.Client, settings: Settings, entries: Sequence[Entry]) -> str:
-    """The same as `mint`, blocking."""
-    return read_token_response(*send_signed_sync(http, settings, build_token_request(settings, entries)))

@@ -10,13 +10,17 @@ import contextvars
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import ConfigurationError, RealtimeError
+from .greenlets import settle
 from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
 
 T = TypeVar("T")
+P = TypeVar("P")
+
+_END: Final = object()
 
 
 class _Background:
@@ -65,13 +69,50 @@ class _Call(Generic[T]):
         self._make = make
         self._waiter = new_waiter()
         self._task: asyncio.Task[None] | None = None
+        self._job: Callable[[], None] | None = None  # what the calling thread is to do before it waits on
         self._error: BaseException | None = None
         self._result: list[T] = []
 
-    def start(self) -> None:
+    def run_on(self, loop: asyncio.AbstractEventLoop) -> T:
+        """Make the call on a loop and wait for its result. An interruption of the wait cancels it."""
+        waiter = self._waiter
+        try:
+            loop.call_soon_threadsafe(self._start)
+            waiter.wait()
+            while self._job is not None:
+                job, self._job = self._job, None
+                waiter = self._waiter  # the next one: once the job is done, the loop may replace it
+                job()
+                waiter.wait()
+        except BaseException:
+            loop.call_soon_threadsafe(self._cancel)
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+    async def in_thread(self, function: Callable[[], P]) -> P:
+        """Have the thread that waits for the call do something, and return what it comes to."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[P] = loop.create_future()
+
+        def job() -> None:
+            try:
+                result = function()
+            except Exception as error:
+                loop.call_soon_threadsafe(settle, future, None, error)
+            else:
+                loop.call_soon_threadsafe(settle, future, result, None)
+
+        self._job = job
+        waiter, self._waiter = self._waiter, new_waiter()
+        waiter.set_result(None)
+        return await future
+
+    def _start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(), name="inngest-realtime sync call")
 
-    def cancel(self) -> None:
+    def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
@@ -84,12 +125,6 @@ class _Call(Generic[T]):
                 raise
         finally:
             self._waiter.set_result(None)
-
-    def result(self) -> T:
-        self._waiter.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
 
 
 def is_background() -> bool:
@@ -135,14 +170,23 @@ def run_sync(make: Callable[[], Awaitable[T]]) -> T:
         ConfigurationError: eventlet has replaced the threads.
     """
     check_may_block()
-    loop = _background.loop()
-    call = _Call(make)
-    try:
-        loop.call_soon_threadsafe(call.start)
-        return call.result()
-    except BaseException:
-        loop.call_soon_threadsafe(call.cancel)
-        raise
+    return _Call(make).run_on(_background.loop())
+
+
+def run_sync_with(make: Callable[[AsyncGenerator[P, None]], Awaitable[T]], parts: Iterable[P]) -> T:
+    """`run_sync` for what `make` returns for some parts, each of which the calling thread takes when it is asked for.
+
+    What taking them raises is raised where they are asked for. Errors as for `run_sync`.
+    """
+    check_may_block()
+    iterator = iter(parts)
+
+    async def taken() -> AsyncGenerator[P, None]:
+        while (part := await call.in_thread(lambda: next(iterator, _END))) is not _END:
+            yield cast("P", part)
+
+    call = _Call(lambda: make(taken()))
+    return call.run_on(_background.loop())
 
 
 def call_on_loop(function: Callable[[], T]) -> T:
@@ -156,9 +200,7 @@ def call_on_loop(function: Callable[[], T]) -> T:
     async def call() -> T:
         return function()
 
-    called = _Call(call)
-    _background.loop().call_soon_threadsafe(called.start)
-    return called.result()
+    return _Call(call).run_on(_background.loop())
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -102,15 +102,16 @@ class NativeLoop(asyncio.SelectorEventLoop):
             try:
                 result = func(*args)
             except BaseException as error:
-                self.call_soon_threadsafe(_settle, future, None, error)
+                self.call_soon_threadsafe(settle, future, None, error)
             else:
-                self.call_soon_threadsafe(_settle, future, result, None)
+                self.call_soon_threadsafe(settle, future, result, None)
 
         start_native_thread(work)
         return future
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Resolve a future on its event loop, unless it was cancelled."""
     if future.done():
         return
     if error is not None:
