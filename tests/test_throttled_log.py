@@ -42,7 +42,17 @@ def test_tracebacks_are_for_debug(log: ThrottledLog, caplog: pytest.LogCaptureFi
     assert lines(caplog) == ["Failed."]
 
 
-def test_kinds_are_bounded(log: ThrottledLog) -> None:
-    for number in range(5_000):
-        log.write(logging.ERROR, number, "Failed.")
-    assert len(log._written) <= 1_000
+def test_many_kinds_at_once_share_a_line(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some kinds hold a channel's name: 2,000 channels with the same trouble wrote a line for each message."""
+    now = 0.0
+    monkeypatch.setattr(throttled_log.time, "monotonic", lambda: now)
+    log = ThrottledLog(logging.getLogger("inngest_realtime.test"), interval=10)
+    for _ in range(3):
+        for number in range(2_000):
+            log.write(logging.ERROR, number, f"Failed {number}.")
+    assert lines(caplog) == [f"Failed {number}." for number in range(101)]
+    assert len(log._written) == 101
+    now = 10.0
+    log.write(logging.ERROR, 5_000, "Failed 5000.")
+    assert lines(caplog)[-1] == "Failed 5000."
+    assert len(log._written) == 1

@@ -8,7 +8,8 @@ from collections.abc import Hashable
 from typing import Final
 
 _LOG_INTERVAL: Final = 10.0  # seconds between two lines of one kind
-_MAX_KINDS: Final = 1_000
+_MAX_KINDS: Final = 100  # in that time; what else there is shares one more line
+_OTHERS: Final = object()
 
 
 class ThrottledLog:
@@ -44,12 +45,15 @@ class ThrottledLog:
         if error is not None and not traceback:
             self._logger.debug("%s", message, exc_info=error)
         now = time.monotonic()
+        if kind not in self._written and len(self._written) >= _MAX_KINDS:
+            # Kinds may hold the names of channels, of which there are any number.
+            recent = {each: entry for each, entry in self._written.items() if now - entry[0] < self._interval}
+            self._written = recent
+            kind = kind if len(recent) < _MAX_KINDS else _OTHERS
         written, left_out = self._written.get(kind, (-self._interval, 0))
         if now - written < self._interval:
             self._written[kind] = (written, left_out + 1)
             return
-        if len(self._written) >= _MAX_KINDS:
-            self._written.clear()
         self._written[kind] = (now, 0)
         more = f" ({left_out} times more since the last such line)" if left_out else ""
         self._logger.log(level, "%s%s", message, more, exc_info=error if traceback else None, extra={"event": event})
