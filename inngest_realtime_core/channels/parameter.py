@@ -6,7 +6,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -67,7 +67,7 @@ class Parameter:
     def check(self, value: object) -> Any:
         """Validate a Python value strictly: no conversions. `ChannelError` when it does not fit."""
         try:
-            return self.adapter.validate_python(value, strict=True)
+            return self._declared(self.adapter.validate_python(value, strict=True))
         except ValidationError as error:
             raise self._error(error) from None
 
@@ -77,17 +77,20 @@ class Parameter:
             raise ChannelError(f"{self.name} must be a string, not {type(text).__name__}.", parameter=self.name)
         choices, only = _choices(self.annotation)
         for choice in choices:
-            if str(choice.value if isinstance(choice, Enum) else choice) == text:
+            if text_of(choice) == text:
                 # pydantic takes no text for choices that are not text, such as the members of an IntEnum; and the
                 # validators around them are to see what they see of a value.
                 return self.check(choice)
         if only:
-            written = ", ".join(repr(str(choice.value if isinstance(choice, Enum) else choice)) for choice in choices)
+            written = ", ".join(repr(text_of(choice)) for choice in choices)
             raise ChannelError(f"{self.name} is not one of {written}.", parameter=self.name)
         try:
-            return self.adapter.validate_strings(text)
+            value = self._declared(self.adapter.validate_strings(text))
+            if type(value) in _READERS and not isinstance(value, str):
+                self._check_again(value, text)
         except ValidationError as error:
             raise self._error(error) from None
+        return value
 
     def read(self, text: str, writes: Callable[[Any, str], bool]) -> Any:
         """The value that stands in a name as `text`. `ChannelError` when there is none.
@@ -109,6 +112,29 @@ class Parameter:
             if writes(value, text):
                 return value
         raise failure
+
+    def _check_again(self, value: Any, text: str) -> None:
+        """Raises `ValidationError` for text whose value is not acceptable: some validators have seen the text alone."""
+        try:
+            value = _READERS[type(value)](text)
+        except ValueError:
+            pass  # a validator has read it
+        try:
+            self.adapter.validate_python(value, strict=True)
+        except ValidationError:
+            raise
+        except Exception:  # a validator that takes nothing but texts; it has raised of every value then
+            pass
+
+    def _declared(self, value: Any) -> Any:
+        """The value, when it is of a declared type: a validator may have made anything of it."""
+        if not any(_is_of(value, bare) for bare in bare_types(self.annotation)):
+            raise ChannelError(
+                f"{self.name} is declared as {self._annotation!r}, and its validators made a value of type "
+                f"{type(value).__name__} that this does not allow. Declare what they return.",
+                parameter=self.name,
+            )
+        return value
 
     def _error(self, error: ValidationError) -> ChannelError:
         # Not str(error): it repeats the input, which may be long or private.
@@ -140,6 +166,25 @@ def choices_of(bare: Any) -> tuple[Any, ...] | None:
     if typing.get_origin(bare) is Literal:
         return typing.get_args(bare)
     return tuple(bare) if isinstance(bare, type) and issubclass(bare, Enum) else None
+
+
+def text_of(choice: object) -> str:
+    """How a value that an annotation lists is written."""
+    return str(choice.value if isinstance(choice, Enum) else choice)
+
+
+def _is_of(value: object, bare: Any) -> bool:
+    """Whether a value is written as one of this type: what grants can overlap in is told from their types."""
+    choices = choices_of(bare)
+    if choices is not None:
+        # Combinations of flags are not listed.
+        return text_of(value) in map(text_of, choices) or (isinstance(bare, type) and isinstance(value, bare))
+    if bare is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if bare in (UUID, date):
+        return isinstance(value, bare) and not isinstance(value, datetime)
+    # Of these values the separators are not looked for.
+    return not (isinstance(bare, type) and issubclass(bare, str) and isinstance(value, (UUID, date)))
 
 
 def _choices(annotation: Any) -> tuple[list[Any], bool]:

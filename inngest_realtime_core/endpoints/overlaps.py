@@ -6,12 +6,11 @@ import string
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import date
-from enum import Enum
 from itertools import combinations
 from uuid import UUID
 
 from ..channels.channel import Channel, template_of
-from ..channels.parameter import Parameter, bare_types, choices_of
+from ..channels.parameter import Parameter, bare_types, choices_of, text_of
 from ..errors import ConfigurationError
 from .grants import Grant
 
@@ -61,6 +60,10 @@ def common_name(one: type[Channel] | str, other: type[Channel] | str) -> str | N
 
 # One way in which a part of a name can be written: characters in order; None repeats the last ones.
 _Form = Sequence[frozenset[str] | None]
+
+
+_UUID_FORM: _Form = [character for width in (8, 4, 4, 4, 12) for character in (_DASH, *[_HEX] * width)][1:]
+_DATE_FORM: _Form = [character for width in (4, 2, 2) for character in (_DASH, *[_DIGITS] * width)][1:]
 
 
 def _plainness(character: str) -> tuple[bool, str]:
@@ -120,17 +123,20 @@ def _forms(parameter: Parameter, allowed: frozenset[str], separators: frozenset[
     for bare in bare_types(parameter.annotation):
         choices = choices_of(bare)
         if choices is not None:
-            forms += [_exactly(text) for text in map(_text, choices) if text and not separators & set(text)]
+            forms += [_exactly(text) for text in map(text_of, choices) if text and not separators & set(text)]
         elif bare is UUID:
-            forms.append([character for width in (8, 4, 4, 4, 12) for character in (_DASH, *[_HEX] * width)][1:])
+            forms.append(_UUID_FORM)
         elif bare is date:
-            forms.append([character for width in (4, 2, 2) for character in (_DASH, *[_DIGITS] * width)][1:])
+            forms.append(_DATE_FORM)
         elif bare is int:
             signs: list[_Form] = [[]] if "-" in separators else [[], [_DASH]]
             forms.append([frozenset("0")])
             forms += [[*sign, *digits] for sign in signs for digits in ([_FIRST], [_FIRST, _DIGITS, None])]
-        else:
+        elif bare is not type(None):
             forms.append([allowed, None])
+            if not (isinstance(bare, type) and issubclass(bare, str)):
+                # Whatever it is, a value of it may be one of these, whose dashes are no separators.
+                forms += [_UUID_FORM, _DATE_FORM]
     return forms
 
 
@@ -138,14 +144,10 @@ def _exactly(text: str) -> _Form:
     return [frozenset(character) for character in text]
 
 
-def _text(choice: object) -> str:
-    return str(choice.value if isinstance(choice, Enum) else choice)
-
-
 def _characters(channel: type[Channel] | str) -> frozenset[str]:
     literals, parameters = _parts(channel)
     found = set("".join(literals))
     for parameter in parameters:
         for bare in bare_types(parameter.annotation):
-            found.update(*map(_text, choices_of(bare) or ()))
+            found.update(*map(text_of, choices_of(bare) or ()))
     return frozenset(found)
