@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 
+from inngest_realtime_core import AuthenticationError, ConfigurationError, UnexpectedResponseError, UnreachableError
 from inngest_realtime_core.endpoints import limits
 from inngest_realtime_core.endpoints.errors import EndpointError
-from inngest_realtime_core.endpoints.limits import Circuit, RateLimit, StreamSlots, TokenGate
+from inngest_realtime_core.endpoints.limits import Circuit, RateLimit, StreamSlots, TokenGate, client_name
 
 
 class Clock:
@@ -154,6 +158,75 @@ def test_a_single_failure_holds_nobody_up(clock: Clock) -> None:
         circuit.failed()
         circuit.succeeded()
         circuit.check()
+
+
+def test_what_the_trial_ends_with(clock: Clock) -> None:
+    circuit = Circuit()
+
+    def ask(outcome: BaseException | None = None, *, took: float = 0.0) -> str:
+        try:
+            with circuit.entered():
+                clock.now += took
+                if outcome is not None:
+                    raise outcome
+        except EndpointError as error:
+            return error.code
+        except BaseException as error:
+            return type(error).__name__
+        return "answered"
+
+    unreachable = UnreachableError("no", url="")
+    broken = UnexpectedResponseError("no", url="", status=500)
+    for _ in range(3):
+        assert ask(unreachable) == "UnreachableError"
+    assert ask() == "inngest_unreachable"
+    clock.now += limits._PAUSE  # pyright: ignore[reportPrivateUsage]
+    # Whoever asked has left: the next one decides, at once.
+    assert ask(asyncio.CancelledError(), took=5) == "CancelledError"
+    # Who was not on trial and leaves decides nothing.
+    assert ask(unreachable) == "UnreachableError"
+    with pytest.raises(EndpointError):
+        circuit.check()
+    clock.now += limits._PAUSE  # pyright: ignore[reportPrivateUsage]
+    # It answers again, though not with a token.
+    assert ask(AuthenticationError("no", url="", status=401)) == "AuthenticationError"
+    assert ask() == "answered"
+    # One that fails at once holds nobody up; one that takes its time does.
+    assert [ask(broken) for _ in range(5)] == ["UnexpectedResponseError"] * 5
+    assert [ask(broken, took=3) for _ in range(4)] == ["UnexpectedResponseError"] * 3 + ["inngest_unreachable"]
+
+
+def test_who_left_before_it_failed_is_no_trial(clock: Clock) -> None:
+    circuit = Circuit()
+    with contextlib.suppress(asyncio.CancelledError), circuit.entered():
+        for _ in range(3):
+            circuit.failed()
+        raise asyncio.CancelledError
+    with pytest.raises(EndpointError):
+        circuit.check()
+
+
+class Named:
+    def __str__(self) -> str:
+        return "ada"
+
+
+def test_names_of_clients() -> None:
+    assert [client_name(client) for client in ("ada", 7, None, Named(), UUID(int=0))] == [
+        "ada",
+        "7",
+        None,
+        "ada",
+        "00000000-0000-0000-0000-000000000000",
+    ]
+    # A header may be of any length and content.
+    long = [client_name("x" * 60_000 + end) for end in ("a", "b", "\ud800")]
+    assert len({*long}) == 3
+    assert all(name is not None and len(name) <= 128 for name in long)
+    assert client_name("x" * 60_000 + "a") == long[0]
+    for nobody in (object(), Circuit()):
+        with pytest.raises(ConfigurationError, match="whose the request is"):
+            client_name(nobody)
 
 
 def test_slots_from_many_threads() -> None:

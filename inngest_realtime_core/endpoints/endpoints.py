@@ -28,7 +28,7 @@ from .client_file import client_file
 from .errors import EndpointError
 from .grants import Grant
 from .issuing import TokenIssuer
-from .limits import RateLimit, StreamSlots
+from .limits import RateLimit, StreamSlots, client_name
 from .options import EndpointOptions
 from .overlaps import check_overlaps
 from .parameters import query_parameters
@@ -301,11 +301,11 @@ class Endpoints:
 
     async def _client(self, request: EndpointRequest) -> str | None:
         client = self.options.client
-        return None if client is None else _client_name(await self._authorizer.call(client, request.native))
+        return None if client is None else client_name(await self._authorizer.call(client, request.native))
 
     def _client_sync(self, request: EndpointRequest) -> str | None:
         client = self.options.client
-        return None if client is None else _client_name(self._authorizer.call_sync(client, request.native))
+        return None if client is None else client_name(self._authorizer.call_sync(client, request.native))
 
     def _rejected(self, error: RealtimeError) -> Answer:
         told = EndpointError.of(error)
@@ -349,7 +349,3 @@ def _check_threads(request: EndpointRequest) -> None:
 
 def _allow(methods: Sequence[str]) -> str:
     return ", ".join([*methods, "OPTIONS"])
-
-
-def _client_name(client: object) -> str | None:
-    return None if client is None else str(client)

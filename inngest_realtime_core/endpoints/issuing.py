@@ -7,7 +7,7 @@ from typing import Final
 
 from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
-from ..errors import RealtimeError, ShuttingDownError, UnreachableError
+from ..errors import RealtimeError, ShuttingDownError
 from ..realtime import Realtime
 from .errors import EndpointError
 from .limits import Circuit, TokenGate
@@ -37,17 +37,12 @@ class TokenIssuer:
         Raises:
             EndpointError: There is none.
         """
-        self._circuit.check()
-        self._realtime.install_signal_handlers()
         try:
-            with self._gate.entered():
-                token = await self._until_shutdown(selection)
+            with self._circuit.entered(), self._gate.entered():
+                self._realtime.install_signal_handlers()
+                return await self._until_shutdown(selection)
         except RealtimeError as error:
-            if isinstance(error, UnreachableError):
-                self._circuit.failed()
             raise EndpointError.of(error) from error
-        self._circuit.succeeded()
-        return token
 
     def issue_sync(self, selection: Selection) -> ClientSubscriptionToken:
         """The sync twin of `issue`; so many at once at most, because each holds a thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -9,12 +10,34 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+from ..arguments import describe
+from ..errors import ConfigurationError, InngestError, UnreachableError
 from .errors import EndpointError
 
 _RETRY_FULL: Final = 5  # seconds after which a stream has probably ended
 _FAILURES: Final = 3  # in a row, until Inngest is left alone for a while
 _PAUSE: Final = 2.0  # seconds for which it is
 _TRIAL: Final = 10.0  # seconds that the answer to the next request may take
+_SLOW: Final = 1.0  # seconds within which an answer holds nobody up, whatever it says
+_MAX_NAME: Final = 128  # characters
+
+
+def client_name(client: object) -> str | None:
+    """Returns what `client` has said of a request as a text that is kept while the client is limited: a short one.
+
+    Raises:
+        ConfigurationError: It is an object that is told from others by its address alone, and so never seen again.
+    """
+    if client is None:
+        return None
+    if type(client).__str__ is object.__str__ and type(client).__repr__ is object.__repr__:
+        raise ConfigurationError(
+            f"client returned {describe(client)}: expected a text that says whose the request is, such as the id of "
+            "its user, or None for a request that is not limited."
+        )
+    name = str(client)
+    # It may be a header, of which a stranger sends any number, each of any length.
+    return name if len(name) <= _MAX_NAME else hashlib.blake2b(name.encode(errors="replace")).hexdigest()
 
 
 class StreamSlots:
@@ -159,20 +182,50 @@ class Circuit:
         self._failures = 0
         self._open_until = 0.0
 
-    def check(self) -> None:
-        """Called before Inngest is asked.
+    @contextmanager
+    def entered(self) -> Generator[None, None, None]:
+        """A request to Inngest, whose outcome counts.
+
+        Raises:
+            EndpointError: 503, it did not answer a moment ago.
+        """
+        on_trial = self.check()
+        began = time.monotonic()
+        try:
+            yield
+        except UnreachableError:
+            self.failed()
+            raise
+        except InngestError as error:
+            # Errors of its own that come at once hold nobody up.
+            if (error.status or 0) >= 500 and time.monotonic() - began > _SLOW:
+                self.failed()
+            else:
+                self.succeeded()
+            raise
+        except BaseException:
+            # Nobody waits for the answer any more, so the next one decides.
+            if on_trial:
+                self._open_until = time.monotonic()
+            raise
+        self.succeeded()
+
+    def check(self) -> bool:
+        """Called before Inngest is asked. Returns whether the answer decides for others.
 
         Raises:
             EndpointError: 503, it did not answer a moment ago.
         """
         with self._lock:
+            if self._failures < _FAILURES:
+                return False
             now = time.monotonic()
-            if self._failures >= _FAILURES:
-                if now < self._open_until:
-                    message = "Inngest cannot be reached; ask again."
-                    raise EndpointError(503, "inngest_unreachable", message, retry_after=math.ceil(_PAUSE))
-                # This one is let through; those that come meanwhile are not.
-                self._open_until = now + _TRIAL
+            if now < self._open_until:
+                message = "Inngest cannot be reached; ask again."
+                raise EndpointError(503, "inngest_unreachable", message, retry_after=math.ceil(_PAUSE))
+            # This one is let through; those that come meanwhile are not.
+            self._open_until = now + _TRIAL
+            return True
 
     def succeeded(self) -> None:
         self._failures = 0
