@@ -140,6 +140,42 @@ async def test_a_form_that_something_before_has_read(realtime: Realtime, run_id:
             assert response.status_code == 200, response.text
 
 
+async def test_csrf_protection_of_flask_wtf(realtime: Realtime, run_id: str) -> None:
+    csrf = pytest.importorskip("flask_wtf.csrf", reason="Flask-WTF is not installed; the group test has it.")
+    app = Flask(__name__)
+    app.secret_key = "of this test"
+    csrf.CSRFProtect(app)
+    app.register_error_handler(400, lambda error: ("<p>The application's own page</p>", 400))
+    app.add_url_rule("/csrf", view_func=csrf.generate_csrf)
+    app.register_blueprint(realtime_blueprint(realtime, GRANTS), url_prefix="/api/realtime")
+    with running(app) as url:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            token = (await client.get("/csrf")).text
+            path = "/api/realtime/pipeline/token"
+            refused = await client.post(path, json={"runId": run_id})
+            assert (refused.status_code, refused.json()["error"]["message"]) == (400, "The CSRF token is missing.")
+            fields = {"runId": run_id, "topics[]": "status"}
+            for sent in (
+                {"json": {"runId": run_id}, "headers": {"X-CSRFToken": token}},
+                {"data": {**fields, "csrf_token": token}},
+                {"files": {name: (None, value) for name, value in (*fields.items(), ("csrf_token", token))}},
+            ):
+                assert "key" in (await client.post(path, **sent)).json()  # type: ignore[arg-type]
+            unknown = await client.post(path, data={**fields, "other": "1"}, headers={"X-CSRFToken": token})
+            assert unknown.json()["error"]["parameter"] == "other"
+
+
+async def test_what_is_raised_before_the_view_is_json(realtime: Realtime, run_id: str) -> None:
+    app = Flask(__name__)
+    app.before_request(lambda: abort(429, description="Slowly.") if flask.request.args.get("fast") else None)
+    app.register_blueprint(realtime_blueprint(realtime, GRANTS), url_prefix="/api/realtime")
+    with running(app) as url:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            refused = await client.get("/api/realtime/pipeline/token?fast=1")
+            assert (refused.status_code, refused.json()["error"]["message"]) == (429, "Slowly.")
+            assert "<h1>" in (await client.get("/elsewhere?fast=1")).text
+
+
 @pytest.mark.parametrize(
     ("response", "message"),
     [

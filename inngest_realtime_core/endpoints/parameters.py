@@ -95,6 +95,8 @@ def _json_pairs(document: _Object) -> Iterator[tuple[str, str]]:
         if key in seen:
             raise EndpointError(400, "repeated_parameter", f"{key} is given more than once.", parameter=key)
         seen.add(key)
+        if value is None and name in (TOPICS, "full"):
+            continue  # left open, by a client that writes out everything
         if name != TOPICS:
             yield key, _string(key, value)
         elif isinstance(value, list) and not isinstance(value, _Object):
@@ -102,7 +104,7 @@ def _json_pairs(document: _Object) -> Iterator[tuple[str, str]]:
             if len(items) > _MAX_PARAMETERS:
                 raise _too_many()
             yield from ((name, _string(name, item)) for item in items or [""])
-        elif value is not None:
+        else:
             yield name, _string(name, value)
 
 

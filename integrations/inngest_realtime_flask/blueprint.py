@@ -7,9 +7,10 @@ from typing import Any
 
 from flask import Blueprint, Response
 from typing_extensions import Unpack
+from werkzeug.exceptions import HTTPException, default_exceptions
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, OptionsDict
+from inngest_realtime_core.endpoints import Answer, EndpointOptions, Endpoints, Grant, OptionsDict
 from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
 
 from .requests import HOST, endpoint_request
@@ -63,6 +64,14 @@ def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: U
     def add(rule: str, view: Callable[..., Response]) -> None:
         blueprint.add_url_rule(rule, view_func=view, methods=_METHODS, provide_automatic_options=False)
 
+    def failed(error: HTTPException) -> Response | HTTPException:
+        refused = HOST.endpoint_error(error)
+        return error if refused is None else response_for(Answer.from_error(refused))
+
+    # What extensions raise before the view is reached: no CSRF token, too many requests, nobody logged in.
+    for status in default_exceptions:
+        if status < 500:
+            blueprint.register_error_handler(status, failed)
     add("/<grant>/token", token)
     add("/<grant>/stream", stream)
     add("/client.js", client)

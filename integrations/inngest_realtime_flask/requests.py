@@ -33,7 +33,11 @@ def _read(size: int) -> bytes:
     if (request.content_length or size) < size:
         # Kept by Werkzeug: something before the view may have read it, and something after it may.
         # What it has parsed as a form is not kept, but what it found is.
-        return request.get_data() or urlencode([*request.form.items(multi=True)]).encode()
+        # The token of Flask-WTF's CSRF protection is no parameter.
+        if not (request.form or request.files):
+            return request.get_data()
+        csrf = cast("dict[str, Any]", current_app.config).get("WTF_CSRF_FIELD_NAME", "csrf_token")
+        return urlencode([field for field in request.form.items(multi=True) if field[0] != csrf]).encode()
     return request.stream.read(size)
 
 
