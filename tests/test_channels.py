@@ -454,11 +454,25 @@ class TestRefusedDeclarations:
             ("a", {"topics": topic(str)}, "a channel's own"),
             ("a", {"x": topic(str), "y": topic(str, name="x")}, "'x' twice"),
             ("a:{x}", {"__annotations__": {"x": str}, "x": topic(str)}, "a topic has no annotation"),
+            ("a", {"status": Status}, r"write status = topic\(Status\)"),
+            ("a", {"tokens": str}, r"write tokens = topic\(str\)"),
+            ("a", {"rows": list[int]}, r"write rows = topic\(list\[int\]\)"),
+            ("a", {"data": Any}, r"write data = topic\("),
         ],
     )
     def test_each_says_what_to_do(self, name: Any, body: dict[str, Any], says: str) -> None:
         with pytest.raises(ConfigurationError, match=says):
             declare((Channel,), body, name)
+
+    def test_types_that_are_no_topics(self) -> None:
+        class Jobs(Channel, name="jobs"):
+            Data = Status
+            made_with: ClassVar[type] = Status
+
+            class meta:
+                ordering = 1
+
+        assert dict(Jobs.topics()) == {}
 
     def test_a_parameter_over_an_inherited_topic(self) -> None:
         with pytest.raises(ConfigurationError, match="both a parameter and a topic"):

@@ -200,8 +200,10 @@ async def test_numbers_are_told_in_any_thread_while_connections_come_and_go() ->
 
 
 RUNS = """
-import asyncio, gc, os
+import asyncio, gc, os, sys
 gc.disable()
+import anyio
+from asgiref.sync import async_to_sync
 from inngest_realtime_core import Realtime
 from inngest_realtime_devserver import DevServer
 
@@ -213,25 +215,45 @@ async def listen(realtime):
     await realtime.publish(("c", "t"), 1)
     return await asyncio.wait_for(anext(subscription), 10)
 
+async def wait(work):
+    return await work
+
+def by_hand(last):
+    def run(work):
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(work)
+        finally:
+            loop.run_until_complete(last(loop))
+            loop.close()
+    return run
+
 with DevServer().in_thread() as server:
     realtime = Realtime(api_base_url=server.url)
-    asyncio.run(realtime.publish(("c", "t"), 0))
+    run = {
+        "asyncio.run": asyncio.run,
+        "anyio.run": lambda work: anyio.run(lambda: work),
+        "close": by_hand(lambda loop: realtime.close()),
+        "async_to_sync": async_to_sync(wait),
+    }[sys.argv[1]]
+    run(realtime.publish(("c", "t"), 0))
     server.until_sync(lambda stats: True)
     before = descriptors()
     for number in range(200):
-        asyncio.run(realtime.publish(("c", "t"), number))
+        run(realtime.publish(("c", "t"), number))
     for number in range(20):
-        asyncio.run(listen(realtime))
+        run(listen(realtime))
     server.until_sync(lambda stats: stats.open_connections == 0)
     print(descriptors() - before <= 1)  # the server may not have closed its end of the last one
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are counted in /proc")
-def test_nothing_is_left_of_event_loops_that_are_closed() -> None:
+@pytest.mark.parametrize("run", ["asyncio.run", "anyio.run", "async_to_sync", "close"])
+def test_nothing_is_left_of_event_loops_that_are_closed(run: str) -> None:
     """Without waiting for the garbage collector, and without a warning."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", RUNS], capture_output=True, text=True, timeout=60
+        [sys.executable, "-X", "dev", "-W", "error", "-c", RUNS, run], capture_output=True, text=True, timeout=60
     )
     complaints = [line for line in done.stderr.splitlines() if " took " not in line]
     assert (done.returncode, done.stdout, complaints) == (0, "True\n", [])

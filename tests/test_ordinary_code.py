@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 import pytest
@@ -30,10 +32,18 @@ from inngest_realtime_core import (
     Subscription,
     topic,
 )
+from inngest_realtime_core._concurrency import tasks
 from inngest_realtime_core._hub import readers
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_devserver.server import DevServer
-from talk import DEADLINE, Pipeline, Status, eventually, read_until, receive, soon
+from talk import DEADLINE, Pipeline, Status, eventually, fresh, read_until, receive, soon
+
+
+@pytest.fixture(scope="module")
+def threaded() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
+
 
 # -- taken up again ----------------------------------------------------------------------------------------------------
 
@@ -173,6 +183,44 @@ async def test_a_second_read_while_one_waits(realtime: Realtime, channel: str, f
     assert await soon(waiting) == 1
 
 
+@pytest.mark.parametrize("stream", ["subscription", "loop", "json stream"])
+def test_a_second_thread_that_reads_while_one_waits(threaded: DevServer, stream: str) -> None:
+    """Also one that shares the iterator of the first."""
+    with Realtime(api_base_url=threaded.url).subscribe_sync(channel=fresh(), topics=["t"]) as subscription:
+        messages: Any = {
+            "subscription": lambda: subscription,
+            "loop": lambda: iter(subscription),
+            "json stream": subscription.get_json_stream,
+        }[stream]()
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(next, messages)
+            with pytest.raises(FutureTimeoutError):
+                waiting.result(0.05)
+            with pytest.raises(ConcurrentReadError, match="get_json_stream"):
+                next(messages)
+            threaded.publish_sync(subscription.channel, "t", 1)
+            assert waiting.result(DEADLINE).data == 1
+
+
+def test_a_sync_json_stream_is_closed_while_a_thread_reads(threaded: DevServer) -> None:
+    with Realtime(api_base_url=threaded.url).subscribe_sync(channel=fresh(), topics=["t"]) as subscription:
+        messages = subscription.get_json_stream()
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(list, messages)
+            with pytest.raises(FutureTimeoutError):
+                waiting.result(0.05)
+            messages.close()
+            assert waiting.result(DEADLINE) == []
+        assert next(messages, None) is None
+        with pytest.raises(LookupError):
+            subscription.get_json_stream().throw(LookupError())
+        # The iterator of the subscription itself is only left.
+        own = iter(subscription)
+        own.close()
+        threaded.publish_sync(subscription.channel, "t", 1)
+        assert own.send(None).data == 1
+
+
 async def test_another_event_loop_is_refused_at_once(realtime: Realtime, channel: str) -> None:
     subscription = await realtime.subscribe(channel=channel, topics=["t"])
     streams = [subscription.get_json_stream(), subscription.get_encoded_stream(), subscription.get_event_stream()]
@@ -205,7 +253,11 @@ async def test_sync_calls_on_a_running_loop_are_refused_at_once(realtime: Realti
             call()
     subscription = await asyncio.to_thread(lambda: realtime.subscribe_sync(channel=channel, topics=["t"]))
     data_stream = DataStream("s", channel=channel, topic="t")
+    messages = await asyncio.to_thread(subscription.get_json_stream)
+    encoded = await asyncio.to_thread(subscription.get_encoded_stream)
     for read in (
+        lambda: next(messages),
+        lambda: next(encoded),
         subscription.receive,
         lambda: next(subscription),
         lambda: next(iter(subscription)),
@@ -240,6 +292,26 @@ def test_a_subscription_that_was_not_awaited_says_what_to_write(channel: str) ->
             misuse()
     with pytest.raises(AttributeError, match=r"await realtime\.subscribe"):
         _ = pending.get_json_stream
+
+
+async def test_an_open_subscription_is_entered(realtime: Realtime, channel: str) -> None:
+    async with await realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        await realtime.publish((channel, "t"), 1)
+        assert await receive(subscription, 1) == [1]
+    assert subscription.closed
+
+
+async def test_a_subscription_is_entered_once_at_a_time(realtime: Realtime, channel: str) -> None:
+    """Each block would close that of the other, and leave its own open."""
+    pending = realtime.subscribe(channel=channel, topics=["t"])
+    for _ in range(2):
+        async with pending as subscription:
+            with pytest.raises(ConfigurationError, match=r"subscribe\(\) for each"):
+                async with pending:
+                    pass
+            assert not subscription.closed
+        assert subscription.closed
+    await eventually(lambda: realtime.stats().subscriptions == 0)
 
 
 def test_the_public_surface_of_a_subscription() -> None:
@@ -312,6 +384,47 @@ async def test_a_callback_that_closes_its_subscription(
     await soon(done.wait())
     await soon(subscriptions[0].close())
     await eventually(lambda: realtime.stats().channels == 0)
+
+
+def test_a_callback_that_waits_for_a_thread_that_closes(threaded: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can see that it does: close() returns after a while, and the callback goes on."""
+    monkeypatch.setattr(tasks, "_PATIENCE", 0.1)
+    done = threading.Event()
+
+    async def on_message(_: Message[Any]) -> None:
+        thread = threading.Thread(target=subscriptions[0].close)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        done.set()
+
+    realtime = Realtime(api_base_url=threaded.url)
+    channel = fresh()
+    subscriptions = [realtime.subscribe_sync(channel=channel, topics=["t"], on_message=on_message)]
+    realtime.publish_sync((channel, "t"), 1)
+    assert done.wait(DEADLINE)
+    realtime.close_sync()
+
+
+async def test_a_callback_that_runs_on_is_cancelled(
+    realtime: Realtime, channel: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tasks, "_PATIENCE", 0.1)
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def on_message(_: Message[Any]) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    subscription = await realtime.subscribe(channel=channel, topics=["t"], on_message=on_message)
+    await realtime.publish((channel, "t"), 1)
+    await soon(begun.wait())
+    await soon(subscription.close())
+    assert not cancelled.is_set()
+    assert [record.__dict__["event"] for record in caplog.records] == ["callback.slow"]
+    await soon(cancelled.wait())
 
 
 async def test_callbacks_that_close_each_other(realtime: Realtime, channel: str) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Coroutine, Iterable
 from contextvars import Context, ContextVar
 from typing import Any, Final, TypeVar
 
+from .timers import call_after
+
 logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")
@@ -16,8 +18,7 @@ T = TypeVar("T")
 CANCEL_RETRY_INTERVAL: Final = 0.1
 """Seconds after which a task that has not ended is cancelled again."""
 
-_PATIENCE: Final = 3.0  # seconds that a callback may run on after it was told to end, before it is cancelled
-_GRACE: Final = 1.0  # seconds that it may take to end then
+_PATIENCE: Final = 3.0  # seconds that the end of a callback is waited for, and then again until it is cancelled
 
 # The tasks that run an application's callbacks. Tasks and threads that a callback starts inherit it.
 _callers: ContextVar[tuple[asyncio.Task[Any], ...]] = ContextVar("inngest_realtime_callers", default=())
@@ -67,7 +68,8 @@ def calling_tasks() -> tuple[asyncio.Task[Any], ...]:
 async def join_callback(task: asyncio.Task[Any]) -> None:
     """Returns when a task that runs callbacks has ended, or at once when it waits for the running code.
 
-    One that has not ended after 3 s is cancelled: it may wait for the running code in a way that nobody can see.
+    After 3 s it returns all the same: the task may wait for the running code in a way that nobody can see, in a thread
+    of its own for example. One that still runs 3 s after that is cancelled.
     """
     callers = calling_tasks()
     if task.done() or _leads_to(task, callers):
@@ -78,18 +80,12 @@ async def join_callback(task: asyncio.Task[Any]) -> None:
         _, late = await asyncio.wait([task], timeout=_PATIENCE)
         if late:
             logger.warning(
-                "A callback still runs %s s after its subscription was closed, and is cancelled. Let it hand long work "
-                "to a task of your own.",
+                "A callback still runs %s s after its subscription was closed. It is cancelled when it does so for as "
+                "long again. Let it hand long work to a task of your own.",
                 _PATIENCE,
                 extra={"event": "callback.slow"},
             )
-            task.cancel()
-            _, late = await asyncio.wait([task], timeout=_GRACE)
-        if late:
-            logger.error(
-                "A callback runs on although it was cancelled; its subscription is closed. Let CancelledError out.",
-                extra={"event": "callback.stuck"},
-            )
+            call_after(asyncio.get_running_loop(), _PATIENCE, task.cancel)
     finally:
         for caller in callers:
             _joining[caller].remove(task)

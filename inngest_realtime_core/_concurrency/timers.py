@@ -15,7 +15,7 @@ import anyio
 from .threads import start_daemon_thread
 
 
-def call_after(loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], None]) -> Callable[[], object]:
+def call_after(loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], object]) -> Callable[[], object]:
     """Calls `callback` on the running event loop after `delay` seconds. Returns what cancels that.
 
     It is called in an empty context: asyncio keeps a timer that was cancelled, and its context, until it would be due.

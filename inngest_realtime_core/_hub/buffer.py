@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import islice
 from typing import Any, cast
 
+from .._concurrency.background import check_may_block
 from .._concurrency.threads import check_event_loop, new_waiter
 from .._concurrency.timers import call_after
 from .._upstream.throttle import Throttle
@@ -217,6 +218,7 @@ class ReaderBuffer(MessageQueue):
         message = self.take()
         if message is not None or self.ended:
             return message
+        check_may_block()
         deadline = None if timeout is None else time.monotonic() + timeout
         self._begin_wait()
         try:

@@ -38,6 +38,7 @@ def declare(
         raise ConfigurationError(f"{owner}: separators= says which characters of name= separate. Give a name.")
     else:
         template = cls._declaration.template  # pyright: ignore[reportPrivateUsage]
+    _check_types(cls)
     parameters = {**_inherited_parameters(cls, root), **_own_parameters(cls, local_names)}
     attributes = _topic_attributes(cls)
     if template is None and parameters:
@@ -58,6 +59,20 @@ def declare(
             raise ConfigurationError(f"{owner} declares the topic {declared.name!r} twice. Give one another name=.")
         topics[declared.name] = declared
     return Declaration(template, MappingProxyType(parameters), MappingProxyType(topics))
+
+
+def _check_types(cls: type[Any]) -> None:
+    for name, value in vars(cls).items():
+        is_type = isinstance(value, type) or value is Any or typing.get_origin(value) is not None
+        # Classes that are defined in the body, or named as classes are, are no topics.
+        if not is_type or not name[0].islower() or name in inspect.get_annotations(cls):
+            continue
+        if getattr(value, "__qualname__", "") != f"{cls.__qualname__}.{name}":
+            written = getattr(value, "__name__", None) if isinstance(value, type) else repr(value)
+            raise ConfigurationError(
+                f"{cls.__qualname__}.{name} is the type {written}, which declares nothing. For a topic write "
+                f"{name} = topic({written}), for a constant {name}: ClassVar[...] = {written}."
+            )
 
 
 def _inherited_parameters(cls: Any, root: Any) -> dict[str, Parameter]:

@@ -10,9 +10,9 @@ from typing import Any, cast
 from ..arguments import describe
 from ..errors import ConfigurationError
 from ..subscriptions.pending import PendingSubscription
-from ..subscriptions.streams import MessageStream
+from ..subscriptions.streams import MessageStream, SyncMessageStream
 from ..subscriptions.subscription import Subscription
-from ..subscriptions.sync import SyncSubscription, gives_messages_sync
+from ..subscriptions.sync import SyncSubscription
 from .grants import Grant
 
 
@@ -54,7 +54,7 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
 
 def gives_messages(stream: object) -> bool:
     """Whether it is an iterator of messages: of a subscription itself, or its `get_json_stream()`."""
-    return isinstance(stream, MessageStream) or gives_messages_sync(stream)
+    return isinstance(stream, MessageStream | SyncMessageStream)
 
 
 def not_a_stream(content: object, instead: str) -> ConfigurationError:

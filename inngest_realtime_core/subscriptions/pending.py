@@ -27,21 +27,31 @@ class PendingSubscription:
 
     def __init__(self, open_: Callable[[], Coroutine[Any, Any, Readers]]) -> None:
         self._open = open_
+        self._entered = False
         self._subscription: Subscription | None = None
 
     def __await__(self) -> Generator[Any, None, Subscription]:
         return self._start().__await__()
 
     async def __aenter__(self) -> Subscription:
-        readers = await self._open()
-        readers.entered = True
-        self._subscription = Subscription(readers)
-        return self._subscription
+        if self._entered:
+            raise ConfigurationError(
+                "This subscription is entered already, and one block would close that of the other. Call subscribe() "
+                "for each `async with`."
+            )
+        self._entered = True
+        try:
+            self._subscription = await self._start()
+        except BaseException:
+            self._entered = False
+            raise
+        return await self._subscription.__aenter__()
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         subscription, self._subscription = self._subscription, None
+        self._entered = False
         if subscription is not None:
-            await subscription.close("left the async with block")
+            await subscription.__aexit__(*exception)
 
     async def _start(self) -> Subscription:
         return Subscription(await self._open())

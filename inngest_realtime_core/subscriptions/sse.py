@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .._concurrency.background import check_may_block
 from .._concurrency.threads import check_event_loop, new_waiter
 from .._concurrency.timers import call_after
 from .._hub.buffer import ReaderBuffer
@@ -162,6 +163,7 @@ def encoded_stream_sync(buffer: ReaderBuffer, *, heartbeat: float | None) -> Gen
 
 def wait_sync(buffer: ReaderBuffer, timeout: float | None) -> bool:
     """Blocks until there is something to take; False when the time is up first."""
+    check_may_block()
     waiter = new_waiter()
     return not buffer.wait_on(waiter) or waiter.wait(timeout)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any
 
@@ -90,4 +90,54 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         """Ends the iterator; a read that waits ends as well. The subscription goes on while somebody holds it."""
         if self._closable:
             self._buffer.end()
+            self._on_close()
+
+
+class SyncMessageStream(Generator[Message[Any], None, None]):
+    """An iterator over a reader's messages, for one thread at a time: another one that reads it is told so.
+
+    Not a generator, which any other thread can neither read nor close while one waits.
+
+    Args:
+        buffer: What it reads.
+        holds: Kept for as long as the iterator.
+        on_close: Called by `close()`. None: it is only left, as the iterator of the subscription itself.
+    """
+
+    __slots__ = ("__weakref__", "_buffer", "_holds", "_on_close", "_take", "_turns")
+
+    def __init__(
+        self, buffer: ReaderBuffer, holds: object = None, *, on_close: Callable[[], object] | None = None
+    ) -> None:
+        self._buffer = buffer
+        self._take = buffer.take
+        self._turns = buffer.turns
+        self._holds = holds
+        self._on_close = on_close
+
+    def __next__(self) -> Message[Any]:
+        # Mostly one is there: then nothing is waited for, and nothing checked that concerns waiting.
+        message = self._take() if self._turns else None
+        if message is None and (message := self._buffer.next_sync()) is None:
+            raise StopIteration
+        return message
+
+    def send(self, value: None, /) -> Message[Any]:
+        """The same as `next()`: nothing can be sent."""
+        return next(self)
+
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> Message[Any]:
+        """Ends the iterator and raises the exception."""
+        self.close()
+        raise typ if val is None else val if isinstance(val, BaseException) else RuntimeError(val)
+
+    def close(self) -> None:
+        """Ends the iterator; a read that waits ends as well. The subscription goes on while somebody holds it."""
+        if self._on_close is not None:
             self._on_close()

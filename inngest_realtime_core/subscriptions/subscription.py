@@ -43,6 +43,13 @@ class Subscription(SubscriptionFace):
         # A loop over the subscription holds this alone.
         self._messages = MessageStream(readers.own, readers.hub.loop, readers.faceless, closable=False)
 
+    async def __aenter__(self) -> Subscription:
+        self._readers.entered = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close("left the async with block")
+
     def __aiter__(self) -> AsyncIterator[Message[Any]]:
         self._own()
         return self._messages
@@ -147,7 +154,8 @@ class Subscription(SubscriptionFace):
         """Closes the subscription at once: iterations end after what they have received. Safe to call repeatedly.
 
         What it returns may be awaited for the end of everything: the channel has been left, and the callback that was
-        running has returned, unless that waits for this. One that runs on for 3 s is cancelled.
+        running has returned, unless that waits for this. One that runs on is waited for 3 s, and cancelled
+        after 3 more.
 
         Args:
             reason: Logged at debug level.

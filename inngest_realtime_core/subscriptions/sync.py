@@ -16,6 +16,7 @@ from ..messages.message import Message
 from .face import SubscriptionFace
 from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
+from .streams import SyncMessageStream
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
@@ -47,24 +48,13 @@ class SyncSubscription(SubscriptionFace):
         self.close("left the with block")
 
     def __iter__(self) -> Generator[Message[Any], None, None]:
-        self._own()
-        return self._messages()
+        return SyncMessageStream(self._own(), self)
 
     def __next__(self) -> Message[Any]:
         """The next message; one at a time, where there is no loop."""
         if (message := self._own().next_sync()) is None:
             raise StopIteration
         return message
-
-    def _messages(self) -> Generator[Message[Any], None, None]:
-        reader = self._own()
-        take, turns = reader.take, reader.turns
-        while True:
-            # Mostly one is there: then nothing is waited for, and nothing checked that concerns waiting.
-            message = take() if turns else None
-            if message is None and (message := self._own().next_sync()) is None:
-                return
-            yield message
 
     def receive(self, timeout: float | None = None) -> Message[Any] | None:
         """Returns the next message, or None when the subscription has ended. A timeout loses nothing.
@@ -94,8 +84,14 @@ class SyncSubscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        buffer = self._on_loop(self._readers.add)
-        return self._guard(_messages(buffer), buffer)
+        readers = self._readers
+        buffer = self._on_loop(readers.add)
+
+        def close() -> None:
+            readers.call(buffer.end)
+            buffer.detach()
+
+        return self._guard(SyncMessageStream(buffer, on_close=close), buffer)
 
     def get_encoded_stream(self, *, heartbeat: float | None = None) -> Generator[bytes, None, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -193,17 +189,3 @@ class SyncSubscription(SubscriptionFace):
             return function()
 
         return run_sync(call)
-
-
-def gives_messages_sync(stream: object) -> bool:
-    """Whether it is the iterator of a subscription, or its `get_json_stream()`."""
-    codes = (_messages.__code__, SyncSubscription._messages.__code__)  # pyright: ignore[reportPrivateUsage]
-    return getattr(stream, "gi_code", None) in codes
-
-
-def _messages(buffer: ReaderBuffer) -> Generator[Message[Any], None, None]:
-    try:
-        while (message := buffer.next_sync()) is not None:
-            yield message
-    finally:
-        buffer.detach()
