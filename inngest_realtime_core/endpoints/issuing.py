@@ -7,6 +7,7 @@ from typing import Final
 
 from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
+from .._concurrency.tasks import end_tasks
 from ..errors import RealtimeError, ShuttingDownError
 from ..realtime import Realtime
 from .errors import EndpointError
@@ -60,4 +61,4 @@ class TokenIssuer:
                     raise ShuttingDownError("The process is shutting down, so no token is waited for any longer.")
             return request.result()
         finally:
-            request.cancel()
+            await end_tasks([request])
