@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -14,6 +14,7 @@ from .errors import ConfigurationError, InngestError
 
 # What the counters of several event loops add up to, under the same name.
 _SUMMED: Final = ("received", "delivered", "dropped", "reconnects", "resumes", "resumes_gapped")
+_TIMED: Final = 100  # operations of a kind whose duration is kept
 
 
 # A struct is made in a tenth of the time, which each import takes; a dataclass besides, for `dataclasses.asdict()`.
@@ -41,6 +42,10 @@ class Stats(msgspec.Struct, frozen=True):
         resumes_gapped: How many of them were told of a gap: something that they missed, or all of it, is not known.
         publishes: Messages and data streams that were to be published, failures included.
         publish_errors: How many of them failed.
+        publish_p50: The median time of the last 100 messages that were published, in seconds; None before the first.
+        publish_max: The longest of them.
+        first_byte_p50: The same from a web client's request to the first byte of its stream, `authorize` included.
+        first_byte_max: The longest of them.
         token_requests: Tokens for web clients that were asked of this object, failures included; equal ones within two
             seconds are one request to Inngest.
         token_errors: How many of them failed.
@@ -76,6 +81,10 @@ class Stats(msgspec.Struct, frozen=True):
     resumes_gapped: int = 0
     publishes: int = 0
     publish_errors: int = 0
+    publish_p50: float | None = None
+    publish_max: float | None = None
+    first_byte_p50: float | None = None
+    first_byte_max: float | None = None
     token_requests: int = 0
     token_errors: int = 0
     subscribe_errors: int = 0
@@ -98,10 +107,15 @@ class Stats(msgspec.Struct, frozen=True):
         all_counters = list(counters)
         operations, failures, reasons, codes = (Counter[str]() for _ in range(4))
         for each in all_counters:
-            operations.update(each.operations)
-            failures.update(each.failures)
-            reasons.update(each.gap_reasons)
-            codes.update(each.endpoint_errors)
+            # Other threads add to them meanwhile: a copy is made in one go.
+            operations.update(each.operations.copy())
+            failures.update(each.failures.copy())
+            reasons.update(each.gap_reasons.copy())
+            codes.update(each.endpoint_errors.copy())
+        publishing, opening = (
+            sorted(seconds for each in all_counters for seconds in each.durations[operation].copy())
+            for operation in ("publish", "stream")
+        )
         # One event loop that cannot reach it is enough.
         replay = min(replays, key=lambda each: (each.ok, each.since), default=None)
         replay_failed = max(replays, key=lambda each: each.failed_at, default=None)
@@ -113,6 +127,10 @@ class Stats(msgspec.Struct, frozen=True):
             gaps_by_reason=dict(reasons),
             publishes=operations["publish"] + operations["publish_stream"],
             publish_errors=failures["publish"] + failures["publish_stream"],
+            publish_p50=publishing[len(publishing) // 2] if publishing else None,
+            publish_max=publishing[-1] if publishing else None,
+            first_byte_p50=opening[len(opening) // 2] if opening else None,
+            first_byte_max=opening[-1] if opening else None,
             token_requests=operations["token"],
             token_errors=failures["token"],
             subscribe_errors=failures["subscribe"],
@@ -181,6 +199,7 @@ class Counters:
         self.operations: dict[str, int] = {}
         self.failures: dict[str, int] = {}
         self.endpoint_errors: dict[str, int] = {}
+        self.durations: dict[str, deque[float]] = {name: deque(maxlen=_TIMED) for name in ("publish", "stream")}
         self.connected_at: float | None = None  # these are times of `time.monotonic()`
         self.succeeded_at: float | None = None
         self.failed_at: float | None = None
@@ -210,10 +229,12 @@ class Counters:
             self.failed_at, self.last_error = time.monotonic(), str(error)
             self.last_error_type = type(error).__name__
 
-    def finished(self, operation: str, error: BaseException | None) -> None:
+    def finished(self, operation: str, error: BaseException | None, seconds: float) -> None:
         """Count an operation that has ended; one that was cancelled is no failure."""
         self.operations[operation] = self.operations.get(operation, 0) + 1
         if error is None:
+            if operation in self.durations:
+                self.durations[operation].append(seconds)
             # A subscription may share a connection that is there already, so it says nothing of Inngest.
             if operation not in ("subscribe", "stream"):
                 self.succeeded_at = time.monotonic()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,38 @@ async def test_a_lost_connection_and_its_return(
     # One line for a failure that repeats.
     assert events(caplog) == ["connection.lost", "connection.failed", "connection.restored"]
     assert all(record.levelno == logging.WARNING for record in caplog.records if hasattr(record, "event"))
+
+
+async def test_a_process_that_stops_with_streams_open_says_so_once(
+    server: DevServer, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers replace workers without a word."""
+    caplog.set_level(logging.INFO, "inngest_realtime")
+    realtime = Realtime()
+
+    async def streams() -> list[AsyncIterator[bytes]]:
+        opened = [await realtime.subscribe(channel=channel, topics=[name]) for name in ("a", "b")]
+        bodies = [each.get_event_stream() for each in opened]
+        for body in bodies:
+            await anext(body)
+        return bodies
+
+    # The end of a test's block is no end of a process.
+    with realtime.override(api_base_url=server.url):
+        bodies = await streams()
+    for body in bodies:
+        assert [block async for block in body]
+    assert events(caplog) == ["streams.began"]
+    caplog.clear()
+    with realtime.override(api_base_url=server.url):
+        bodies = await streams()
+        realtime.begin_shutdown()
+        realtime.begin_shutdown()
+        for body in bodies:
+            assert [block async for block in body]
+    assert events(caplog) == ["streams.began", "streams.ended"]
+    assert f"Process {os.getpid()} stops: its 2 open event streams end" in caplog.text
+    await realtime.close()
 
 
 class Job(Channel, name="log:{job_id}"):

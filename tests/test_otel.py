@@ -211,6 +211,32 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     assert 'pip install "inngest-realtime[otel]"' in done.stderr.splitlines()[-1]
 
 
+async def test_the_times_of_publishing_and_of_first_bytes_are_in_stats(realtime: Realtime, channel: str) -> None:
+    stats = realtime.stats()
+    assert (stats.publish_p50, stats.publish_max, stats.first_byte_p50, stats.first_byte_max) == (None,) * 4
+    for number in range(3):
+        await realtime.publish((channel, "t"), number)
+    with pytest.raises(PublishError):
+        await realtime.publish((channel, "t"), float("nan"))
+    assert realtime.stats().first_byte_p50 is None
+
+    async def authorize(request: object, channel: Pipeline) -> bool:
+        await asyncio.sleep(0.05)
+        return True
+
+    endpoints = Endpoints(realtime, [Grant(Pipeline, authorize=authorize)])
+    answer = await endpoints.stream("pipeline", EndpointRequest("GET", "runId=timed", {}, None))
+    assert isinstance(answer, StreamAnswer)
+    await answer.body.aclose()
+    stats = realtime.stats()
+    assert stats.publish_p50 is not None
+    assert stats.publish_max is not None
+    assert 0 < stats.publish_p50 <= stats.publish_max < 5
+    assert stats.first_byte_p50 == stats.first_byte_max
+    assert stats.first_byte_p50 is not None
+    assert 0.05 <= stats.first_byte_p50 < 5
+
+
 async def test_what_clients_get_no_stream_and_no_token_for(
     server: DevServer, realtime: Realtime, watch: Watch, pipeline: Pipeline
 ) -> None:

@@ -304,9 +304,11 @@ class Hub:
                 self._openings.discard(scope)
         raise _shutting_down()
 
-    def end_streams(self) -> None:
-        """End every reader and open no new ones: the process is about to stop."""
+    def end_streams(self, *, stopping: bool = False) -> None:
+        """End every reader and open no new ones. The log says so when the process is `stopping`."""
         self.shutting_down = True
+        if stopping:
+            self.stream_watch.stopped(self.streams)
         for opening in list(self._openings):
             opening.cancel()
         for feed in list(self._feeds.values()):

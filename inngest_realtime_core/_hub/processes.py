@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
@@ -216,11 +217,11 @@ class ProcessRegistry:
         await self.resources().history.ready()
         return self.process().event_ids.decode(channel, event_id) is not None
 
-    def end_streams(self) -> None:
-        """End the streams of all event loops. Callable from any thread."""
+    def end_streams(self, *, stopping: bool = False) -> None:
+        """End the streams of all event loops; `stopping` with the process. Callable from any thread."""
         for hub in self.process().hubs():
             with contextlib.suppress(RuntimeError):
-                hub.loop.call_soon_threadsafe(hub.end_streams)
+                hub.loop.call_soon_threadsafe(functools.partial(hub.end_streams, stopping=stopping))
 
     async def close(self) -> None:
         """End everything on the running event loop."""

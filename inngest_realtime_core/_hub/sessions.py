@@ -55,9 +55,9 @@ class Sessions:
         return {loop for registry in (*self._registries.values(), *self._ended) for loop in registry.loops()}
 
     def end_streams(self) -> None:
-        """End the streams of all event loops. Callable from any thread."""
+        """End the streams of all event loops, since the process stops. Callable from any thread."""
         for registry in list(self._registries.values()):
-            registry.end_streams()
+            registry.end_streams(stopping=True)
 
     def stats(self, **beside: int | None) -> Stats:
         """The numbers of all, those included that have ended, and others that are known `beside` these."""

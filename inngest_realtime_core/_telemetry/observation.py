@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol
@@ -26,7 +27,7 @@ class Slots(Protocol):
 class Operation:
     """One operation, for a `with` block: counted, and told to observers."""
 
-    __slots__ = ("_attributes", "_counters", "_finish", "_name", "_observers")
+    __slots__ = ("_attributes", "_began", "_counters", "_finish", "_name", "_observers")
 
     def __init__(
         self, name: str, attributes: Mapping[str, str], counters: Counters, observers: tuple[Observer, ...]
@@ -38,12 +39,13 @@ class Operation:
         self._finish: list[Callable[[BaseException | None], None]] = []
 
     def __enter__(self) -> None:
+        self._began = time.perf_counter()
         for observer in self._observers:
             self._finish.append(observer(self._name, self._attributes))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._counters.finished(self._name, exc)
+        self._counters.finished(self._name, exc, time.perf_counter() - self._began)
         while self._finish:
             self._finish.pop()(exc)
