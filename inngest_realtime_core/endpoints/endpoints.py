@@ -15,6 +15,7 @@ from typing import Final, cast
 
 from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
+from .._concurrency.timers import deadline
 from ..arguments import describe
 from ..errors import ConfigurationError, RealtimeError
 from ..realtime import Realtime, check_realtime
@@ -27,7 +28,7 @@ from .bodies import EventStreams, Opening
 from .client_file import client_file
 from .errors import EndpointError
 from .grants import Grant
-from .issuing import TokenIssuer
+from .issuing import TokenIssuer, until_shutdown
 from .limits import RateLimit, StreamSlots, client_name
 from .options import EndpointOptions
 from .overlaps import check_overlaps
@@ -38,6 +39,7 @@ from .wsgi_threads import check_limit, single_threaded
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
+_BODY_TIMEOUT: Final = 10.0  # seconds
 _TOKEN_METHODS: Final = ("GET", "POST")
 _STREAM_METHODS: Final = ("GET",)
 _FILE_METHODS: Final = ("GET", "HEAD")
@@ -56,6 +58,7 @@ class Endpoints:
     | 403 | `forbidden`, `topic_not_granted`, `rewind_not_granted` | `authorize` did not return `True`; more is asked for than the grant allows |
     | 404 | `unknown_grant` | no grant of that name |
     | 405 | `method_not_allowed` | `Allow` says which methods are |
+    | 408 | `body_too_slow` | the body did not come within 10 s |
     | 413 | `body_too_large` | the body has more than `max_body` bytes |
     | 422 | `invalid_parameter` | a value does not fit its parameter's type, is empty, too long, or holds a separator |
     | 429 | `too_many_requests`, `too_many_streams_per_client` | one client asks for too much; ask again after `Retry-After` seconds |
@@ -272,8 +275,12 @@ class Endpoints:
     async def _body(self, request: EndpointRequest) -> bytes:
         if not self._has_body(request):
             return b""
-        chunk = request.read(self.options.max_body + 1)
-        return self._bounded(await chunk if inspect.isawaitable(chunk) else chunk)
+        body = request.read(self.options.max_body + 1)
+        if not inspect.isawaitable(body):
+            return self._bounded(body)
+        with deadline(_BODY_TIMEOUT):
+            return self._bounded(await until_shutdown(self.realtime, body))
+        raise EndpointError(408, "body_too_slow", f"The body did not come within {_BODY_TIMEOUT:.0f} s.")
 
     def _body_sync(self, request: EndpointRequest) -> bytes:
         if not self._has_body(request):

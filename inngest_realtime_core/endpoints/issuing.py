@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
@@ -14,10 +15,12 @@ from .errors import EndpointError
 from .limits import Circuit, TokenGate
 from .selection import Selection
 
+_T = TypeVar("_T")
+
 _MAX_TOKENS: Final = 1_000  # requests for tokens under way in a process
 _MAX_THREADS: Final = 8  # of them where each holds a thread of the server
 _PATIENCE: Final = 1.0  # seconds that twice as many wait for their turn there
-_LOOK: Final = 0.1  # seconds between two looks whether the process is to stop, while Inngest is slow to answer
+_LOOK: Final = 0.1  # seconds between two looks whether the process is to stop
 
 
 class TokenIssuer:
@@ -40,8 +43,8 @@ class TokenIssuer:
         """
         try:
             with self._circuit.entered(), self._gate.entered():
-                self._realtime.install_signal_handlers()
-                return await self._until_shutdown(selection)
+                token = self._realtime.get_client_subscription_token(channel=selection.channel, topics=selection.topics)
+                return await until_shutdown(self._realtime, token)
         except RealtimeError as error:
             raise EndpointError.of(error) from error
 
@@ -51,14 +54,19 @@ class TokenIssuer:
             self._realtime.install_signal_handlers()
             return run_sync(lambda: self.issue(selection))
 
-    async def _until_shutdown(self, selection: Selection) -> ClientSubscriptionToken:
-        request = asyncio.ensure_future(
-            self._realtime.get_client_subscription_token(channel=selection.channel, topics=selection.topics)
-        )
-        try:
-            while not (await asyncio.wait({request}, timeout=_LOOK))[0]:
-                if self._realtime.is_shutting_down:
-                    raise ShuttingDownError("The process is shutting down, so no token is waited for any longer.")
-            return request.result()
-        finally:
-            await end_tasks([request])
+
+async def until_shutdown(realtime: Realtime, work: Awaitable[_T]) -> _T:
+    """Awaits what a server that is to stop would wait for, which ends then.
+
+    Raises:
+        ShuttingDownError: The process is shutting down.
+    """
+    realtime.install_signal_handlers()
+    request = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({request}, timeout=_LOOK))[0]:
+            if realtime.is_shutting_down:
+                raise ShuttingDownError("The process is shutting down, so no request is waited for any longer.")
+        return request.result()
+    finally:
+        await end_tasks([request])

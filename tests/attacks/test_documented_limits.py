@@ -15,7 +15,7 @@ from inngest_realtime_core._hub import options as hub_options
 from inngest_realtime_core._replay import record
 from inngest_realtime_core._telemetry import throttled_log
 from inngest_realtime_core._upstream import protocol
-from inngest_realtime_core.endpoints import authorize, bodies, issuing, limits, options, parameters, wsgi
+from inngest_realtime_core.endpoints import authorize, bodies, endpoints, issuing, limits, options, parameters, wsgi
 from inngest_realtime_core.endpoints.options import EndpointOptions
 from inngest_realtime_core.messages import data_stream
 from inngest_realtime_core.subscriptions import callbacks
@@ -46,6 +46,7 @@ def private(module: Any, name: str) -> Any:
 # What begins a row, and the numbers that it has to name, as the code has them.
 SAYS: dict[str, list[object]] = {
     "size of a request's body": [default("max_body")],
+    "how long a request's body": [int(private(endpoints, "_BODY_TIMEOUT"))],
     "number of parameters": [private(parameters, "_MAX_PARAMETERS")],
     "length of a parameter's value": [private(parameters, "_MAX_VALUE"), private(parameters, "_MAX_NAME")],
     "nesting of a body": [],

@@ -138,6 +138,34 @@ async def test_bodies_that_have_no_end(server: RunningServer, client: Client) ->
     assert "Traceback" not in server.log
 
 
+@pytest.mark.timeout(120)
+async def test_bodies_that_trickle(case: ServerCase, inngest: DevServer) -> None:
+    """They are waited for, but not for ever, and not at all by a server that is to stop."""
+    if not case.notices_disconnects or case.name.startswith("django"):
+        pytest.skip("the server's thread, or Django before it calls a view, reads the body")
+    head = f"POST {PREFIX}/pipeline/token?runId=a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    with running(case, inngest.url) as server, contextlib.ExitStack() as peers:
+        address = httpx.URL(server.url)
+
+        def begin(rest: str) -> socket.socket:
+            peer = peers.enter_context(socket.create_connection((address.host, address.port), 30))
+            peer.sendall(f"{head}{rest}".encode())
+            return peer
+
+        slow = [begin('Content-Length: 500\r\n\r\n{"topics":'), begin("Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")]
+        began = time.monotonic()
+        for peer in slow:
+            answer = await asyncio.to_thread(peer.recv, 4096)
+            assert answer.startswith(b"HTTP/1.1 408 "), answer
+        assert 9 < time.monotonic() - began < 18
+        for _ in range(3):
+            begin("Content-Length: 500\r\n\r\n{")
+        async with Client(server.url) as client:
+            assert (await client.get("news/token")).status_code == 200
+        assert await asyncio.to_thread(server.stop, timeout=15) < case.stops_within + 1
+        assert "Traceback" not in server.log
+
+
 # -- one client among many --------------------------------------------------------------------------------------------
 
 
