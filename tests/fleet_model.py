@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from inngest_realtime_core._replay.channel_history import ChannelHistory
 from inngest_realtime_core._replay.entries import Entry
 from inngest_realtime_core._replay.event_ids import EventIds
-from inngest_realtime_core._replay.log import Kept, Numbered, Replay
+from inngest_realtime_core._replay.log import History, Kept, Numbered, Replay
 from inngest_realtime_core._replay.numbers import TICKS, to_ticks
+from inngest_realtime_core._replay.numbers import Clock as NumberClock
 from inngest_realtime_core._replay.resume import Selected
 from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
 
 TOPICS = ("a", "b")
 CHANNEL = "c"
+AHEAD = 5_000.0  # seconds that the clock of Redis is ahead
 
 
 def number_of(envelope: Envelope) -> int:
@@ -43,7 +46,7 @@ class Clock:
         return self.now
 
     def time(self) -> float:
-        return self.now + 5_000.0
+        return self.now + AHEAD
 
 
 class Shared:
@@ -59,19 +62,23 @@ class Shared:
         self.last: dict[str, int] = {}
         self.number = self.since = 0
         self.mixed = False
-        self.created = self._now() - 1  # less than all numbers
+        self.created = self.now() - 1  # less than all numbers
 
-    def _now(self) -> int:
+    def now(self) -> int:
         return to_ticks(self._clock.time())
 
+    def mark(self) -> int:
+        """A number that is greater than those given before, and less than those given afterwards."""
+        return max(self.number, self.now() - 1)
+
     def _next(self) -> int:
-        self.number = max(self._now(), self.number + 1)
+        self.number = max(self.now(), self.number + 1)
         return self.number
 
     def _keep(self, envelope: Envelope, place: float) -> None:
         self.messages[envelope.identity] = envelope
         self.places[envelope.identity] = place
-        self.recorded_at[envelope.identity] = self._now()
+        self.recorded_at[envelope.identity] = self.now()
         while len(self.messages) > self._size:
             oldest = min(self.messages, key=lambda identity: self.places[identity])
             self.since = max(self.since, self.numbers.get(oldest, (0, 0))[0])
@@ -101,14 +108,17 @@ class Shared:
             following = min((place for place in self.places.values() if place > last), default=last + 2)
             self.places[identity] = (last + min(following, last + 2)) / 2
 
-    def load(self) -> Kept:
+    def load(self, clock: NumberClock) -> Kept:
         messages = [
-            (self.numbers.get(identity, (self.recorded_at[identity], 0))[0] / TICKS - 5_000.0, self.messages[identity])
+            (
+                self.numbers.get(identity, (self.recorded_at[identity], 0))[0] / TICKS - clock.ahead,
+                self.messages[identity],
+            )
             for identity in sorted(self.messages, key=lambda identity: self.places[identity])
         ]
-        since = max(self.since, self.created) / TICKS - 5_000.0
+        since = max(self.since, self.created) / TICKS - clock.ahead
         numbers = Numbered(self.created, self.since, self.number, self.numbers, dict(self.last))
-        return Kept(messages, whole=not self.mixed, since=since, clock=5_000.0, numbers=numbers)
+        return Kept(messages, whole=not self.mixed, since=since, clock=clock, numbers=numbers)
 
 
 @dataclass(eq=False)
@@ -152,18 +162,32 @@ class Worker:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         # At first it does not know which numbers are given.
-        self.knows_numbers = fleet.rng.random() < 0.8
-        self.history = ChannelHistory(
-            CHANNEL,
-            fleet.limits,
-            EventIds([b"k" * 32]),
-            created_of=lambda _: fleet.shared.created if self.knows_numbers else 0,
-        )
-        self.history.confirm(TOPICS)
+        self.knows_numbers = False
+        self._error = fleet.rng.choice(fleet.clock_errors)
+        self.history = ChannelHistory(CHANNEL, fleet.limits, EventIds([b"k" * 32]), shared=cast("History", self))
         self.queues: dict[str, deque[Envelope]] = {topic: deque() for topic in TOPICS}
-        self.connected = True
+        self.connected = False
+        self.ready = False
         self.clients: list[Client] = []
         self._reports: deque[tuple[Envelope, str]] = deque()
+
+    def advance(self) -> None:
+        """Subscribe to the channel; then learn when that was, and which numbers are given."""
+        if not self.history.coverage:
+            self.connected = True
+            self.history.confirm(TOPICS)
+        elif not self.ready:
+            self.history.cover(TOPICS, self._fleet.shared.mark())
+            self.ready = True
+        self.knows_numbers = self.ready and (self.knows_numbers or self._fleet.rng.random() < 0.8)
+
+    def created(self, channel: str) -> int:
+        return self._fleet.shared.created if self.knows_numbers else 0
+
+    @property
+    def clock(self) -> NumberClock:
+        """As well as it can be told from an exchange that takes a while."""
+        return NumberClock(AHEAD - self._fleet.rng.uniform(0, self._error), self._error)
 
     def report(self) -> None:
         """Tell Redis what was received."""
@@ -196,11 +220,11 @@ class Worker:
             queue.clear()
 
     def reconnect(self) -> None:
-        if not self.connected:
+        if not self.connected and self.ready:
             self.connected = True
             # What was received before is reported while the connection is being made.
             self._fleet.report()
-            for entry in self.history.bridge(self._fleet.shared.load(), "reconnect"):
+            for entry in self.history.bridge(self._fleet.shared.load(self.clock), "reconnect"):
                 self._give(entry)
 
     def attach(self, client: Client, rewind: Any = None) -> None:
@@ -237,7 +261,7 @@ class Worker:
         self.clients.append(client)
 
     def load(self) -> None:
-        for entry in self.history.catch_up(self._fleet.shared.load()):
+        for entry in self.history.catch_up(self._fleet.shared.load(self.clock)):
             self._give(entry)
 
     def detach(self, client: Client) -> None:
@@ -252,6 +276,7 @@ class Fleet:
     Args:
         publishers: How many messages of a topic may be on their way to Inngest at the same time.
         patience: Seconds after its recording within which a message has been received by all who are connected.
+        clock_errors: Seconds within which a worker can tell the time that Redis has.
     """
 
     def __init__(
@@ -261,6 +286,7 @@ class Fleet:
         limits: Replay | None = None,
         publishers: int = 1,
         patience: float = 9.0,
+        clock_errors: Sequence[float] = (0.0,),
     ) -> None:
         self.clock = clock
         self.rng = rng
@@ -270,6 +296,7 @@ class Fleet:
         self.clients: list[Client] = []
         self.publishers = publishers
         self.patience = patience
+        self.clock_errors = clock_errors
         self.counts: dict[str, int] = defaultdict(int)
         self.in_flight: dict[str, list[Envelope]] = defaultdict(list)
         self.recorded_at: dict[tuple[str, int], float] = {}
@@ -359,7 +386,8 @@ class Fleet:
     def _is_late(self, envelope: Envelope, share: float) -> bool:
         return self.clock.now - self.recorded_at[envelope.topic, number_of(envelope)] >= self.patience * share
 
-    def start_worker(self) -> Worker:
+    def start_worker(self, *, ready: bool = True) -> Worker:
+        """Returns one that is about to subscribe, or has."""
         if self.shared.mixed:
             # A worker that begins receives what others have not yet, and before them: of another publisher's messages
             # only receipt tells the order.
@@ -367,6 +395,8 @@ class Fleet:
                 worker.drain()
         worker = Worker(self)
         self.workers.append(worker)
+        while ready and not worker.ready:
+            worker.advance()
         return worker
 
     def kill(self, worker: Worker) -> None:
@@ -383,6 +413,8 @@ class Fleet:
         if not self.workers:
             self.start_worker()
         for worker in self.workers:
+            while not worker.ready:
+                worker.advance()
             worker.knows_numbers = True
             worker.reconnect()
             worker.drain()

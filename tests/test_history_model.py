@@ -18,6 +18,7 @@ from inngest_realtime_core._replay.numbers import Numbers
 SEED = int(os.environ.get("HISTORY_SEED") or time.time_ns() % 1_000_000)
 ROUNDS = int(os.environ.get("HISTORY_ROUNDS") or 2_000)
 ONLY = os.environ.get("HISTORY_ROUND")  # runs that round alone, each of which has a seed of its own
+CLOCK_ERRORS = (0.0, 0.001, 0.05, 0.5)  # seconds within which a worker can tell the time of Redis
 
 
 def rounds(count: int) -> Iterable[int]:
@@ -39,7 +40,7 @@ def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
     topic = rng.choice(TOPICS)
     worker = rng.choice(fleet.workers) if fleet.workers else None
     client = rng.choice(fleet.clients) if fleet.clients else None
-    match rng.randrange(18):
+    match rng.randrange(20):
         case 0 | 1 | 2:
             fleet.record(topic, ours=rng.random() >= foreign, streams=rng.random() < 0.5)
         case 3 | 4 | 5:
@@ -48,13 +49,13 @@ def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
             worker.receive(topic)
             if rng.random() < 0.7:
                 fleet.report()
-        case 10 if worker is not None:
+        case 10 if worker is not None and worker.ready:
             worker.disconnect() if worker.connected else worker.reconnect()
         case 11 if worker is not None and len(fleet.workers) > rng.randrange(3):
             fleet.kill(worker)
         case 12 if len(fleet.workers) < 3:
-            fleet.start_worker()
-        case 13 if worker is not None and worker.connected and len(fleet.clients) < 4:
+            fleet.start_worker(ready=False)
+        case 13 if worker is not None and worker.connected and worker.ready and len(fleet.clients) < 4:
             new = Client(rng.choice((("a",), ("b",), TOPICS)))
             new.since = {topic: fleet.counts[topic] for topic in new.topics}
             fleet.clients.append(new)
@@ -65,12 +66,12 @@ def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
             client.read(rng.randrange(5))
             if rng.random() < 0.3:
                 client.worker.detach(client)
-        case 15 if client is not None and client.worker is None and worker is not None:
+        case 15 if client is not None and client.worker is None and worker is not None and worker.ready:
             worker.attach(client)
         case 16 if rng.random() < 0.2:
             fleet.reject(topic)
-        case 17 if worker is not None:
-            worker.knows_numbers = True
+        case 17 | 18 | 19 if worker is not None:
+            worker.advance()
         case _:
             pass
 
@@ -119,7 +120,7 @@ def test_every_client_gets_all_in_order_once_or_is_told(clock: Clock, foreign: f
         seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
         rng = random.Random(f"{SEED} {foreign} {limits} {number}")
         clock.now = 1_000.0
-        fleet = Fleet(clock, rng, limits)
+        fleet = Fleet(clock, rng, limits, clock_errors=CLOCK_ERRORS)
         # The one case that stays silent: another publisher's first message ever, falling into a hole.
         fleet.shared.mixed = foreign > 0
         fleet.start_worker()
@@ -260,6 +261,32 @@ def test_what_a_client_makes_a_disconnected_worker_load_hides_no_hole(clock: Clo
     check(stays, fleet, gaps=True, seed="")
 
 
+@pytest.mark.parametrize("order", ["sent before", "sent after"])
+def test_what_was_published_in_the_moment_in_which_a_worker_began(clock: Clock, order: str) -> None:
+    """The worker learns the time of Redis so slowly that it cannot tell from that whether it was before."""
+    fleet = Fleet(clock, random.Random(0), publishers=2, clock_errors=(0.5,))
+    first = fleet.start_worker()
+    moves, stays = Client(("a",)), Client(("a",))
+    moves.since, stays.since = {"a": 0}, {"a": 1}
+    fleet.clients += moves, stays
+    first.attach(moves)
+    first.detach(moves)
+    clock.now += 0.1
+    fleet.record("a")
+    if order == "sent before":
+        fleet.send("a")
+    clock.now += 0.1
+    second = fleet.start_worker()
+    second.attach(stays)
+    fleet.record("a")
+    fleet.send("a", fleet.in_flight["a"][-1])
+    second.receive("a")
+    second.attach(moves)
+    fleet.settle()
+    assert moves.seen == [("a", 0), ("a", 1)]
+    assert stays.seen == [("a", 1)]
+
+
 def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
     """What is published at the same time has no order; what was sent before another was recorded comes before it.
 
@@ -297,7 +324,7 @@ def test_two_who_publish_at_once_lose_nothing_in_silence(clock: Clock, publisher
         seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
         rng = random.Random(f"{SEED} {publishers} {number}")
         clock.now = 1_000.0
-        fleet = Fleet(clock, rng, publishers=publishers)
+        fleet = Fleet(clock, rng, publishers=publishers, clock_errors=CLOCK_ERRORS)
         fleet.start_worker()
         for _ in range(rng.randrange(10, 150)):
             act(fleet, rng, foreign=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
+from inngest_realtime_redis.clock import RedisClock
 from test_redis_replay import RedisServer, channel, own, page, pytestmark, shared, until, worker
 from wire import message_of
 
@@ -170,3 +172,39 @@ async def test_the_first_number_of_a_channel_that_nobody_follows(shared: RedisSe
         assert all(number > previous == created for number, previous, created in seqs)
     finally:
         await record.close()
+
+
+async def test_the_clock_of_a_worker_may_be_wrong(
+    server: DevServer, shared: RedisServer, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a page comes back that has had nothing yet, only the time tells what it has missed."""
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 3.0)
+    async with worker(server, shared) as one, worker(server, shared) as two:
+        async with page(one, channel) as reading:
+            await reading.opened()
+        await one.publish((channel, "t"), "missed")
+        async with page(two, channel, reading.id) as back:
+            assert await back.read(1) == ["missed"]
+
+
+def test_the_time_of_redis_is_known_as_well_as_its_best_answer_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(seed := time.time_ns() % 1_000_000)
+    now, ahead = 100.0, 40.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = RedisClock()
+    assert not clock.is_known
+    best = float("inf")
+    for turn in range(200):
+        if turn == 100:
+            ahead, best = 30.0, float("inf")  # it has been set
+        sent_at, told = now, now + (there := rng.expovariate(10)) + ahead
+        now += there + (back := rng.expovariate(10))
+        clock.read(told, sent_at)
+        best = min(best, there + back)
+        reading = clock.reading
+        assert reading.ahead - 1e-6 <= ahead <= reading.ahead + reading.error + 1e-6, seed
+        if turn != 100:
+            assert reading.error <= best + 0.1, seed
+        now += rng.expovariate(1)
+    assert clock.is_known

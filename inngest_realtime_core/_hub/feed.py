@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Any, Final
@@ -52,7 +53,7 @@ class Feed(Recall):
         counters: Counters,
         history: ChannelHistory,
         beside: History | None,
-        run: Callable[[Coroutine[Any, Any, None]], object],
+        run: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         on_idle: Callable[[Feed], None],
         on_failed: Callable[[Feed], None],
         streams: OpenStreams,
@@ -69,6 +70,7 @@ class Feed(Recall):
         self._end_watchers: list[Callable[[RealtimeError], None]] = []
         self._close_watchers: list[Callable[[], None]] = []
         self._run = run
+        self._covering: asyncio.Task[None] | None = None
         self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
 
@@ -84,7 +86,6 @@ class Feed(Recall):
             InngestError: It can't be had.
         """
         self.topics.update(dict.fromkeys(topics))
-        self._follow()
         await self.upstream.join(self, topics)
 
     def withdraw(self, topics: Iterable[str]) -> None:
@@ -95,8 +96,21 @@ class Feed(Recall):
 
     def confirm(self, topics: Iterable[str]) -> None:
         """Called when Inngest is proved to deliver these topics."""
+        topics = list(topics)
         self._history.confirm(topics)
-        self._follow()
+        if self._shared is not None:
+            self._covering = self._run(self._cover(self._shared, topics, self._covering))
+
+    async def _cover(self, shared: History, topics: Collection[str], before: asyncio.Task[None] | None) -> None:
+        number = await shared.cover(self.channel)
+        if before is not None:
+            await asyncio.wait([before])
+        self._history.cover(topics, number)
+
+    async def covered(self) -> None:
+        """Returns when event ids can tell what is received of what is confirmed."""
+        if self._covering is not None:
+            await asyncio.wait([self._covering])
 
     def _follow(self) -> None:
         if self._beside is not None:

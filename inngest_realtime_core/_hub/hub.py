@@ -183,6 +183,7 @@ class Hub:
             missing = [topic for topic in topics if topic not in feed.confirmed]
             if missing:
                 await feed.join(missing)
+            await feed.covered()
         except BaseException:
             # What was rejected would be asked for again at every reconnect, and all others might be rejected with it.
             feed.withdraw(set(topics) - feed.confirmed)
@@ -205,12 +206,12 @@ class Hub:
         limits = self._limits
         # What is kept elsewhere is of the application's own Inngest, environment and account.
         beside = self._history if source == Source() else None
-        created_of = beside.created if beside is not None and beside.shared else None
+        shared = beside if beside is not None and beside.shared else None
         feed = Feed(
             channel,
             upstream,
             counters=self.counters,
-            history=ChannelHistory(channel, limits, self._ids, self._grant_log, created_of),
+            history=ChannelHistory(channel, limits, self._ids, self._grant_log, shared),
             beside=beside,
             run=self._run_bridging,
             on_idle=self._linger,
@@ -274,7 +275,7 @@ class Hub:
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
-    def _run_bridging(self, work: Awaitable[None]) -> object:
+    def _run_bridging(self, work: Awaitable[None]) -> asyncio.Task[None]:
         return self.run(work, name="inngest-realtime history")
 
     def run(self, work: Awaitable[None], *, name: str) -> asyncio.Task[None]:

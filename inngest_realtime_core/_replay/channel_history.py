@@ -15,8 +15,8 @@ from ..messages.message import GapReason
 from .channel_log import ChannelLog, Coverage
 from .entries import Entry
 from .event_ids import Cursor, EventIds
-from .log import Kept, Numbered, Replay
-from .numbers import Numbers, to_ticks
+from .log import History, Kept, Numbered, Replay
+from .numbers import Numbers
 from .resume import Rewind, Selected, rewind, since
 
 _SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
@@ -42,16 +42,18 @@ class ChannelHistory:
         log: The log; None until something was received, or somebody asked for it.
         loaded: Whether the log has been put together with what is kept beside it.
         coverage: From when on each topic is covered.
+        began_at: After which number all of a topic is received.
     """
 
     __slots__ = (
         "_began",
         "_channel",
-        "_created_of",
         "_grant",
         "_ids",
         "_known_early",
         "_limits",
+        "_shared",
+        "began_at",
         "coverage",
         "loaded",
         "log",
@@ -63,17 +65,18 @@ class ChannelHistory:
         limits: Replay,
         ids: EventIds,
         grant: Callable[[int], None] = lambda _: None,
-        created_of: Callable[[str], int] | None = None,
+        shared: History | None = None,
     ) -> None:
         self._channel = channel
         self._grant = grant
         self._limits = limits
         self._ids = ids
-        self._created_of = created_of
+        self._shared = shared
         self._began = time.monotonic()
         # What another publisher's message was put into the log as, before it was received here.
         self._known_early: dict[str, Entry] = {}
         self.coverage: dict[str, Coverage] = {}
+        self.began_at: dict[str, int] = {}
         self.log: ChannelLog | None = None
         self.loaded: bool = False
 
@@ -84,11 +87,24 @@ class ChannelHistory:
         for topic in topics:
             self.coverage.setdefault(topic, coverage)
 
+    def cover(self, topics: Iterable[str], number: int) -> None:
+        """Called with the number after which all of these topics is received, before anybody reads them.
+
+        Args:
+            number: The same; 0 when it is not known.
+        """
+        log = self.kept_log()
+        began = dict.fromkeys(topics, number or log.ticks_until(time.monotonic()))
+        if not self.began_at:
+            log.begin(began)
+        self.began_at = {**began, **self.began_at}
+        log.began_at.update(began)
+
     def kept_log(self) -> ChannelLog:
         """The log, which many channels never need: they have neither messages nor event streams."""
         if self.log is None:
             self.log = ChannelLog(
-                self._channel, self._limits, self._ids, self.coverage, self._began, self._grant, self._created_of
+                self._channel, self._limits, self._ids, self.coverage, self._began, self._grant, self._shared
             )
         return self.log
 
@@ -133,11 +149,11 @@ class ChannelHistory:
         if kept is not None and kept.whole and not self.mixed and self._reaches(kept):
             return self.catch_up(kept)
         self._lose_coverage()
-        if self.log is None:
+        if self.log is None and self._shared is None:
             # There is nothing to keep the gap for: nobody has an id.
             self._began = time.monotonic()
             return [Entry(self._began, reason)]
-        return [self.log.append_gap(reason)]
+        return [self.kept_log().append_gap(reason)]
 
     def _reaches(self, kept: Kept) -> bool:
         """Whether nothing is missing between what the log has had and what is kept."""
@@ -152,7 +168,7 @@ class ChannelHistory:
         had = log.position().numbers_of(topic)
         if not had:
             # It may be followed for a shorter time than others.
-            had = Numbers(max(had.low, to_ticks(self.coverage[topic].began + log.clock)))
+            had = Numbers(max(had.low, self.began_at.get(topic, 0)))
         return numbers.reaches(had, topic)
 
     def _lose_coverage(self) -> None:
@@ -182,6 +198,7 @@ class ChannelHistory:
             for index, (_, envelope) in enumerate(kept.messages)
             if log.evicted_last.get(envelope.topic) == envelope.identity
         }
+        newest = {each.topic: index for index, (_, each) in enumerate(kept.messages) if each.identity in known}
         for index, (at, envelope) in enumerate(kept.messages):
             topic, coverage = envelope.topic, self.coverage.get(envelope.topic)
             if envelope.identity in known:
@@ -190,8 +207,14 @@ class ChannelHistory:
             number, previous = numbers.get(envelope.identity, (0, 0))
             # Of what others received, nobody knows how much earlier it was published.
             began = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
+            covered = self.began_at.get(topic) if number else None
             # What was received long afterwards was on its way at the same time.
-            if at < min(began, passed.get(topic, inf) - _SLACK):
+            is_before = at < passed.get(topic, inf) - _SLACK
+            if covered is not None:
+                is_before = number <= covered and (topic not in passed or (is_before and index < newest[topic]))
+            elif is_before:
+                is_before = at < began
+            if is_before:
                 if first:
                     before.append((at, envelope, number, previous))
                 elif number:

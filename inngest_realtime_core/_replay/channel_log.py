@@ -15,15 +15,14 @@ from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
 from .entries import Entry, NamedEntries
 from .event_ids import EventIds
-from .log import Numbered, Replay
-from .numbers import TICKS, Numbers, to_ticks
+from .log import History, Numbered, Replay
+from .numbers import Numbers
 
 _now = time.monotonic
 _KEY_BYTES: Final = 6  # of the filter for repetitions: with two bits each, 1 in 1,000 is taken for one that it has
 _BITS: Final = tuple(1 << bit for bit in range(8))
 _MIN_KEYS: Final = 16
 _MIN_GRANT: Final = 1024  # bytes
-_SLACK: Final = TICKS // 10  # by which the clock of what is kept for all may be misjudged
 _MOST: Final = 2**48  # what a number is less than
 
 
@@ -65,9 +64,9 @@ class ChannelLog(NamedEntries):
         coverage: dict[str, Coverage],
         began: float,
         grant: Callable[[int], None],
-        created_of: Callable[[str], int] | None = None,
+        shared: History | None = None,
     ) -> None:
-        super().__init__(channel, ids, began)
+        super().__init__(channel, ids, began, None if shared is None else shared.clock)
         self.began: float = began
         self.whole_since: float = float("inf")
         self.run_topics: set[str] = set()
@@ -86,12 +85,18 @@ class ChannelLog(NamedEntries):
         self._filter = bytearray()
         self._filter_mask = self._filter_room = 0
         # Where what is kept for all gives numbers; what it was found to have begun with.
-        self._created_of = created_of
+        self._shared = shared
         self._is_confirmed = False
         self._newest: dict[str, Envelope] = {}
         self._highest: dict[str, int] = {}
+        self._start = self._base
         # By topic, the number after which all is kept for all.
         self._since: dict[str, int] = {}
+
+    def begin(self, began_at: dict[str, int]) -> None:
+        """Called with the numbers after which all of each topic is received, before anybody reads the log."""
+        self._start = self._base = min(began_at.values())
+        self._named = None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -116,9 +121,9 @@ class ChannelLog(NamedEntries):
             self.mixed = True
         elif self._is_repeated(envelope.topic, added.id):
             return None
-        elif self._created_of is not None and not number:
+        elif self._shared is not None and not number:
             self._read_number(entry, added.seq)
-        if self._created_of is not None:
+        if self._shared is not None:
             self._compare(entry, envelope)
         if envelope.kind == "run":
             self.run_topics.add(envelope.topic)
@@ -136,8 +141,8 @@ class ChannelLog(NamedEntries):
             # From a process that records nothing, or could not.
             self.mixed = True
             return
-        if (seq[2] != self.created or not self._is_confirmed) and self._created_of is not None:
-            created = self._created_of(self.channel)
+        if (seq[2] != self.created or not self._is_confirmed) and self._shared is not None:
+            created = self._shared.created(self.channel)
             self._is_confirmed = created != 0
             # Until that is known, it is most likely the same.
             self.created = created or self.created or seq[2]
@@ -159,7 +164,7 @@ class ChannelLog(NamedEntries):
         entry = Entry(time.monotonic(), reason)
         self.entries.append(entry)
         for topic in self.coverage:
-            self.lack(topic, to_ticks(entry.at + self.clock) + _SLACK)
+            self.lack(topic, self.ticks_until(entry.at))
         return entry
 
     def prepend(
@@ -198,10 +203,11 @@ class ChannelLog(NamedEntries):
             self._filter_room = 0
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
-            self._base = to_ticks(min(self.began, since) + self.clock)
+            self._base = min(self._start, self.ticks_at(since))
+            self.began_at.clear()
         elif self.entries:
             oldest = self.entries[0]
-            at = to_ticks(min(self.began, oldest.at) + self.clock)
+            at = min(self._start, self.ticks_at(oldest.at))
             self._base = min(at, oldest.number - 1) if oldest.number else at
         self._named = None
         if whole:
@@ -215,15 +221,14 @@ class ChannelLog(NamedEntries):
     @property
     def numbered(self) -> bool:
         """Whether what is kept for all gives numbers."""
-        return self._created_of is not None
+        return self._shared is not None
 
     def reaches(self, numbers: Numbers, topic: str) -> bool:
         """Whether all of a topic is here, or will be received, but for some of these numbers."""
         since = self._since.get(topic)
         if since is None or numbers.low < self._lacking.get(topic, 0):
             return False
-        # Whoever follows a channel tells what is kept for all a little later.
-        return numbers.low + (0 if numbers.counted or since > self.created else TICKS) >= since
+        return numbers.low >= since
 
     def lacks(self, topic: str, number: int) -> bool:
         """Whether a message that the log does not have may be put into it."""
@@ -342,7 +347,7 @@ class ChannelLog(NamedEntries):
             else:
                 last.clear()
                 self.evicted.clear()
-                self._base = to_ticks(entry.at + self.clock)
+                self._base = self.ticks_at(entry.at)
                 self.floor = self.first + 1
             self.first += 1
         for topic, (offset, envelope, number) in last.items():

@@ -6,15 +6,17 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
 from .event_ids import EventIds, name_of
-from .numbers import to_ticks
+from .numbers import TICKS, Clock, to_ticks
 from .position import Position
+
+_SLACK: Final = TICKS // 100  # by which the time of whoever gives numbers is rounded
 
 
 class Entry(msgspec.Struct, eq=False, gc=False):
@@ -50,22 +52,24 @@ class NamedEntries:
         ids: Makes the ids.
         first: The offset of the oldest entry.
         entries: The entries.
-        clock: Seconds that the clock of what is kept for all is ahead of `time.monotonic()`.
+        clock: That of what is kept for all.
         created: Tells the numbers that are given to the channel's messages from those that another log gives.
         evicted: Of each topic, the offset of the last entry that is no longer kept, its identity and number.
     """
 
-    def __init__(self, channel: str, ids: EventIds, began: float) -> None:
+    def __init__(self, channel: str, ids: EventIds, began: float, clock: Clock | None = None) -> None:
         self.channel: str = channel
         self.ids: EventIds = ids
         self.name: str = secrets.token_urlsafe(6)
         self.first: int = 0
         self.entries: deque[Entry] = deque()
-        self.clock: float = time.time() - time.monotonic()
+        self.clock: Clock = clock or Clock(time.time() - time.monotonic())
         self.created: int = 0
         self.evicted: dict[str, tuple[int, str, int]] = {}
+        # By topic, the number after which all is received.
+        self.began_at: dict[str, int] = {}
         # Since when ids name what their client has had; where one stands at the offset `_named`.
-        self._base = to_ticks(began + self.clock)
+        self._base = self.ticks_at(began)
         self._position = Position(self._base)
         self._named: int | None = None
         # By topic, the largest number that is kept for all and is not here.
@@ -75,6 +79,14 @@ class NamedEntries:
     def end(self) -> int:
         """The offset of the entry that comes next."""
         return self.first + len(self.entries)
+
+    def ticks_at(self, moment: float) -> int:
+        """The least number that is given at a moment of `time.monotonic()`."""
+        return to_ticks(moment + self.clock.ahead)
+
+    def ticks_until(self, moment: float) -> int:
+        """A number that is greater than those that were given until a moment."""
+        return to_ticks(moment + self.clock.ahead + self.clock.error) + _SLACK
 
     def messages(self) -> Iterator[tuple[int, float, Envelope]]:
         """All messages, each with its offset and when it was received."""
@@ -126,7 +138,7 @@ class NamedEntries:
 
     def _first_position(self) -> Position:
         """Where one stands who has read nothing that is kept."""
-        position = Position(self._base)
+        position = Position(self._base, self.began_at)
         for topic, (_, identity, number) in self.evicted.items():
             if number:
                 position.add_number(topic, number)
@@ -148,9 +160,9 @@ class NamedEntries:
             entry = self.entries[offset - self.first]
             envelope = entry.envelope
             if isinstance(envelope, Envelope):
-                position.add(envelope, entry.number, entry.previous, self.created)
+                position.add(envelope, entry.number, entry.previous)
             else:
                 # Who has been told of a gap is not given what came before it.
-                position.clear(to_ticks(entry.at + self.clock))
+                position.clear(self.ticks_at(entry.at), self.ticks_until(entry.at))
             entry.event_id = self._id(offset + 1, position)
         self._named = max(end, self._named)

@@ -13,7 +13,7 @@ from ..messages.envelope import Envelope
 from ..settings import Settings
 from ..stats import ReplayHealth
 from .event_ids import Cursor, EventIds
-from .numbers import TICKS, Numbers
+from .numbers import Clock, Numbers
 
 
 class Replay(msgspec.Struct, frozen=True):
@@ -64,9 +64,7 @@ class Numbered(NamedTuple):
 
     def reaches(self, numbers: Numbers, topic: str) -> bool:
         """Whether all of a topic is kept but for some of these numbers."""
-        since = self.since_of(topic)
-        # Whoever follows a channel tells what is kept for all a little later.
-        return numbers.low + (0 if numbers.counted or since > self.created else TICKS) >= since
+        return numbers.low >= self.since_of(topic)
 
 
 class Kept(NamedTuple):
@@ -77,14 +75,15 @@ class Kept(NamedTuple):
             `time.monotonic()`.
         whole: Whether these are all messages of the channel from the first of them on.
         since: From when on they are, by `time.monotonic()`.
-        clock: Seconds that the clock of where they are kept is ahead of `time.monotonic()`; None where it is not known.
+        clock: That of where they are kept; None where it is this process's. Each message was published at most `error`
+            seconds earlier than is said here.
         numbers: Of messages that all processes know; None where there is nothing for all of them.
     """
 
     messages: Sequence[tuple[float, Envelope]]
     whole: bool
     since: float
-    clock: float | None = None
+    clock: Clock | None = None
     numbers: Numbered | None = None
 
 
@@ -100,8 +99,17 @@ class History(Protocol):
     def follow(self, channel: str) -> None:
         """Called when this process is subscribed; again after something may have been missed."""
 
+    async def cover(self, channel: str) -> int:
+        """What the numbers given from now on are greater than; 0 when that is not known."""
+        ...
+
     def created(self, channel: str) -> int:
         """Tells the numbers that are given to the channel's messages from those that another log gives."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """That of where numbers are given."""
         ...
 
     def add(self, envelope: Envelope, before: Envelope | None) -> None:

@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 TICKS: Final = 100_000
 """Numbers for each second."""
 
 _LATE: Final = 10 * TICKS  # after its recording, within which Inngest takes a message, if it does
-_SLACK: Final = TICKS  # by which it is recorded late that a channel is followed
+
+
+class Clock(NamedTuple):
+    """How the clock of where numbers are given compares with `time.monotonic()`, as far as an exchange can tell.
+
+    Attributes:
+        ahead: Seconds that it is ahead, at least.
+        error: Seconds that it may be ahead besides.
+    """
+
+    ahead: float
+    error: float = 0.0
 
 
 def to_ticks(seconds: float) -> int:
@@ -29,15 +40,20 @@ class Numbers:
         low: All up to this one.
         spans: Further ones: (after, up to), in order, with holes before each.
         counted: Whether `low` is the number of a message.
+
+    Args:
+        began: What is not greater is not missed, although `low` may be less.
     """
 
     __slots__ = ("_began", "counted", "low", "spans")
 
-    def __init__(self, low: int, spans: tuple[tuple[int, int], ...] = (), *, counted: bool = False) -> None:
+    def __init__(
+        self, low: int, spans: tuple[tuple[int, int], ...] = (), *, counted: bool = False, began: int = 0
+    ) -> None:
         self.low: int = low
         self.spans: tuple[tuple[int, int], ...] = spans
         self.counted: bool = counted
-        self._began = low  # what was recorded before is not missed
+        self._began = max(low, began)
 
     def __bool__(self) -> bool:
         """Whether any message is among them."""
@@ -55,17 +71,16 @@ class Numbers:
         for span in self.spans:
             yield from span
 
-    def add(self, previous: int, number: int, created: int = 0) -> None:
+    def add(self, previous: int, number: int) -> None:
         """Take a message.
 
         Args:
             previous: The number of the one before it in its topic; or when what gave the numbers began.
-            created: When what gave the numbers began.
         """
         if number <= self.low and not self.counted:
             # It was on its way when its receiver began. It is named, so that others know that it was had.
             self.low, self.counted = number, True
-        elif not self.spans and (previous <= max(self.low, self._began) or self._is_first(previous, created)):
+        elif not self.spans and previous <= max(self.low, self._began):
             self._raise(number)
         elif number not in self:
             spans = sorted([*self.spans, (max(previous, self.low), number)])
@@ -83,10 +98,6 @@ class Numbers:
     def _raise(self, number: int) -> None:
         if number > self.low:
             self.low, self.counted = number, True
-
-    def _is_first(self, previous: int, created: int) -> bool:
-        # Whoever follows a channel tells what is kept for all a little later.
-        return previous == created and not self.counted and previous <= self.low + _SLACK
 
     def add_all(self, until: int) -> None:
         """Called when nothing up to this number is missing."""

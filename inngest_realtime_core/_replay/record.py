@@ -15,6 +15,7 @@ from typing import Final
 from ..messages.envelope import Envelope
 from .event_ids import Cursor
 from .log import Kept, Replay
+from .numbers import Clock
 
 _CHANNELS: Final = 1_000
 _BYTES: Final = 64 * 1024 * 1024
@@ -168,8 +169,15 @@ class MemoryHistory:
 
     def follow(self, channel: str) -> None: ...
 
+    async def cover(self, channel: str) -> int:
+        return 0
+
     def created(self, channel: str) -> int:
         return 0
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(0.0)
 
     def add(self, envelope: Envelope, before: Envelope | None) -> None: ...
 

@@ -91,7 +91,7 @@ def _since_names(
         if log.floor is not None and stops.get(topic, log.floor) < log.floor:
             return None
     unseen = [topic for topic in topics if topic not in stops]
-    moment = cursor.at - log.clock
+    moment = cursor.at - log.clock.ahead
     if not unseen:
         return _replay(log, cursor, stops, concerned, lambda _, __: False)
     if _knows_since(log, moment, unseen):
@@ -196,7 +196,7 @@ def _replay(
             if offset >= first:
                 result.append((entry, "" if is_ahead and offset < ahead else entry.event_id))
             continue
-        own.add(envelope, entry.number, entry.previous, log.created)
+        own.add(envelope, entry.number, entry.previous)
         is_ahead = is_ahead and (offset < ahead or not _includes(log, entry, numbers))
         own_id = log.ids.encode(log.channel, NO_LOG, 0, cursor.since, own.names) if is_ahead else ""
         result.append((entry, own_id or entry.event_id))

@@ -14,6 +14,7 @@ from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.settings import Settings
 
 from .clients import source_problem
+from .clock import RedisClock
 from .store import RedisHistory
 from .trouble import Trouble
 
@@ -62,8 +63,9 @@ class RedisReplay:
         given = cast("object", namespace)
         if given is not None and (not isinstance(given, str) or not given or "{" in given):
             raise ConfigurationError(f"namespace is {describe(namespace)}: expected a text without '{{', or None.")
-        # Shared by the event loops, of which there may be one a request: how Redis is, and the namespaces found out.
+        # Shared by the event loops, of which there may be one a request: how Redis is, its time, and namespaces.
         self._troubles: dict[Settings, Trouble] = {}
+        self._clock = RedisClock()
         self._namespaces: dict[Settings, str] = {}
         self.local: Replay = Replay(size=size, max_age=max_age, max_bytes=max_bytes, published=published)
 
@@ -83,5 +85,6 @@ class RedisReplay:
             claims,
             event_ids,
             self._troubles.setdefault(settings, Trouble()),
+            self._clock,
             self._namespaces,
         )

@@ -16,16 +16,18 @@ A number is the time in units of 10 us, increased where that is taken.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
+from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._replay.log import Kept, Numbered
-from inngest_realtime_core._replay.numbers import TICKS
+from inngest_realtime_core._replay.numbers import TICKS, Clock
 from inngest_realtime_core._upstream.protocol import is_decodable
 from inngest_realtime_core.messages.envelope import Envelope
+from inngest_realtime_core.settings import Settings
 
 __all__ = [
     "LOAD",
@@ -36,7 +38,9 @@ __all__ = [
     "decode_envelope",
     "encode_envelope",
     "keys_of",
+    "namespace_of",
     "read_kept",
+    "receipts",
 ]
 
 # KEYS: order, data, seen, state, mixed. ARGV begins with the limits: size, bytes, age in milliseconds.
@@ -146,7 +150,8 @@ for i = 4, #ARGV, 3 do
   end
 end
 finish()
-return created
+-- The second one is greater than all numbers given before, and less than those given afterwards.
+return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created, now - 1), now}
 """
 )
 
@@ -156,7 +161,8 @@ MARK: Final = (
     + """
 if ARGV[4] == 'mixed' then redis.call('SET', mixed, '1', 'PX', 86400000) end
 finish()
-return created
+-- The second one is greater than all numbers given before, and less than those given afterwards.
+return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created, now - 1), now}
 """
 )
 
@@ -187,6 +193,20 @@ def keys_of(prefix: str, channel: str) -> list[str]:
     return [base + name for name in ("order", "data", "seen", "state", "mixed")]
 
 
+def namespace_of(settings: Settings, claims: TokenClaims) -> str:
+    """Tells one Inngest, environment and account from the others."""
+    parts = settings.api_base_url, claims.env_id or settings.env or "", claims.account_id or ""
+    return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def receipts(batch: Iterable[tuple[Envelope, Envelope | None]]) -> list[str | bytes]:
+    """The arguments of RECEIVE: messages, each with the one received before it in its topic."""
+    arguments: list[str | bytes] = []
+    for envelope, before in batch:
+        arguments += [envelope.identity, "" if before is None else before.identity, encode_envelope(envelope)]
+    return arguments
+
+
 def encode_envelope(envelope: Envelope) -> bytes:
     return msgspec.json.encode(envelope)
 
@@ -195,10 +215,9 @@ def decode_envelope(text: bytes) -> Envelope:
     return msgspec.json.decode(text, type=Envelope)
 
 
-def read_kept(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
+def read_kept(channel: str, answer: Sequence[Any], clock: Clock, *, whole: bool) -> Kept:
     """What the script has found; raises whatever is wrong with it."""
-    now, since, created, is_mixed, state, texts = answer
-    clock = now / TICKS - time.monotonic()
+    _, since, created, is_mixed, state, texts = answer
     messages: list[tuple[float, Envelope]] = []
     numbers: dict[str, tuple[int, int]] = {}
     for text in texts:
@@ -207,13 +226,13 @@ def read_kept(channel: str, answer: Sequence[Any], *, whole: bool) -> Kept:
             envelope = decode_envelope(content)
             if envelope.channel != channel or not is_decodable(envelope):
                 raise ValueError("a message of another channel, or one that no reader could decode")
-            messages.append(((int(number) or int(at)) / TICKS - clock, envelope))
+            messages.append(((int(number) or int(at)) / TICKS - clock.ahead, envelope))
             if int(number):
                 numbers[envelope.identity] = int(number), int(previous)
     fields: dict[bytes, int] = dict(zip(state[::2], map(int, state[1::2]), strict=True))
     last = {name[2:].decode(): number for name, number in fields.items() if name.startswith(b"t:")}
     # Nothing was published, or received, before it was created.
-    kept_since = max(since, created) / TICKS - clock
+    kept_since = max(since, created) / TICKS - clock.ahead
     return Kept(
         messages,
         whole and not is_mixed,

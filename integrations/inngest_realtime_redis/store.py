@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from hashlib import blake2b
 from typing import Any, Final, cast
 
 from inngest_realtime_core._api.claims import TokenClaims
@@ -14,13 +13,16 @@ from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tas
 from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import Cursor, EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
+from inngest_realtime_core._replay.numbers import TICKS, Clock
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
 
 from .clients import new_client
-from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, encode_envelope, keys_of, read_kept
+from .clock import RedisClock
+from .marks import Marks
+from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, encode_envelope, keys_of, namespace_of, read_kept, receipts
 from .trouble import Trouble
 
 __all__ = ["RedisHistory"]
@@ -30,8 +32,9 @@ _log = ThrottledLog(logging.getLogger("inngest_realtime.replay"))
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
-_RENEW: Final = 1_200.0  # seconds between two marks that a channel is followed; Redis keeps them for an hour
+_LOOK: Final = 120.0  # seconds between two looks for channels that are to be marked again
 _BATCH: Final = 100  # messages that are recorded with one command
+_MAX_ERROR: Final = 0.5  # seconds that the time of Redis may be wrong for what it keeps to be used
 _PROBE: Final = "inngest-realtime-probe"  # a channel that is marked to see whether Redis is back
 
 
@@ -50,6 +53,7 @@ class RedisHistory:
         claims: Callable[[], Awaitable[TokenClaims]],
         event_ids: EventIds,
         trouble: Trouble,
+        clock: RedisClock,
         namespaces: dict[Settings, str],
     ) -> None:
         self._redis = new_client(source, _TIMEOUT)
@@ -64,12 +68,10 @@ class RedisHistory:
         self._event_ids = event_ids
         self._waiting: dict[str, list[tuple[Envelope, Envelope | None]]] = {}
         self._count = self._size = 0
-        self._created: dict[str, int] = {}  # tells the numbers of each channel from those of another Redis
-        # Channels to be marked: as mixed, or as followed.
-        self._marks: dict[str, str] = {}
-        self._followed: dict[str, float] = {}  # when each channel was marked last
+        self._marks = Marks()
         self._closed = False
         self._trouble = trouble
+        self._clock = clock
         self._has_waited = False
         self._wake = asyncio.Event()
         if trouble.lasts:
@@ -90,17 +92,15 @@ class RedisHistory:
             self._has_waited = not self._setup.done()
 
     async def _set_up(self) -> bool:
-        """Find out the namespace, and have a key for event ids where there is no signing key."""
+        """Find out the namespace and the time, and have a key for event ids where there is no signing key."""
         try:
             if self._namespace is None:
-                claims = await self._claims()
-                parts = (
-                    self._settings.api_base_url,
-                    claims.env_id or self._settings.env or "",
-                    claims.account_id or "",
-                )
-                self._namespace = blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+                self._namespace = namespace_of(self._settings, await self._claims())
                 self._namespaces[self._settings] = self._namespace
+            if not self._clock.is_known:
+                sent_at = time.monotonic()
+                seconds, microseconds = await self._execute(self._redis.time())
+                self._clock.read(seconds + microseconds / 1e6, sent_at)
             if self._settings.signing_key is None:
                 name = f"{self._root}{self._namespace}:event-id-key"
                 own = self._event_ids.new_key().hex()
@@ -130,25 +130,37 @@ class RedisHistory:
 
     def follow(self, channel: str) -> None:
         """Called when this process is subscribed: from now on nothing is missing among what is kept."""
-        self._marks.setdefault(channel, "followed")
-        self._followed[channel] = time.monotonic()
+        self._marks.follow(channel)
         self._wake.set()
 
     def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
         """Called when this process is no longer subscribed."""
-        self._followed.pop(channel, None)
-        self._created.pop(channel, None)
+        self._marks.leave(channel)
+
+    async def cover(self, channel: str) -> int:
+        """What the numbers given from now on are greater than; 0 when Redis does not tell."""
+        if not self._is_away:
+            answer = self._marks.cover(channel)
+            self._wake.set()
+            with deadline(_TIMEOUT):
+                return await answer
+        return 0
 
     def created(self, channel: str) -> int:
         """Tells the numbers that are given here from those that another Redis gives; 0 when it is not known yet."""
-        return self._created.get(channel, 0)
+        return self._marks.created.get(channel, 0)
+
+    @property
+    def clock(self) -> Clock:
+        """That of Redis."""
+        return self._clock.reading
 
     def add(self, envelope: Envelope, before: Envelope | None) -> None:
         """Record a message that was received. Returns at once."""
         size = len(envelope.data)
         too_much = self._count >= _QUEUE or self._size + size > _QUEUE_BYTES
         if too_much or self._trouble.is_away:
-            self._marks[envelope.channel] = "mixed"
+            self._marks.mix([envelope.channel])
             return
         self._waiting.setdefault(envelope.channel, []).append((envelope, before))
         self._count += 1
@@ -166,7 +178,7 @@ class RedisHistory:
             content = envelope.identity, envelope.topic, encode_envelope(envelope)
             seq = await self._call(PUBLISH, envelope.channel, *content)
         if seq is None:
-            self._marks[envelope.channel] = "mixed"
+            self._marks.mix([envelope.channel])
         return cast("Sequence[int] | None", seq)
 
     async def withdraw(self, envelope: Envelope) -> None:
@@ -176,7 +188,7 @@ class RedisHistory:
 
     def publish_unidentified(self, channel: str) -> None:
         """Called before something is sent to a channel that is not recorded."""
-        self._marks[channel] = "mixed"
+        self._marks.mix([channel])
         self._wake.set()
 
     def health(self) -> ReplayHealth | None:
@@ -232,24 +244,22 @@ class RedisHistory:
 
     async def _wait(self) -> None:
         """Wait for something to record, or until the followed channels are to be marked again."""
-        timer = asyncio.get_running_loop().call_later(_RENEW / 10, self._wake.set)
+        timer = asyncio.get_running_loop().call_later(_LOOK, self._wake.set)
         try:
             await self._wake.wait()
         finally:
             timer.cancel()
-        now = time.monotonic()
-        for channel in [channel for channel, marked in self._followed.items() if now - marked >= _RENEW]:
-            self.follow(channel)
+        self._marks.renew()
 
     async def _write(self) -> None:
         """Record what waits, a batch for each channel at a time."""
         probe = self._trouble.lasts
         while self._waiting or self._marks or probe:
-            marks, self._marks = self._marks, {}
+            taken = self._marks.take()
             waiting, self._waiting = self._waiting, {}
-            channels = [*marks, *waiting]
+            channels = [*taken.marks, *waiting]
             pipeline = self._redis.pipeline(transaction=False)
-            for channel, mark in marks.items():
+            for channel, mark in taken.marks.items():
                 await self._run_script(MARK, channel, (mark,), pipeline)
             for channel, received in waiting.items():
                 batch, rest = received[:_BATCH], received[_BATCH:]
@@ -257,26 +267,26 @@ class RedisHistory:
                     self._waiting[channel] = rest
                 self._count -= len(batch)
                 self._size -= sum(len(envelope.data) for envelope, _ in batch)
-                await self._run_script(RECEIVE, channel, _receipts(batch), pipeline)
+                await self._run_script(RECEIVE, channel, receipts(batch), pipeline)
             if probe:
                 # Not a ping: a Redis whose memory is full, or that takes no writes, answers one.
                 await self._run_script(MARK, _PROBE, ("followed",), pipeline)
                 probe = False
+            sent_at = time.monotonic()
             try:
                 async with pipeline:
                     answers = await self._execute(pipeline.execute())
             except Exception as error:
                 # What was not recorded must not look as if nothing were missing.
                 self._failed(error)
-                unrecorded = [*waiting, *self._waiting, *(name for name, mark in marks.items() if mark == "mixed")]
+                self._marks.failed(taken)
+                self._marks.mix([*waiting, *self._waiting])
                 self._waiting.clear()
                 self._count = self._size = 0
-                self._marks = {**dict.fromkeys(marks, "followed"), **self._marks, **dict.fromkeys(unrecorded, "mixed")}
                 self._idle.set()
                 return
-            for channel, created in zip(channels, answers, strict=False):
-                if channel in self._followed:
-                    self._created[channel] = created
+            self._marks.answered(taken, zip(channels, answers, strict=False))
+            self._clock.read(answers[-1][2] / TICKS, sent_at)
             self._trouble.ends()
         self._idle.set()
 
@@ -305,11 +315,15 @@ class RedisHistory:
             for topic in topics:
                 numbers = cursor.numbers_of(topic)
                 needed += (topic, numbers.low) if numbers.counted else ()
+        sent_at = time.monotonic()
         answer = await self._call(LOAD, channel, *needed)
         if answer is None:
             return None
+        self._clock.read(answer[0] / TICKS, sent_at)
+        if self._clock.reading.error > _MAX_ERROR:
+            return None
         try:
-            return read_kept(channel, answer, whole=self._limits.published)
+            return read_kept(channel, answer, self._clock.reading, whole=self._limits.published)
         except Exception as error:
             # Whatever somebody else has put there: nothing of it is known, and clients get a gap.
             _log.write(
@@ -342,10 +356,3 @@ class RedisHistory:
 
 async def _awaited(command: Awaitable[Any]) -> Any:
     return await command
-
-
-def _receipts(batch: Sequence[tuple[Envelope, Envelope | None]]) -> list[Any]:
-    arguments: list[Any] = []
-    for envelope, before in batch:
-        arguments += [envelope.identity, "" if before is None else before.identity, encode_envelope(envelope)]
-    return arguments

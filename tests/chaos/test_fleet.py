@@ -7,6 +7,7 @@ lost, but never in silence.
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -97,21 +98,26 @@ async def reload(site: Process, watching: list[Page]) -> None:
     await back(watching, before)
 
 
-@pytest.mark.parametrize("reloads", [1, pytest.param(2, marks=pytest.mark.long)])
-async def test_graceful_restarts_and_a_kill(
-    reloads: int, shared: dict[str, str], traffic: Traffic, tmp_path: Path, tell: Callable[..., None]
+@pytest.mark.parametrize(("reloads", "kills"), [(1, 1), pytest.param(3, 2, marks=pytest.mark.long)])
+async def test_graceful_restarts_and_kills(
+    reloads: int, kills: int, shared: dict[str, str], traffic: Traffic, tmp_path: Path, tell: Callable[..., None]
 ) -> None:
+    """A kill comes while the workers that a reload has started are taking over, or between two reloads."""
     site = gunicorn(tmp_path, 2, **shared)
-    async with running(site), pages(site.url, ROOMS * 2) as watching:
+    async with running(site), pages(site.url, ROOMS * 4) as watching:
         async with traffic.flowing():
             await asyncio.sleep(2)
-            for _ in range(reloads):
-                await reload(site, watching)
-                await asyncio.sleep(1)
+            for turn in range(reloads):
+                reloading = asyncio.ensure_future(reload(site, watching))
+                if turn < kills - 1:
+                    await asyncio.sleep(random.uniform(0.0, 2.0))
+                    site.busiest().kill()
+                await reloading
+                await asyncio.sleep(2)
             site.busiest().kill()
             await asyncio.sleep(5)
         verdict = await settle(watching, traffic)
-    tell(f"{reloads} SIGHUP and a SIGKILL of one of 2 workers", watching, traffic, verdict)
+    tell(f"{reloads} SIGHUP and {kills} SIGKILL of 2 workers", watching, traffic, verdict)
     assert sum(page.returns for page in watching) >= len(watching) * reloads
     check(verdict)
 
