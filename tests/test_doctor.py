@@ -178,6 +178,17 @@ def test_an_address_that_is_not_inngest(capfd: pytest.CaptureFixture[str]) -> No
     assert "not Inngest" in problem
 
 
+@pytest.mark.parametrize(("status", "says"), [("429 Too Many Requests", "too many requests"), ("503 No", "a problem")])
+def test_an_inngest_that_is_not_well_is_not_taken_for_something_else(
+    status: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with raw_server(http_answer(status, b"{}", connection="close")) as server:
+        problem = doctor(capfd, "--api-base-url", server.url).problem()
+    assert problem.startswith("Inngest: ")
+    assert says in problem
+    assert "not Inngest" not in problem
+
+
 def test_a_clock_that_is_ahead(dev: DevServer) -> None:
     code = (
         "import time, sys; real = time.time; time.time = lambda: real() + 300\n"
