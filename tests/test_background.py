@@ -300,3 +300,72 @@ def test_what_waits_in_threads_ends_with_close(inngest: DevServer) -> None:
     for thread in threads:
         thread.join(5)
     assert len(ended) == 10
+
+
+def test_what_the_parent_has_open_is_not_waited_for_in_the_child_of_a_fork(inngest: DevServer) -> None:
+    """Nothing would ever come: a web server's worker reads what the application has opened before the fork."""
+    code = """
+import os, signal
+from inngest_realtime_core import Realtime, SubscriptionClosedError
+
+realtime = Realtime()
+with realtime.subscribe_sync(channel="c", topics=["t"]) as subscription:
+    messages = subscription.get_json_stream()
+    encoded = subscription.get_encoded_stream()
+    realtime.publish_sync(("c", "t"), 1)
+    reads = [
+        subscription.receive,
+        lambda: next(iter(subscription)),
+        lambda: next(messages),
+        lambda: next(encoded),
+        lambda: next(subscription.get_json_stream()),
+        lambda: next(subscription.get_encoded_stream()),
+    ]
+    subscription.receive(5)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)  # kills a child that hangs
+        for read in reads:
+            try:
+                read()
+            except SubscriptionClosedError as error:
+                print("before this process was forked" in str(error), flush=True)
+        subscription.close()
+        realtime.close_sync()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print(next(messages).data, next(encoded)[:5], subscription.closed)
+realtime.close_sync()
+"""
+    ignore = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n"
+    assert script(ignore + code, inngest) == "True\n" * 6 + "0\n1 b'data:' False\n"
+
+
+def test_the_interpreter_ends_with_a_subscription_open(inngest: DevServer) -> None:
+    """What the module holds is released when the background loop runs no more: nobody waits for that."""
+    code = """
+from inngest_realtime_core import Realtime, RealtimeError
+
+realtime = Realtime()
+
+def messages():
+    with realtime.subscribe_sync(channel="c", topics=["t"], rewind=1) as subscription:
+        yield from subscription
+
+class Service:
+    def __init__(self):
+        self.realtime = realtime
+
+    def __del__(self, error=RealtimeError):
+        try:
+            self.realtime.close_sync()
+        except error as late:
+            print(late)
+
+service = Service()
+realtime.publish_sync(("c", "t"), 1)
+following = messages()
+print(next(following).data)
+"""
+    printed = script(code, inngest)
+    assert printed == "1\nThe interpreter is ending, too late for a sync call. Close with `with`, or by atexit.\n"

@@ -139,9 +139,12 @@ def check_may_block() -> None:
     """Called before a call blocks the running thread.
 
     Raises:
-        RealtimeError: An event loop is running in this thread: the call would hold it up, and may wait for it.
+        RealtimeError: An event loop is running in this thread: the call would hold it up, and may wait for it. Or the
+            interpreter is ending, and the background loop with it.
         ConfigurationError: eventlet has replaced the threads.
     """
+    if sys.is_finalizing():
+        raise RealtimeError("The interpreter is ending, too late for a sync call. Close with `with`, or by atexit.")
     patcher: Any = sys.modules.get("eventlet.patcher")
     if patcher is not None and patcher.is_monkey_patched("thread"):
         raise ConfigurationError(

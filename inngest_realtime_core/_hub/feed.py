@@ -304,6 +304,13 @@ class Feed(Recall):
         for closed in list(self._close_watchers):
             closed()
 
+    def abandon(self, error: RealtimeError) -> None:
+        """Called in the child of a fork, where nothing comes: reads fail, and nothing of the parent is touched."""
+        self._close_watchers.clear()
+        for buffer in self._groups:
+            buffer.clear()
+        self.end(error)
+
     def state_changed(self, state: State) -> None:
         self.state = state
         for watcher in list(self._state_watchers):

@@ -19,7 +19,7 @@ from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
 from .._replay.total import LogTotal
 from .._upstream.throttle import Throttle
-from ..errors import ShuttingDownError, UnreachableError
+from ..errors import ShuttingDownError, SubscriptionClosedError, UnreachableError
 from ..stats import Counters
 from .budget import ByteBudget, Holder, shed
 from .feed import Feed
@@ -316,6 +316,16 @@ class Hub:
             feed.end()
         for feed in list(self._lingering):
             self._release(feed)
+
+    def abandon(self) -> None:
+        """Called in the child of a fork: what is open here is the parent's."""
+        for feed in list(self._feeds.values()):
+            feed.abandon(
+                SubscriptionClosedError(
+                    f"The subscription to {feed.channel!r} was opened before this process was forked, and is its "
+                    "parent's. Subscribe in the process that reads, after the fork."
+                )
+            )
 
     async def close(self) -> None:
         """End everything. Returns when no task and no socket of the hub is left."""

@@ -139,13 +139,14 @@ class ProcessRegistry:
         on_stream: Called when a stream for a web client begins.
     """
 
-    __slots__ = ("_on_stream", "_options", "_processes", "_settings")
+    __slots__ = ("__weakref__", "_on_stream", "_options", "_processes", "_settings")
 
     def __init__(self, settings: Settings, options: HubOptions, *, on_stream: Callable[[], None]) -> None:
         self._settings = settings
         self._options = options
         self._on_stream = on_stream
         self._processes: dict[int, Process] = {}
+        _registries.add(self)
 
     def process(self) -> Process:
         """This process's share."""
@@ -223,8 +224,26 @@ class ProcessRegistry:
             with contextlib.suppress(RuntimeError):
                 hub.loop.call_soon_threadsafe(functools.partial(hub.end_streams, stopping=stopping))
 
+    def abandon(self) -> None:
+        """Called in the child of a fork: reads of what the parent has open fail there, instead of waiting for ever."""
+        for process in self._processes.values():
+            for hub in process.hubs():
+                hub.abandon()
+
     async def close(self) -> None:
         """End everything on the running event loop."""
         resources = self.process().resources_of.pop(running_event_loop(), None)
         if resources is not None:
             await resources.close()
+
+
+_registries: weakref.WeakSet[ProcessRegistry] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for registry in list(_registries):
+        registry.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
