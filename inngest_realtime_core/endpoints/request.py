@@ -22,19 +22,19 @@ class EndpointRequest:
 
     Attributes:
         method: The HTTP method, in upper case.
-        query: The query string, percent-encoded as it was sent.
+        query: The query string, percent-encoded as it was sent. Not in the repr: it may hold what authorizes.
         headers: Header names in lower case -> values. Only `HEADERS` are looked at.
         read: Reads the body: at most so many bytes, fewer only at its end. May be async where the endpoints are.
-        native: The framework's own request, handed to `authorize` and `client`.
+        native: The framework's own request, handed to `authorize` and `client`. Not in the repr either.
         route: What a route of one's own has read from its path, as (name, value) pairs. None for the endpoints
             themselves, which refuse parameters that nobody declared; a route of one's own has others, too.
         single_threaded: The server answers one request at a time.
     """
 
     method: str
-    query: str
+    query: str = field(repr=False)
     headers: Mapping[str, str]
-    native: Any
+    native: Any = field(repr=False)
     read: Callable[[int], bytes | Awaitable[bytes]] = field(default=no_body, repr=False)
     route: Sequence[tuple[str, str]] | None = None
     single_threaded: bool = False
@@ -61,7 +61,7 @@ class EndpointRequest:
         return cls(
             scope.get("method", "GET"),
             query if isinstance(query, str) else query.decode("latin-1"),
-            {name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
+            {key: value.decode("latin-1") for name, value in headers if (key := name.decode("latin-1")) in cls.HEADERS},
             native,
             read,
             _pairs(route),

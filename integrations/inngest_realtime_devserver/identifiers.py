@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 
-__all__ = ["ACCOUNT_ID", "ENVIRONMENT_ID", "is_ulid", "new_stream_id", "new_ulid", "parse_ulid"]
+__all__ = ["ACCOUNT_ID", "ENVIRONMENT_ID", "is_ulid", "new_stream_id", "new_ulid", "parse_ulid", "sealed"]
 
 ACCOUNT_ID = "00000000-0000-4000-a000-000000000000"
 ENVIRONMENT_ID = "00000000-0000-4000-b000-000000000000"
@@ -19,6 +20,12 @@ def new_ulid() -> str:
     """A ULID: 48 bits of milliseconds since 1970, then 80 random bits, as 26 characters."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return _ulid(value)
+
+
+def sealed(ulid: str, key: bytes) -> str:
+    """The ULID with 40 of its bits replaced by a proof that it was made with this key."""
+    proof = int.from_bytes(hashlib.blake2b(ulid[:18].encode(), key=key, digest_size=5).digest(), "big")
+    return ulid[:18] + _ulid(proof)[18:]
 
 
 def is_ulid(text: str) -> bool:

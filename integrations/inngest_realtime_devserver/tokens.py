@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import jwt
 
 from .entries import TopicEntry, read_entries
-from .identifiers import ACCOUNT_ID, ENVIRONMENT_ID, new_ulid
+from .identifiers import ACCOUNT_ID, ENVIRONMENT_ID, new_ulid, sealed
 
 __all__ = ["Authority", "Claims", "digests_of"]
 
@@ -27,6 +28,7 @@ class Claims(NamedTuple):
     keys: tuple[tuple[str, str], ...]
     publish: bool
     topics: int  # how many it names, those that no message can reach included
+    own: bool  # this server has minted it
 
 
 class Authority:
@@ -45,6 +47,8 @@ class Authority:
         # The same for every server with the same keys, so that a token survives a restart.
         seed = ["inngest-realtime", *(self._digests if strict else ())]
         self._secret = hashlib.sha256("/".join(seed).encode()).digest()
+        # Without keys everybody knows that secret; what this one has made is told by another.
+        self._seal = secrets.token_bytes(32)
 
     @property
     def requires_key(self) -> bool:
@@ -77,7 +81,7 @@ class Authority:
             "sub": ACCOUNT_ID,
             "exp": issued_at + int(self._token_ttl) if whole else now + self._token_ttl,
             "iat": issued_at,
-            "jti": new_ulid(),
+            "jti": sealed(new_ulid(), self._seal),
             "env": ENVIRONMENT_ID,
             "topics": topics,
             "publish": publish,
@@ -97,7 +101,9 @@ class Authority:
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
             return None
         keys = tuple(key for entry in entries if (key := entry.key) is not None)
-        return Claims(keys, payload.get("publish") is True, len(entries))
+        jti = str(payload.get("jti")).encode("ascii", "replace").decode()
+        own = hmac.compare_digest(jti, sealed(jti, self._seal))
+        return Claims(keys, payload.get("publish") is True, len(entries), own)
 
     def claims_of(self, authorization: str, token: str) -> Claims | None:
         """The claims a request carries. A header longer than 8 characters wins over the `token` in the query."""

@@ -95,9 +95,12 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
+        # A client that reads nothing and pings would be owed more and more pongs.
+        self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._writable.set()
+        self.transport.resume_reading()
 
     def shutdown(self) -> None:
         """Called by uvicorn's own shutdown."""
@@ -190,6 +193,11 @@ class WebSocketConnection(asyncio.Protocol):
         if claims is None:
             self._reject(responses.not_authenticated(node.authority, authorization))
             return
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not (node.allow_remote or claims.own or is_loopback_origin(request.host, origin)):
+            # Web pages from elsewhere get no token here, and a server without keys takes those that they make up.
+            self._reject(responses.not_local(request.host))
+            return
         self.transport.write(self._ws.send(AcceptConnection()))
         if node.refuses_new:
             self.finish()
@@ -215,7 +223,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._size > MAX_CLIENT_FRAME:
             self._close(1009, f"read limited at {MAX_CLIENT_FRAME + 1} bytes")
             return
-        if isinstance(event, TextMessage):
+        if isinstance(event, TextMessage) and event.data:
             self._text.append(event.data)
         if event.message_finished:
             text, self._text, self._size = "".join(self._text), [], 0

@@ -19,6 +19,7 @@ from inngest_realtime_cli.inngest_checks import check_inngest
 from inngest_realtime_core import (
     Channel,
     ClientSubscriptionToken,
+    Grant,
     Realtime,
     Settings,
     get_client_subscription_token,
@@ -26,6 +27,7 @@ from inngest_realtime_core import (
     topic,
 )
 from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core.endpoints import EndpointRequest, Endpoints
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
 from talk import fresh, soon
@@ -242,6 +244,26 @@ async def _open(realtime: Realtime, token: ClientSubscriptionToken, url: str) ->
     if url.endswith(("/x", ":9")):
         return await realtime.subscribe(channel="c", topics=["t"], token=token, api_base_url=url)
     return await realtime.subscribe(channel="c", topics=["t"], key="a.b." + token.key)
+
+
+@pytest.mark.parametrize("path", ["token", "stream"])
+@pytest.mark.parametrize("sync", [False, True])
+async def test_what_a_request_says_of_its_sender(path: str, sync: bool) -> None:
+    """Cookies and tokens of a request are in no frame of ours, beside the framework's own request."""
+
+    def fails(request: object, channel: object) -> bool:
+        raise LookupError
+
+    grant = Grant(Texts, authorize=fails, extra_parameters=["access_token"])
+    endpoints = Endpoints(Realtime(api_base_url="http://127.0.0.1:9"), [grant])
+    headers = [(b"cookie", b"session=" + BAD.encode()), (b"authorization", BAD.encode()), (b"content-type", b"a/b")]
+    scope = {"method": "GET", "query_string": b"nameOf=a&access_token=" + BAD.encode(), "headers": headers}
+    request = EndpointRequest.from_scope(scope, object())
+    answer = getattr(endpoints, f"{path}_sync" if sync else path)
+    with pytest.raises(LookupError) as caught:
+        answer("texts", request) if sync else await answer("texts", request)
+    check(caught.value, secrets_of(BAD))
+    assert request.headers == {"content-type": "a/b"}
 
 
 async def test_what_httpx_logs(server: DevServer, realtime: Realtime, caplog: pytest.LogCaptureFixture) -> None:

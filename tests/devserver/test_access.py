@@ -117,3 +117,16 @@ def test_a_refused_signing_key_is_in_no_frame() -> None:
         if "inngest_realtime_devserver" in traceback.tb_frame.f_code.co_filename:
             assert "secretsecret" not in repr(traceback.tb_frame.f_locals)
         traceback = traceback.tb_next
+
+
+async def test_a_page_from_elsewhere_does_not_make_up_a_token(client: Client, channel: str) -> None:
+    """Without a signing key the secret of all servers is the same, and browsers let every page connect."""
+    foreign = {"origin": "https://evil.example"}
+    made_up = DevServer().issue_token(channel, ["t"])
+    with pytest.raises(InvalidStatus) as caught:
+        await client.connect(made_up, **foreign)
+    assert caught.value.response.status_code == 403
+    # What this server has given somebody is theirs, and another server's is taken from this machine.
+    for token, options in ((await client.token((channel, "t")), foreign), (made_up, {})):
+        async with client.connect(token, **options) as connection:
+            await confirm(connection)

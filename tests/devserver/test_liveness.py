@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncGenerator
 
@@ -148,3 +149,25 @@ async def test_frozen_connections_stay_open_and_silent(client: Client, channel: 
         frozen.transport.abort()
         assert all(isinstance(outcome, ConnectionClosed) for outcome in await silence)
     await client.server.until(lambda stats: stats.open_connections == 0)
+
+
+async def test_a_client_that_pings_and_reads_nothing_is_not_read_on(client: Client, channel: str) -> None:
+    """Its pongs would wait in the server's memory, as many as it likes."""
+    server = client.server
+    flood = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        peer.connect((server.host, server.port))
+        target = f"/v1/realtime/connect?token={await client.token((channel, 't'))}"
+        peer.sendall(flood.send(Request(host=f"{server.host}:{server.port}", target=target)))
+        flood.receive_data(await asyncio.to_thread(peer.recv, 1_000))
+        pings = b"".join(flood.send(Ping(payload=b"x" * 125)) for _ in range(1_000))
+        peer.settimeout(2)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 32 * 2**20:
+                await asyncio.to_thread(peer.sendall, pings)
+                sent += len(pings)
+        assert sent < 24 * 2**20
+    async with client.listen((channel, "t")):
+        pass
