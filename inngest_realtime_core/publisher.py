@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, cast
-
-import httpx
+from collections.abc import AsyncIterable, Awaitable, Coroutine, Generator, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast, overload
 
 from ._api import publishing
+from ._api.batch import B, Batch, SyncBatch
+from ._api.message_ids import new_id
 from ._api.runs import run_id_or_current
+from ._api.steps import PublishStep, StepContext, no_retry
 from ._concurrency.background import run_sync, run_sync_with
-from ._replay.log import History
-from ._telemetry.observation import Operation
+from .base import RealtimeBase
 from .channels.channel import Channel
 from .channels.target import DataOf, Target, TypedTarget, resolve_target
 from .errors import PublishError
-from .settings import Settings
 
 T = TypeVar("T")
 
 
-class Publisher(ABC):
-    """Publishes messages and data streams."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Settings:
-        """Where Inngest is and how to sign."""
-
-    @abstractmethod
-    def operation(self, name: str, **attributes: str) -> Operation:
-        """Counts what is done in its block, and tells observers of it."""
-
-    @abstractmethod
-    def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        """An HTTP client of the running event loop."""
-
-    @abstractmethod
-    def _history(self) -> History:
-        """What keeps messages on the running event loop."""
+class Publisher(RealtimeBase):
+    """Publishes messages, data streams, steps and batches."""
 
     async def publish(
         self,
@@ -151,3 +131,156 @@ class Publisher(ABC):
         finally:
             if isinstance(chunks, Generator):
                 cast("Generator[str]", chunks).close()
+
+    @overload
+    async def publish_step(
+        self,
+        ctx: StepContext[Awaitable[Any]],
+        id: str,
+        topic: TypedTarget[T],
+        data: DataOf[T],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> T: ...
+    @overload
+    async def publish_step(
+        self,
+        ctx: StepContext[Awaitable[Any]],
+        id: str,
+        topic: tuple[Channel | str, str],
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any: ...
+    async def publish_step(
+        self,
+        ctx: StepContext[Awaitable[Any]],
+        id: str,
+        topic: Target,
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Publish a message as a step of an Inngest function, once for each run.
+
+        Subscribers of this package get it once even when the step is run again because its result did not reach
+        Inngest, for as long as the channel's history remembers it; others may then get it twice.
+
+        Args:
+            ctx: The function's `inngest.Context`.
+            id: The step's id. Steps of one function may share an id, as Inngest's own steps may.
+            topic: A topic of a channel (`channel.status`), or a pair of a channel and a topic's name.
+            data: What the topic's type says; at most 512 KiB of JSON. It is the step's output on Inngest's dashboard.
+            metadata: A JSON object that goes along.
+
+        Returns:
+            The data that was published, as a subscriber of the topic gets it: the same in each attempt, whatever
+            `data` is then. Where the topic's type does not read the JSON that it makes, `data`; or the JSON, if `data`
+            is not what was published.
+
+        Raises:
+            NonRetriableError: `inngest`'s own, which ends the run: an argument or the configuration is not acceptable
+                (the cause says which), and no further attempt would change that.
+            StepError: `inngest`'s own: all attempts to reach Inngest Realtime have failed.
+        """
+        step = PublishStep(ctx, id, topic, data, metadata, asynchronous=True)
+
+        async def send() -> Any:
+            with no_retry():
+                output = step.output()
+                await self.publish(step.target, output, **step.options)
+                return output
+
+        return step.result(await ctx.step.run(id, send))
+
+    @overload
+    def publish_step_sync(
+        self,
+        ctx: StepContext[Any],
+        id: str,
+        topic: TypedTarget[T],
+        data: DataOf[T],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> T: ...
+    @overload
+    def publish_step_sync(
+        self,
+        ctx: StepContext[Any],
+        id: str,
+        topic: tuple[Channel | str, str],
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any: ...
+    def publish_step_sync(
+        self,
+        ctx: StepContext[Any],
+        id: str,
+        topic: Target,
+        data: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """`publish_step` for functions that are not async. `ctx` is an `inngest.ContextSync`."""
+        step = PublishStep(ctx, id, topic, data, metadata, asynchronous=False)
+
+        def send() -> Any:
+            with no_retry():
+                output = step.output()
+                self.publish_sync(step.target, output, **step.options)
+                return output
+
+        return step.result(ctx.step.run(id, send))
+
+    def batch(
+        self,
+        topic: TypedTarget[B] | tuple[Channel | str, str],
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Batch[B]:
+        """Publish many small parts of a text, or of a list, in few messages: enter it with `async with`.
+
+        Texts are joined in order, lists are extended. A message is sent `every` seconds after its first part came, or
+        when it has `max_bytes`, and at the end of the block, also when that ends by an error. One request is under
+        way at a time; what comes meanwhile goes into the next.
+
+        Args:
+            topic: A topic whose type is `str` or a list.
+            every: Seconds that a part waits for others.
+            max_bytes: The size of a message as JSON, in bytes, at most 512 KiB; a larger part goes alone.
+            run_id: As in `publish()`.
+            metadata: As in `publish()`, for each message.
+
+        Raises:
+            TopicError: The topic's type is neither `str` nor a list.
+            ConfigurationError: `every` or `max_bytes` is out of range.
+            ChannelError: The channel is not acceptable.
+            PublishError: `run_id` or `metadata` is not acceptable.
+        """
+        target = resolve_target(topic)
+        run_id = run_id_or_current(run_id)
+        publishing.publish_query(target.channel, target.topic, run_id=run_id, metadata=metadata, id=new_id())
+
+        def publish(data: Any) -> Coroutine[Any, Any, None]:
+            # A text has to fit the topic's type as a whole. The elements of a list have been encoded as that type
+            # says, and what is encoded is not encoded once more.
+            where: Any = topic if isinstance(data, str) else (target.channel, target.topic)
+            return self.publish(where, data, run_id=run_id, metadata=metadata)
+
+        return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
+
+    def batch_sync(
+        self,
+        topic: TypedTarget[B] | tuple[Channel | str, str],
+        *,
+        every: float = 0.05,
+        max_bytes: int = 65_536,
+        run_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> SyncBatch[B]:
+        """The sync twin of `batch`: enter it with `with`."""
+        return SyncBatch(self.batch(topic, every=every, max_bytes=max_bytes, run_id=run_id, metadata=metadata))

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import cast
 from weakref import WeakSet
 
-import httpx
-
-from ._api.batch import BatchPublishing
 from ._api.client_token import ClientSubscriptionToken
 from ._api.settings_source import SettingsSource
-from ._api.steps import StepPublishing
 from ._concurrency.background import run_sync
-from ._hub.hub import Hub
 from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
-from ._replay.log import History, Replay, SharedReplay
-from ._telemetry.observation import Observer, Operation, Slots
+from ._replay.log import Replay, SharedReplay
+from ._telemetry.observation import Slots
 from ._upstream.liveness import Liveness
 from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
 from .errors import ConfigurationError
 from .publisher import Publisher
-from .settings import HasSettings, InngestApp, Settings, SettingsArguments
+from .settings import HasSettings, InngestApp, SettingsArguments
 from .stats import Health, Stats
 from .subscriber import Subscriber, Topics
 
 
-class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
+class Realtime(Publisher, Subscriber):
     """Inngest Realtime for one application.
 
     What is read from the environment is read at the first use, not here.
@@ -89,10 +83,10 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
                 env=env,
             ),
         )
-        self._proxy = proxy
+        unchecked = HubOptions(proxy=proxy)  # which does not show it
         del signing_key, signing_key_fallback, proxy  # error reports show local variables
         self._source.check()
-        if not is_proxy(self._proxy):
+        if not is_proxy(unchecked.proxy):
             raise ConfigurationError("proxy is not an address: expected http://host:port, https://... or socks5://...")
         options = HubOptions(
             buffer_size=check_count("buffer_size", buffer_size, of="messages"),
@@ -100,30 +94,18 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
             total_buffer_bytes=check_count("total_buffer_bytes", total_buffer_bytes, of="bytes"),
             linger=check_seconds("linger", linger),
             multiplex=check_flag("multiplex", multiplex),
-            proxy=self._proxy,
+            proxy=unchecked.proxy,
             replay=_checked_replay(replay),
             liveness=Liveness(
                 check_seconds("ping_interval", ping_interval, least=0.001),
                 check_seconds("ping_timeout", ping_timeout, least=0.001),
             ),
         )
-        self._proxy = options.proxy
         self._sessions = Sessions(options, on_stream=self.install_signal_handlers)
-        self._observers: tuple[Observer, ...] = ()
         self._slots: WeakSet[Slots] = WeakSet()
-        self._shutting_down = False
 
     def __repr__(self) -> str:
         return f"<Realtime {self._source}>"
-
-    @property
-    def settings(self) -> Settings:
-        """Where Inngest is and how to sign. Read from the environment at the first use.
-
-        Raises:
-            ConfigurationError: The environment is wrong.
-        """
-        return self._source.current()
 
     @contextmanager
     def override(
@@ -204,25 +186,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
 
     def health(self) -> Health:
         """Whether it can do its work, for the page that a probe asks for. Asks nothing of Inngest; never blocks."""
-        return Health.of(self.stats(), shutting_down=self._shutting_down)
-
-    def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Tell `observer` of every operation from now on. Returns what ends that.
-
-        An operation is a token, a publish, a subscription or a stream that is asked for; `inngest_realtime_otel` makes
-        spans and durations of them.
-        """
-        if not callable(cast("object", observer)):
-            raise ConfigurationError(
-                f"The observer is {describe(observer)}: expected a function, "
-                "`def observer(name, attributes): ...` that returns `def finished(error): ...`."
-            )
-        self._observers = (*self._observers, observer)
-
-        def remove() -> None:
-            self._observers = tuple(other for other in self._observers if other is not observer)
-
-        return remove
+        return Health.of(self.stats(), shutting_down=self.is_shutting_down)
 
     def watch_slots(self, slots: Slots) -> None:
         """Lets `stats()` look at how many streams are open of those that may be, while `slots` exists. For adapters."""
@@ -239,7 +203,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
 
     @property
     def is_shutting_down(self) -> bool:
-        return self._shutting_down
+        return self._sessions.shutting_down
 
     def begin_shutdown(self) -> None:
         """End all streams and open no new ones. For hosts that tell of a shutdown; callable from any thread.
@@ -247,8 +211,7 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         Under uvicorn and other servers that take SIGTERM on the main thread it is called for you. There is no way back:
         a process that outlives the signal (an interrupted notebook) makes a new `Realtime`.
         """
-        self._shutting_down = True
-        self._sessions.end_streams()
+        self._sessions.begin_shutdown()
 
     def install_signal_handlers(self) -> None:
         """Let SIGTERM, SIGINT and SIGQUIT begin the shutdown, before they do what they did so far.
@@ -276,21 +239,6 @@ class Realtime(Publisher, StepPublishing, BatchPublishing, Subscriber):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-    def operation(self, name: str, **attributes: str) -> Operation:
-        """Counts what is done in its `with` block, and tells observers of it. For adapters."""
-        return Operation(name, attributes, self._sessions.counters(), self._observers)
-
-    def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        return self._sessions.at(self.settings).resources().api.http()
-
-    def _history(self) -> History:
-        return self._sessions.at(self.settings).resources().history
-
-    def _hub(self) -> Hub:
-        hub = self._sessions.at(self.settings).hub()
-        hub.shutting_down = self._shutting_down
-        return hub
 
 
 def _checked_replay(replay: Replay | SharedReplay | None) -> Replay | SharedReplay:

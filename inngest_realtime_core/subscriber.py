@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from ._api.client_token import ClientSubscriptionToken
-from ._hub.hub import Hub
 from ._hub.options import Source
 from ._hub.readers import Readers
 from ._hub.views import SubscriptionSpec
-from ._telemetry.observation import Operation
 from .arguments import check_callable, check_flag, check_rewind
+from .base import RealtimeBase
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.resolve import resolve_channel, resolve_declared
-from .settings import Settings
 from .subscriptions.callbacks import OnError, OnMessage, OnState, attach_callbacks, tell_state
 from .subscriptions.key import SubscriptionKey
 from .subscriptions.pending import PendingSubscription, open_sync
@@ -26,21 +23,8 @@ Token = ClientSubscriptionToken | Mapping[str, Any]
 Rewind = int | Literal["all"]
 
 
-class Subscriber(ABC):
+class Subscriber(RealtimeBase):
     """Opens subscriptions."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Settings:
-        """Where Inngest is and how to sign."""
-
-    @abstractmethod
-    def operation(self, name: str, **attributes: str) -> Operation:
-        """Counts what is done in its block, and tells observers of it."""
-
-    @abstractmethod
-    def _hub(self) -> Hub:
-        """The hub of the running event loop."""
 
     def subscribe(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic
 
@@ -20,14 +20,8 @@ from .._concurrency.background import run_sync
 from .._concurrency.threads import running_event_loop
 from .._concurrency.timers import call_after
 from ..arguments import check_count, check_seconds
-from ..channels.channel import Channel
-from ..channels.target import TypedTarget, resolve_target
 from ..errors import ConfigurationError, PublishError, RealtimeError, TopicError
-from .message_ids import new_id
 from .payload import MAX_PAYLOAD, encode_payload
-from .publishing import publish_query
-from .runs import run_id_or_current
-from .steps import Publisher
 
 logger = logging.getLogger("inngest_realtime.batch")
 
@@ -247,63 +241,6 @@ class SyncBatch(Generic[B]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         run_sync(lambda: self._batch.__aexit__(exc_type, exc, traceback))
-
-
-class BatchPublishing:
-    """The methods of `Realtime` that publish in batches."""
-
-    def batch(
-        self: Publisher,
-        topic: TypedTarget[B] | tuple[Channel | str, str],
-        *,
-        every: float = 0.05,
-        max_bytes: int = 65_536,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Batch[B]:
-        """Publish many small parts of a text, or of a list, in few messages: enter it with `async with`.
-
-        Texts are joined in order, lists are extended. A message is sent `every` seconds after its first part came, or
-        when it has `max_bytes`, and at the end of the block, also when that ends by an error. One request is under
-        way at a time; what comes meanwhile goes into the next.
-
-        Args:
-            topic: A topic whose type is `str` or a list.
-            every: Seconds that a part waits for others.
-            max_bytes: The size of a message as JSON, in bytes, at most 512 KiB; a larger part goes alone.
-            run_id: As in `publish()`.
-            metadata: As in `publish()`, for each message.
-
-        Raises:
-            TopicError: The topic's type is neither `str` nor a list.
-            ConfigurationError: `every` or `max_bytes` is out of range.
-            ChannelError: The channel is not acceptable.
-            PublishError: `run_id` or `metadata` is not acceptable.
-        """
-        target = resolve_target(topic)
-        run_id = run_id_or_current(run_id)
-        publish_query(target.channel, target.topic, run_id=run_id, metadata=metadata, id=new_id())
-
-        def publish(data: Any) -> Coroutine[Any, Any, None]:
-            # A text has to fit the topic's type as a whole. The elements of a list have been encoded as that type
-            # says, and what is encoded is not encoded once more.
-            where = topic if isinstance(data, str) else (target.channel, target.topic)
-            return self.publish(where, data, run_id=run_id, metadata=metadata)
-
-        return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
-
-    def batch_sync(
-        self: Publisher,
-        topic: TypedTarget[B] | tuple[Channel | str, str],
-        *,
-        every: float = 0.05,
-        max_bytes: int = 65_536,
-        run_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> SyncBatch[B]:
-        """The sync twin of `batch`: enter it with `with`."""
-        options = {"every": every, "max_bytes": max_bytes, "run_id": run_id, "metadata": metadata}
-        return SyncBatch(self.batch(topic, **options))
 
 
 def _kind(adapter: TypeAdapter[Any] | None) -> str | None:

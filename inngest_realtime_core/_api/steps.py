@@ -11,23 +11,21 @@ import inspect
 import json
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..arguments import describe
-from ..channels.channel import Channel
-from ..channels.target import DataOf, Target, TypedTarget, resolve_target
+from ..channels.target import Target, resolve_target
 from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
 from .message_ids import MAX_ID
 from .payload import encode_payload
 from .publishing import publish_query
 from .runs import usable_run_id
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -52,122 +50,6 @@ class StepContext(Protocol[R]):
     def step(self) -> _StepTools[R]: ...
 
 
-class Publisher(Protocol):
-    """What is used of a `Realtime`."""
-
-    @property
-    def publish(self) -> Callable[..., Coroutine[Any, Any, None]]: ...
-    @property
-    def publish_sync(self) -> Callable[..., None]: ...
-    @property
-    def batch(self) -> Callable[..., Any]: ...
-
-
-class StepPublishing:
-    """The methods of `Realtime` that publish as a step."""
-
-    @overload
-    async def publish_step(
-        self: Publisher,
-        ctx: StepContext[Awaitable[Any]],
-        id: str,
-        topic: TypedTarget[T],
-        data: DataOf[T],
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> T: ...
-    @overload
-    async def publish_step(
-        self: Publisher,
-        ctx: StepContext[Awaitable[Any]],
-        id: str,
-        topic: tuple[Channel | str, str],
-        data: Any,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Any: ...
-    async def publish_step(
-        self: Publisher,
-        ctx: StepContext[Awaitable[Any]],
-        id: str,
-        topic: Target,
-        data: Any,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Publish a message as a step of an Inngest function, once for each run.
-
-        Subscribers of this package get it once even when the step is run again because its result did not reach
-        Inngest, for as long as the channel's history remembers it; others may then get it twice.
-
-        Args:
-            ctx: The function's `inngest.Context`.
-            id: The step's id. Steps of one function may share an id, as Inngest's own steps may.
-            topic: A topic of a channel (`channel.status`), or a pair of a channel and a topic's name.
-            data: What the topic's type says; at most 512 KiB of JSON. It is the step's output on Inngest's dashboard.
-            metadata: A JSON object that goes along.
-
-        Returns:
-            The data that was published, as a subscriber of the topic gets it: the same in each attempt, whatever
-            `data` is then. Where the topic's type does not read the JSON that it makes, `data`; or the JSON, if `data`
-            is not what was published.
-
-        Raises:
-            NonRetriableError: `inngest`'s own, which ends the run: an argument or the configuration is not acceptable
-                (the cause says which), and no further attempt would change that.
-            StepError: `inngest`'s own: all attempts to reach Inngest Realtime have failed.
-        """
-        step = _Step(ctx, id, topic, data, metadata, asynchronous=True)
-
-        async def send() -> Any:
-            with no_retry():
-                output = step.output()
-                await self.publish(step.target, output, **step.options)
-                return output
-
-        return step.result(await ctx.step.run(id, send))
-
-    @overload
-    def publish_step_sync(
-        self: Publisher,
-        ctx: StepContext[Any],
-        id: str,
-        topic: TypedTarget[T],
-        data: DataOf[T],
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> T: ...
-    @overload
-    def publish_step_sync(
-        self: Publisher,
-        ctx: StepContext[Any],
-        id: str,
-        topic: tuple[Channel | str, str],
-        data: Any,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Any: ...
-    def publish_step_sync(
-        self: Publisher,
-        ctx: StepContext[Any],
-        id: str,
-        topic: Target,
-        data: Any,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """`publish_step` for functions that are not async. `ctx` is an `inngest.ContextSync`."""
-        step = _Step(ctx, id, topic, data, metadata, asynchronous=False)
-
-        def send() -> Any:
-            with no_retry():
-                output = step.output()
-                self.publish_sync(step.target, output, **step.options)
-                return output
-
-        return step.result(ctx.step.run(id, send))
-
-
 @contextmanager
 def no_retry() -> Generator[None]:
     """Turn what no further attempt would change into `inngest.NonRetriableError`."""
@@ -180,7 +62,7 @@ def no_retry() -> Generator[None]:
         raise inngest.NonRetriableError(f"{type(error).__name__}: {error}") from error
 
 
-class _Step:
+class PublishStep:
     """One call of `publish_step`.
 
     Attributes:
@@ -211,7 +93,7 @@ class _Step:
             calls: Counter[str] = vars(step).setdefault("_inngest_realtime_calls", Counter())
             message_id = None if run_id is None else _message_id(run_id, calls[step_id], step_id)
             calls[step_id] += 1
-            self.options = {"run_id": run_id, "metadata": metadata, "id": message_id}
+            self.options: dict[str, Any] = {"run_id": run_id, "metadata": metadata, "id": message_id}
             publish_query(*self.target, run_id=run_id, metadata=metadata, id=message_id)
 
     def output(self) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..settings import Settings
 from ..stats import Counters, Stats
+from .hub import Hub
 from .options import HubOptions
 from .processes import ProcessRegistry
 
@@ -18,9 +19,13 @@ class Sessions:
     Args:
         options: How subscriptions are kept.
         on_stream: Called when a stream for a web client begins.
+
+    Attributes:
+        shutting_down: No new subscription is opened any more, with any settings.
     """
 
     def __init__(self, options: HubOptions, *, on_stream: Callable[[], None]) -> None:
+        self.shutting_down: bool = False
         self._options = options
         self._on_stream = on_stream
         self._registries: dict[Settings, ProcessRegistry] = {}
@@ -42,6 +47,13 @@ class Sessions:
             registry = self._registries.setdefault(settings, new)
         return registry
 
+    def hub(self, settings: Settings) -> Hub:
+        """The hub of the running event loop. One that is made during the shutdown opens nothing."""
+        hub = self.at(settings).hub()
+        if self.shutting_down:
+            hub.end_streams()
+        return hub
+
     def end(self, settings: Settings) -> None:
         """End the streams that were opened with these settings. What they used is closed by `close()` at the latest."""
         registry = self._registries.pop(settings, None)
@@ -54,8 +66,9 @@ class Sessions:
         """The event loops where anything may be open, in this process. Callable from any thread."""
         return {loop for registry in (*self._registries.values(), *self._ended) for loop in registry.loops()}
 
-    def end_streams(self) -> None:
-        """End the streams of all event loops, since the process stops. Callable from any thread."""
+    def begin_shutdown(self) -> None:
+        """End the streams of all event loops, and open no new ones: the process stops. Callable from any thread."""
+        self.shutting_down = True
         for registry in list(self._registries.values()):
             registry.end_streams(stopping=True)
 
