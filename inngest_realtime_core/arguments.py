@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeGuard, TypeVar
+from typing import Final, Literal, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
 T = TypeVar("T")
+
+Rewind = int | Literal["all"]
+"""How many messages of each topic that came before are asked for."""
 
 MAX_SECONDS: Final = 31_536_000.0
 """A year: what clocks, locks and polls of the system take; more is a mistake."""
@@ -37,10 +40,11 @@ def check_seconds(name: str, value: object, *, least: float = 0.0) -> float:
     raise ConfigurationError(f"{name} is {describe(value)}: expected a number of seconds, from {least:g} to a year.")
 
 
-def check_interval(name: str, value: object, *, optional: bool = False) -> None:
-    """`ConfigurationError` for anything but a number of seconds above 0, a year at most, and None where optional."""
-    if (value is None and optional) or (is_number(value, 0) and value > 0):
-        return
+def check_interval(name: str, value: T, *, optional: bool = False) -> T:
+    """Return a number of seconds above 0, a year at most, or None where optional. Else `ConfigurationError`."""
+    given: object = value
+    if (given is None and optional) or (is_number(given, 0) and given > 0):
+        return value
     either = ", or None" if optional else ""
     raise ConfigurationError(
         f"{name} is {describe(value)}: expected a number of seconds above 0, at most a year{either}."
@@ -97,10 +101,11 @@ def is_proxy(proxy: object) -> bool:
         return False
 
 
-def check_rewind(name: str, rewind: object) -> None:
-    """`ConfigurationError` for anything but None, a whole number of messages above 0, or "all"."""
-    if rewind is None or rewind == "all" or (isinstance(rewind, int) and is_number(rewind, 1, MAX_COUNT)):
-        return
+def check_rewind(name: str, rewind: T) -> T:
+    """Return None, a whole number of messages above 0, or "all". Else `ConfigurationError`."""
+    given: object = rewind
+    if given is None or given == "all" or (isinstance(given, int) and is_number(given, 1, MAX_COUNT)):
+        return rewind
     raise ConfigurationError(
         f'{name} is {describe(rewind)}: expected a number of messages for each topic above 0, or "all".'
     )

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from ._api.client_token import ClientSubscriptionToken
 from ._concurrency.background import run_sync
+from .arguments import Rewind
 from .channels.channel import Channel
 from .realtime import Realtime
 from .settings import HasSettings, InngestApp
-from .subscriber import Rewind, Token, Topics
+from .subscriber import Token, Topics
 from .subscriptions.callbacks import OnError, OnMessage, OnState
 from .subscriptions.key import SubscriptionKey
 from .subscriptions.pending import PendingSubscription, open_sync

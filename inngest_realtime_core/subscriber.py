@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from ._api.client_token import ClientSubscriptionToken
 from ._hub.options import Source
 from ._hub.readers import Readers
 from ._hub.views import SubscriptionSpec
-from .arguments import check_callable, check_flag, check_rewind
+from .arguments import Rewind, check_callable, check_flag, check_rewind
 from .base import RealtimeBase
 from .channels.channel import Channel, Topic, TopicRef
 from .channels.resolve import resolve_channel, resolve_declared
@@ -20,7 +20,6 @@ from .subscriptions.sync import SyncSubscription
 
 Topics = Sequence[str | Topic[Any] | TopicRef[Any]]
 Token = ClientSubscriptionToken | Mapping[str, Any]
-Rewind = int | Literal["all"]
 
 
 class Subscriber(RealtimeBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 
@@ -126,13 +127,8 @@ class ClientSubscriptionToken(dict[str, str]):
         return hash((self["key"], self["apiBaseUrl"]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self["key"], self["apiBaseUrl"], self._channel, self._topics)
-
-    def __copy__(self) -> ClientSubscriptionToken:
-        return self
-
-    def __deepcopy__(self, memo: object) -> ClientSubscriptionToken:
-        return self
+        restore = functools.partial(ClientSubscriptionToken, channel=self._channel, topics=self._topics)
+        return restore, (self["key"], self["apiBaseUrl"])
 
     def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("A ClientSubscriptionToken cannot be changed. to_dict() gives a dict that can.")
@@ -147,9 +143,3 @@ class ClientSubscriptionToken(dict[str, str]):
             lambda value: value if not isinstance(value, cls) else dict(value),
             core_schema.no_info_after_validator_function(cls.parse, core_schema.typed_dict_schema(fields)),
         )
-
-
-def _restore(
-    key: str, api_base_url: str, channel: str | None, topics: tuple[str, ...] | None
-) -> ClientSubscriptionToken:
-    return ClientSubscriptionToken(key, api_base_url, channel=channel, topics=topics)

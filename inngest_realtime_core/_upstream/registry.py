@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from .._api.tokens import Entry
 from .._telemetry.throttled_log import ThrottledLog
@@ -18,14 +19,11 @@ logger = logging.getLogger("inngest_realtime.upstream")
 _log = ThrottledLog(logger)
 
 
-class Join:
+class Join(NamedTuple):
     """Someone who waits for topics of a channel."""
 
-    __slots__ = ("done", "topics")
-
-    def __init__(self, topics: frozenset[str], done: asyncio.Future[None]) -> None:
-        self.topics = topics
-        self.done = done
+    topics: frozenset[str]
+    done: asyncio.Future[None]
 
 
 class ChannelRegistry:

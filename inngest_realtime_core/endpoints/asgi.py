@@ -73,16 +73,15 @@ async def send_stream(
     watchdog = _SendWatchdog(send_timeout)
 
     async def send_all() -> None:
-        watchdog.sending()
+        watchdog.blocked_since = time.monotonic()
         await send({"type": "http.response.start", "status": status, "headers": list(headers)})
         watchdog.blocked_since = None
         async for chunk in body:
             if chunk:
-                # Not by `sending()`: calls cost more than sending does, for each event and client.
                 watchdog.blocked_since = time.monotonic()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 watchdog.blocked_since = None
-        watchdog.sending()
+        watchdog.blocked_since = time.monotonic()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     sending = loop.create_task(send_all(), name="inngest-realtime-send")
@@ -138,9 +137,9 @@ async def bounded_sends(body: AsyncGenerator[bytes, None], send_timeout: float |
     try:
         async with aclosing(body):
             async for chunk in body:
-                watchdog.sending()
+                watchdog.blocked_since = time.monotonic()
                 yield chunk
-                watchdog.sent()
+                watchdog.blocked_since = None
     finally:
         watchdog.stop()
 
@@ -180,19 +179,17 @@ def lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncContextManag
 
 
 class _SendWatchdog:
-    """Cancels a task in which one send blocks for too long. One timer for a whole stream rather than one for a send."""
+    """Cancels a task in which one send blocks for too long. One timer for a whole stream rather than one for a send.
+
+    Attributes:
+        blocked_since: When the send that is under way began; set by who sends, since a call for each would cost more.
+    """
 
     def __init__(self, timeout: float | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout = timeout
         self.blocked_since: float | None = None
         self._cancel: Callable[[], object] = bool  # nothing to cancel yet
-
-    def sending(self) -> None:
-        self.blocked_since = time.monotonic()
-
-    def sent(self) -> None:
-        self.blocked_since = None
 
     def watch(self, task: asyncio.Task[Any]) -> None:
         if self._timeout is None:

@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from .._concurrency.background import run_coroutine
+from .._concurrency.tasks import look_at_failure
 from .._concurrency.threads import greenlets
 from .._concurrency.timers import deadline
 from .._telemetry.throttled_log import ThrottledLog
@@ -28,25 +29,14 @@ _MAX_LEFT_BEHIND: Final = 16  # threads in which an `authorize` that timed out m
 _RETRY: Final = 5  # seconds
 
 
-class RunInThread(Protocol):
-    """Calls a function without blocking the event loop, and awaits its result."""
-
-    def __call__(self, function: Callable[..., _T], /, *args: Any) -> Awaitable[_T]: ...
-
-
-class RunCoroutine(Protocol):
-    """Runs a coroutine to its end from synchronous code."""
-
-    def __call__(self, coroutine: Coroutine[Any, Any, _T], /) -> _T: ...
-
-
 @dataclass(frozen=True)
 class Host:
     """What a framework does in its own way.
 
     Attributes:
-        run_in_thread: How the async face calls a synchronous `authorize`.
-        run_coroutine: How the sync face runs an asynchronous `authorize`.
+        run_in_thread: How the async face calls a synchronous `authorize`: takes the function and its arguments, and
+            returns what its result is awaited by.
+        run_coroutine: How the sync face runs an asynchronous `authorize` to its end, and returns its result.
         around_reauthorize: Makes, of the request, an async context manager in which the async face asks `authorize`
             again in the middle of a stream, when for the framework the request may be over. It gives the request to ask
             with.
@@ -54,8 +44,8 @@ class Host:
         endpoint_error: Translates an exception with which the framework refuses a request; None of any other exception.
     """
 
-    run_in_thread: RunInThread = asyncio.to_thread
-    run_coroutine: RunCoroutine = run_coroutine
+    run_in_thread: Callable[..., Awaitable[Any]] = asyncio.to_thread
+    run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any] = run_coroutine
     around_reauthorize: Callable[[Any], AbstractAsyncContextManager[Any]] = nullcontext
     around_reauthorize_sync: Callable[[Any], AbstractContextManager[Any]] = nullcontext
     endpoint_error: Callable[[Exception], EndpointError | None] = lambda error: None
@@ -77,32 +67,32 @@ class Authorizer:
     def __init__(self, host: Host, timeout: float | None) -> None:
         self._host = host
         self._timeout = timeout
-        self._left_behind = 0
+        self._left_behind: set[asyncio.Task[_Outcome]] = set()  # which the event loop itself does not hold
         self._warned: set[str] = set()
 
     async def check(self, selection: Selection, request: Any) -> None:
         """Raises `EndpointError`: 403 unless `authorize` allows, 503 when it takes too long."""
-        try:
+        with self._translating():
             allowed = await self._allows(selection, request)
-        except Exception as error:
-            translated = self._translated(error)
-            if translated is error:
-                raise
-            raise translated from error
         if not allowed:
             raise _forbidden()
 
     def check_sync(self, selection: Selection, request: Any) -> None:
         """The sync twin of `check`."""
-        try:
+        with self._translating():
             allowed = self._allows_sync(selection, request)
+        if not allowed:
+            raise _forbidden()
+
+    @contextmanager
+    def _translating(self) -> Generator[None]:
+        try:
+            yield
         except Exception as error:
             translated = self._translated(error)
             if translated is error:
                 raise
             raise translated from error
-        if not allowed:
-            raise _forbidden()
 
     def _translated(self, error: Exception) -> Exception:
         endpoint_error = None if isinstance(error, EndpointError) else self._host.endpoint_error(error)
@@ -207,7 +197,7 @@ class Authorizer:
         return verdict is True
 
     async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if self._left_behind >= _MAX_LEFT_BEHIND:
+        if len(self._left_behind) >= _MAX_LEFT_BEHIND:
             raise _timed_out(self._timeout)
         # A task of its own: waiting for it can be given up, where a framework's way of awaiting a thread cannot.
         outcome: asyncio.Task[_Outcome] = asyncio.ensure_future(
@@ -217,25 +207,13 @@ class Authorizer:
             try:
                 await asyncio.wait({outcome})
             except BaseException:
-                self._leave_behind(outcome)
+                self._left_behind.add(outcome)
+                outcome.add_done_callback(self._left_behind.discard)
+                outcome.add_done_callback(look_at_failure)
                 raise
             return outcome.result().value()
         raise _timed_out(self._timeout)
 
-    def _leave_behind(self, outcome: asyncio.Task[_Outcome]) -> None:
-        def ended(task: asyncio.Task[_Outcome]) -> None:
-            self._left_behind -= 1
-            if not task.cancelled():
-                task.exception()
-
-        self._left_behind += 1
-        outcome.add_done_callback(ended)
-        _running.add(outcome)
-        outcome.add_done_callback(_running.discard)
-
-
-# The event loop itself holds no tasks.
-_running: set[asyncio.Task[_Outcome]] = set()
 
 # What a function must not raise into the machinery of generators, futures and tasks.
 _UNEXPECTED: Final = (asyncio.CancelledError, GeneratorExit, StopAsyncIteration, StopIteration)

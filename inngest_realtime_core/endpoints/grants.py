@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, cast
 
-from ..arguments import check_callable, check_flag, check_interval, check_rewind, check_text, describe
+from ..arguments import Rewind, check_callable, check_flag, check_interval, check_rewind, check_text, describe
 from ..channels.channel import Channel, Topic
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
@@ -81,8 +81,8 @@ class Grant:
         reauthorize_every: float | None = None,
         heartbeat: float | None = None,
         extra_parameters: Sequence[str] = (),
-        rewind: int | Literal["all"] | None = None,
-        rewind_default: int | Literal["all"] | None = None,
+        rewind: Rewind | None = None,
+        rewind_default: Rewind | None = None,
         render: Render | None = None,
         token: Literal["full"] | None = None,
         may_overlap: bool = False,
@@ -95,15 +95,16 @@ class Grant:
         self.authorize: Authorize[Any] = authorize
         self.name: str = _checked_name(self.channel, name)
         self.topics: tuple[str, ...] = _checked_topics(self.channel, topics, grant=self.name)
-        self.reauthorize_every: float | None = _checked_seconds(reauthorize_every, "reauthorize_every", grant=self.name)
-        self.heartbeat: float | None = _checked_seconds(heartbeat, "heartbeat", grant=self.name)
+        of_grant = f"of grant {self.name!r}"
+        self.reauthorize_every: float | None = check_interval(
+            f"reauthorize_every {of_grant}", reauthorize_every, optional=True
+        )
+        self.heartbeat: float | None = check_interval(f"heartbeat {of_grant}", heartbeat, optional=True)
         self.extra_parameters: frozenset[str] = frozenset(
             _checked_texts(extra_parameters, "extra_parameters", grant=self.name)
         )
-        self.rewind: int | Literal["all"] | None = _checked_rewind(rewind, "rewind", grant=self.name)
-        self.rewind_default: int | Literal["all"] | None = _checked_rewind(
-            rewind_default, "rewind_default", grant=self.name
-        )
+        self.rewind: Rewind | None = check_rewind(f"rewind {of_grant}", rewind)
+        self.rewind_default: Rewind | None = check_rewind(f"rewind_default {of_grant}", rewind_default)
         if self.rewind != "all" and _more(self.rewind_default, self.rewind):
             raise ConfigurationError(
                 f"Grant {self.name!r} sends rewind_default={rewind_default!r} unasked and allows rewind={rewind!r}: "
@@ -112,12 +113,12 @@ class Grant:
         if render is not None:
             check_names(self.topics)
         self.render: Render | None = check_callable(
-            f"render of grant {self.name!r}", render, "def render(message): ... -> str | None"
+            f"render {of_grant}", render, "def render(message): ... -> str | None"
         )
         if token not in (None, "full"):
-            raise ConfigurationError(f'token of grant {self.name!r} is {describe(token)}: expected "full" or None.')
+            raise ConfigurationError(f'token {of_grant} is {describe(token)}: expected "full" or None.')
         self.token: Literal["full"] | None = token
-        self.may_overlap: bool = check_flag(f"may_overlap of grant {self.name!r}", may_overlap)
+        self.may_overlap: bool = check_flag(f"may_overlap {of_grant}", may_overlap)
         self.spellings: Mapping[str, str] = MappingProxyType(_spellings(self.channel, grant=self.name))
         """Each accepted spelling of a channel parameter (`runId`, `run_id`) -> its name in Python (`run_id`)."""
 
@@ -185,11 +186,6 @@ def _checked_topics(
     return tuple(names)
 
 
-def _checked_seconds(value: float | None, option: str, *, grant: str) -> float | None:
-    check_interval(f"{option} of grant {grant!r}", value, optional=True)
-    return value
-
-
 def _checked_texts(values: Sequence[str], option: str, *, grant: str) -> list[str]:
     given: Any = values
     if not isinstance(given, str) and hasattr(given, "__iter__"):
@@ -199,12 +195,7 @@ def _checked_texts(values: Sequence[str], option: str, *, grant: str) -> list[st
     raise ConfigurationError(f"{option} of grant {grant!r} is {describe(values)}: expected a list of names.")
 
 
-def _checked_rewind(value: int | Literal["all"] | None, option: str, *, grant: str) -> int | Literal["all"] | None:
-    check_rewind(f"{option} of grant {grant!r}", value)
-    return value
-
-
-def _more(one: int | Literal["all"] | None, other: int | None) -> bool:
+def _more(one: Rewind | None, other: int | None) -> bool:
     return one is not None and (one == "all" or other is None or one > other)
 
 

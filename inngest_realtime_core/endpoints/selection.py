@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from ..arguments import Rewind
 from ..channels.channel import Channel
 from ..errors import ChannelError
 from .errors import EndpointError
@@ -53,7 +53,7 @@ class Selection:
         return "format" in self.wishes
 
     @property
-    def rewind(self) -> int | Literal["all"] | None:
+    def rewind(self) -> Rewind | None:
         """How many messages of each topic that came before are wanted first.
 
         Raises:

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Final, cast
 
 from .._concurrency.background import run_coroutine
@@ -110,23 +110,19 @@ def _watched(
             yield chunk
 
 
-class _bounded_sends:
+@contextmanager
+def _bounded_sends(connection: socket.socket, timeout: float | None) -> Generator[None]:
     """A send of a chunk that does not fit blocks for so long at most; it fails then, as that to a client that left."""
-
-    def __init__(self, connection: socket.socket, timeout: float | None) -> None:
-        self._connection = connection
-        self._timeout = timeout
-        self._previous: float | None = None
-
-    def __enter__(self) -> None:
-        if self._timeout is not None:
-            self._previous = self._connection.gettimeout()
-            self._connection.settimeout(self._timeout)
-
-    def __exit__(self, *_: object) -> None:
-        if self._timeout is not None:
-            with suppress(OSError):
-                self._connection.settimeout(self._previous)
+    if timeout is None:
+        yield
+        return
+    previous = connection.gettimeout()
+    connection.settimeout(timeout)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            connection.settimeout(previous)
 
 
 def _is_writable(connection: socket.socket, timeout: float) -> bool:
