@@ -7,26 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "AuthenticationError",
-    "ChannelError",
-    "ConcurrentReadError",
-    "ConfigurationError",
-    "ConnectionLostError",
-    "DataStreamInterruptedError",
-    "FrameTooLargeError",
-    "InngestError",
-    "MessageError",
-    "MessageValidationError",
-    "PublishError",
-    "RealtimeError",
-    "ShuttingDownError",
-    "SubscriptionClosedError",
-    "TopicError",
-    "UnexpectedResponseError",
-    "UnreachableError",
-]
-
 
 class RealtimeError(Exception):
     """The base of all errors of this package. They can be pickled and copied, which leaves their traceback behind."""

@@ -159,6 +159,7 @@ class Handovers:
         self._echo: Handover | None = None  # the last one, as long as its successor may repeat something
         self._backoff = Backoff(cap=_RETRY_CAP)
         self._due = 0.0
+        self._given_up: Connection | None = None  # the last one for which no successor is looked for any more
         self._overlapping: set[str] = set()  # the channels that the old connection delivers
 
     @property
@@ -166,9 +167,10 @@ class Handovers:
         """The connection that is being replaced, while its successor delivers already."""
         return None if self._active is None else self._active.old
 
-    @property
-    def due(self) -> float:
-        """Seconds until the next attempt to find a successor; 0 or less when it is due."""
+    def due(self, connection: Connection) -> float | None:
+        """Seconds until the next attempt to find a successor; 0 or less when it is due, None when none is needed."""
+        if not connection.closing or self.old is not None or connection is self._given_up:
+            return None
         return self._due - time.monotonic()
 
     def adopt(self, entries: Iterable[Entry]) -> None:
@@ -200,7 +202,7 @@ class Handovers:
             )
             if self._connector.is_final(error):
                 # The old one delivers to its end, and then the rejection of its successor is reported.
-                old.closing = False
+                self._given_up = old
             else:
                 self._due = time.monotonic() + self._backoff.next_delay()
             return None
@@ -258,6 +260,7 @@ class Handovers:
         """Called when the present connection is lost: there is nothing to hand over to, and nothing repeated."""
         await self.retire()
         self._echo = None
+        self._given_up = None
         self._due = 0.0
 
     async def close(self) -> None:

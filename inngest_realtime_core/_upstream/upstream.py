@@ -174,9 +174,10 @@ class Upstream:
             await self._connect()
             return
         due = await self._handovers.poll()
-        if connection.closing and self._handovers.old is None:
+        attempt = self._handovers.due(connection)
+        if attempt is not None:
             # Between two attempts the old connection is served as ever.
-            due = self._handovers.due
+            due = attempt
             if due <= 0:
                 await self._replace(connection)
                 return

@@ -38,8 +38,6 @@ from .answers import Answer, StreamAnswer, log_stalled
 from .request import EndpointRequest
 from .routes import gives_messages, not_a_stream
 
-__all__ = ["bounded_sends", "event_stream_for", "lifespan", "reader_of", "respond", "send_stream"]
-
 # Frameworks have types of their own for ASGI's messages.
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
