@@ -37,10 +37,7 @@ class Readers:
         channel: The channel's name.
         own: The reader of the subscription itself, which collects from the beginning.
         delivering: Its messages go to a callback.
-        faces: How many objects stand for the subscription that its user holds.
-        entered: It is inside a `with` or `async with` block, whose end closes it.
         closed: Nothing more will come; what the readers have can still be read.
-        taker: The reader of the response that has taken the subscription over: it ends with that.
         resumed: The id of the last event that the client had for whom the subscription itself will be iterated, or an
             empty text: its messages then have ids. None where it is iterated for nobody.
         joins: Each waits for something that ends with the subscription.
@@ -60,9 +57,9 @@ class Readers:
         self.spec: SubscriptionSpec = feed.shared(spec)
         self.gaps: bool = gaps
         self.delivering: bool = False
-        self.entered: bool = False
-        self.faces: int = 0
-        self.taker: ReaderBuffer | None = None
+        self._entered = False
+        self._faces = 0  # objects that stand for the subscription and that its user holds
+        self._taker: ReaderBuffer | None = None  # that of the response with which it ends
         self.closed: bool = False
         self.resumed: str | None = None
         self.joins: list[Callable[[], Awaitable[None]]] = []
@@ -76,20 +73,27 @@ class Readers:
 
     # -- readers --------------------------------------------------------------------------------------------------
 
-    def add(self, *, events: bool = False, encoded: bool = False, after: str | None = None) -> ReaderBuffer:
+    def add(
+        self, *, events: bool = False, encoded: bool = False, after: str | None = None, takes_over: bool = False
+    ) -> ReaderBuffer:
         """Attaches a reader of what comes from now on, for a stream; the first event stream begins with what is unread.
 
         Args:
             events: Whether it sends events with an id.
             encoded: Whether it only encodes messages, and hands none out.
             after: The id of the last event that its client has had.
+            takes_over: Whether the subscription ends with it.
 
         Raises:
             SubscriptionClosedError: Nothing more will come.
         """
         self.check_open()
-        if not events:
-            return self._add(encoded=encoded)
+        buffer = self._add_events(encoded, after) if events else self._add(encoded=encoded)
+        if takes_over:
+            self._taker = buffer
+        return buffer
+
+    def _add_events(self, encoded: bool, after: str | None) -> ReaderBuffer:
         begin, self._begin = self._begin, None
         if begin is None:
             return self._add(events=True, encoded=encoded, after=after)
@@ -106,6 +110,10 @@ class Readers:
         if not after:
             buffer.miss(missed)
         return buffer
+
+    def resume(self, after: str) -> None:
+        """Lets messages of the subscription itself have event ids, and begin after the one that a client has had."""
+        self.resumed = after
 
     def check_open(self) -> None:
         """Raises `SubscriptionClosedError` when nothing more will come, unless because the process is to stop."""
@@ -193,7 +201,7 @@ class Readers:
         events = self._attached.pop(buffer, None)
         if events is not None:
             self.feed.detach(self.spec, buffer, events=events)
-            if buffer is self.taker:
+            if buffer is self._taker:
                 self.close()
             self._close_unless_held()
 
@@ -205,18 +213,26 @@ class Readers:
         self.delivering = True
         return buffer
 
-    def faceless(self) -> None:
-        """Called when nobody holds the subscription itself any more. Callable as `drop()`."""
+    def add_face(self) -> None:
+        """Called when an object is made that stands for the subscription."""
+        self._faces += 1
+
+    def enter(self) -> None:
+        """Called when a `with` or `async with` block begins, whose end closes the subscription."""
+        self._entered = True
+
+    def drop_face(self) -> None:
+        """Called when nobody holds an object that stands for the subscription any more. Callable as `drop()`."""
         self._later(self._lose_face)
 
     def _lose_face(self) -> None:
-        self.faces -= 1
-        if not self.faces and not self.delivering and not self.entered:
+        self._faces -= 1
+        if not self._faces and not self.delivering and not self._entered:
             self.own.detach()
         self._close_unless_held()
 
     def _close_unless_held(self) -> None:
-        held = self.faces or self.delivering or self.entered
+        held = self._faces or self.delivering or self._entered
         if not held and len(self._attached) == (self.own in self._attached):
             self.close()
 

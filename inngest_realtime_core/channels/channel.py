@@ -208,6 +208,11 @@ class Channel:
         return f"{type(self).__name__}({arguments})"
 
 
+def is_mixin(cls: type[Channel]) -> bool:
+    """Whether a class has no name, own or inherited."""
+    return cls._declaration.template is None  # pyright: ignore[reportPrivateUsage]
+
+
 def template_of(cls: type[Channel]) -> NameTemplate:
     """The template of a class's names. `ConfigurationError` when it has none."""
     template = cls._declaration.template  # pyright: ignore[reportPrivateUsage]

@@ -19,7 +19,7 @@ class SubscriptionFace:
     """
 
     def __init__(self, readers: Readers) -> None:
-        readers.faces += 1
+        readers.add_face()
         self._readers = readers
         self.channel: str = readers.channel
         self.topics: tuple[str, ...] = readers.spec.topics
@@ -57,9 +57,7 @@ class SubscriptionFace:
             check_names(self.topics)
         if last_event_id is None:
             last_event_id = readers.resumed or None
-        buffer = readers.add(events=True, encoded=True, after=last_event_id)
-        if takes_over:
-            readers.taker = buffer
+        buffer = readers.add(events=True, encoded=True, after=last_event_id, takes_over=takes_over)
         readers.hub.stream_watch.begin()
         hub = readers.hub
         return EventStream(

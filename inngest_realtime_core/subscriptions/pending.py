@@ -86,7 +86,7 @@ def sync_face(subscription: Subscription) -> SyncSubscription:
 
 def resume(subscription: Subscription | SyncSubscription, last_event_id: str | None) -> None:
     """Lets messages of the subscription itself have event ids, and begin where a client left off."""
-    subscription._readers.resumed = last_event_id or ""  # pyright: ignore[reportPrivateUsage]
+    subscription._readers.resume(last_event_id or "")  # pyright: ignore[reportPrivateUsage]
 
 
 def close_with_task(subscription: Subscription) -> Subscription:

@@ -38,10 +38,10 @@ class SyncSubscription(SubscriptionFace):
     def __init__(self, readers: Readers) -> None:
         super().__init__(readers)
         self._reader: ReaderBuffer | None = None
-        weakref.finalize(self, readers.faceless).atexit = False
+        weakref.finalize(self, readers.drop_face).atexit = False
 
     def __enter__(self) -> SyncSubscription:
-        self._readers.entered = True
+        self._readers.enter()
         return self
 
     def __exit__(self, *_: object) -> None:

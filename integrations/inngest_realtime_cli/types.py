@@ -15,6 +15,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 
 from inngest_realtime_core import Channel, ConfigurationError
+from inngest_realtime_core.channels.channel import is_mixin, template_of
 from inngest_realtime_core.channels.schemas import sent_schemas
 from inngest_realtime_core.endpoints.grants import camel_case, kebab_case
 
@@ -90,7 +91,7 @@ def channels_of(modules: Sequence[ModuleType]) -> list[type[Channel]]:
     found: dict[type[Channel], None] = {}
     for module in modules:
         for value in list(vars(module).values()):
-            if isinstance(value, type) and issubclass(value, Channel) and value._declaration.template is not None:  # pyright: ignore[reportPrivateUsage]
+            if isinstance(value, type) and issubclass(value, Channel) and not is_mixin(value):
                 found[value] = None
     if not found:
         names = ", ".join(module.__name__ for module in modules)
@@ -172,8 +173,7 @@ def _channel(
     *,
     zod: bool,
 ) -> str:
-    template = channel._declaration.template  # pyright: ignore[reportPrivateUsage]
-    assert template is not None
+    template = template_of(channel)
     if template.placeholders:
         spelt = {name: camel_case(name) for name in channel.parameters()}
         if len(set(spelt.values())) < len(spelt):
