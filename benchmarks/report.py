@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-__all__ = ["Figure", "at_least", "at_most", "environment", "only", "spread", "table"]
+__all__ = ["Figure", "at_least", "at_most", "environment", "only", "spread", "table", "with_table"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,13 @@ def environment(*packages: str) -> str:
     """The Python and the versions that were measured."""
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, {versions}"
+
+
+def with_table(page: str, name: str, table: str, measured: str) -> str:
+    """The page with this table in the section of the benchmark, and when and on what it was measured above it."""
+    found = re.search(rf"^## [^\n]*\(`{re.escape(name)}`\)\n.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    if found is None:
+        return f"{page.rstrip()}\n\n## {name.capitalize()} (`{name}`)\n\n{measured}\n\n{table}\n"
+    old = re.compile(r"(?:^Measured on .*\n\n)?^\|.*(?:\n\|.*)*", re.MULTILINE)
+    section = old.sub(lambda _: f"{measured}\n\n{table}", found[0], count=1)
+    return page[: found.start()] + section + page[found.end() :]

@@ -118,7 +118,7 @@ async def test_a_process_that_stops_with_streams_open_says_so_once(
         for body in bodies:
             assert [block async for block in body]
     assert events(caplog) == ["streams.began", "streams.ended"]
-    assert f"Process {os.getpid()} stops: its 2 open event streams end" in caplog.text
+    assert f"Process {os.getpid()} stops and ends its open event streams (2)" in caplog.text
     await realtime.close()
 
 

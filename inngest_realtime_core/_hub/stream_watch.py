@@ -52,7 +52,7 @@ class StreamWatch:
         if streams and not self._stopped:
             self._stopped = True
             logger.warning(
-                "Process %d stops: its %d open event streams end, and their clients are told to come back. "
+                "Process %d stops and ends its open event streams (%d); their clients are told to come back. "
                 "Where this is no deployment, look at the limits of the server's workers "
                 "(gunicorn's --max-requests and --timeout).",
                 os.getpid(),
