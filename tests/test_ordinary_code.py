@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import BaseModel, field_serializer
 
@@ -797,3 +798,30 @@ def test_trio_is_refused_in_words() -> None:
                 await use()
 
     trio.run(main)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trio") is None, reason="trio is not installed")
+def test_sync_calls_belong_into_a_thread_where_trio_runs(threaded: DevServer) -> None:
+    import trio
+
+    realtime = Realtime(api_base_url=threaded.url)
+    channel = fresh()
+
+    async def main() -> Any:
+        for call in (
+            lambda: realtime.publish_sync((channel, "t"), 1),
+            lambda: realtime.subscribe_sync(channel=channel, topics=["t"]),
+            realtime.close_sync,
+        ):
+            with pytest.raises(RealtimeError, match=r"trio\.to_thread"):
+                call()
+        return await trio.to_thread.run_sync(lambda: read(realtime.subscribe_sync(channel=channel, topics=["t"])))
+
+    def read(subscription: Any) -> Any:
+        with subscription:
+            realtime.publish_sync((channel, "t"), 1)
+            return subscription.receive(timeout=DEADLINE).data
+
+    assert trio.run(main) == 1
+    # It says in a context variable which library runs, which the background loop must not inherit.
+    assert anyio.run(main, backend="trio") == 1

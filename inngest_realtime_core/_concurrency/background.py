@@ -151,6 +151,11 @@ def check_may_block() -> None:
             "eventlet has replaced the threads of this process, and calls ending in _sync do not work there. Run the "
             "server with threads or with gevent (gunicorn -k gthread, or -k gevent)."
         )
+    if getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", bool)():
+        raise RealtimeError(
+            "A sync call was made where trio runs: it would hold up all of its tasks. Make the call in a thread: await "
+            "trio.to_thread.run_sync(...)."
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
