@@ -77,8 +77,10 @@ class Subscriber(RealtimeBase):
         check_callable("on_message", on_message, "def on_message(message): ...")
         check_callable("on_error", on_error, "def on_error(error): ...")
         check_callable("on_state", on_state, "def on_state(state): ...")
-        spec = SubscriptionSpec(resolved.declaration, tuple(declared), validate, tuple(filter(None, declared.values())))
-        source = Source(given.api_base_url, given.key)
+        spec = SubscriptionSpec.of(
+            resolved.declaration, tuple(declared), validate, tuple(filter(None, declared.values()))
+        )
+        source = Source.of(given.api_base_url, given.key)
 
         async def open_readers() -> Readers:
             hub = self._hub()

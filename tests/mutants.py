@@ -293,7 +293,7 @@ MUTANTS = [
         "            buffer.end(*self._end)",
         "            pass",
     ),
-    Mutant("a failed channel is kept", "_hub/feed.py", "        self._on_failed(self)\n", ""),
+    Mutant("a failed channel is kept", "_hub/feed.py", "        self._owner.feed_failed(self)\n", ""),
     Mutant(
         "a subscription that nobody holds stays open",
         "_hub/readers.py",
@@ -303,8 +303,8 @@ MUTANTS = [
     Mutant(
         "every event stream begins at the beginning",
         "_hub/readers.py",
-        "begin, self._begin = self._begin, None",
-        "begin = self._begin",
+        "since, self._first_offset = self._first_offset, None",
+        "since = self._first_offset",
     ),
     Mutant("a key of one's own shares a socket", "_hub/placement.py", "or source.key is not None or", "or"),
     Mutant(

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from inngest_realtime_core._concurrency.threads import new_waiter
 from inngest_realtime_core._hub.buffer import ReaderBuffer
+from inngest_realtime_core._hub.queue import QueueLimits
 from inngest_realtime_core.errors import ConcurrentReadError, RealtimeError
 from inngest_realtime_core.messages.message import Gap, Message, payload_size
 from inngest_realtime_core.stats import Counters
+from reader_owner import Owner
 from wire import message_of
 
 
@@ -29,7 +31,7 @@ def taken(buffer: ReaderBuffer) -> list[Any]:
 
 
 def test_messages_come_in_order() -> None:
-    buffer = ReaderBuffer("c", 10)
+    buffer = ReaderBuffer("c", QueueLimits(10))
     for number in range(3):
         buffer.push(numbered(number))
     assert taken(buffer) == [0, 1, 2]
@@ -37,7 +39,7 @@ def test_messages_come_in_order() -> None:
 
 
 def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
-    buffer = ReaderBuffer("c", 3)
+    buffer = ReaderBuffer("c", QueueLimits(3))
     for number in range(8):
         buffer.push(numbered(number))
     assert buffer.dropped == 5
@@ -48,7 +50,7 @@ def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
 
 
 def test_taking_some_is_taking_one_after_the_other() -> None:
-    buffer = ReaderBuffer("c", 3)
+    buffer = ReaderBuffer("c", QueueLimits(3))
     assert buffer.take_some(2) == []
     for number in range(5):
         buffer.push(numbered(number))
@@ -63,7 +65,7 @@ def test_taking_some_is_taking_one_after_the_other() -> None:
 
 
 def test_overflow_without_gaps() -> None:
-    buffer = ReaderBuffer("c", 2, gaps=False)
+    buffer = ReaderBuffer("c", QueueLimits(2), gaps=False)
     for number in range(4):
         buffer.push(numbered(number))
     buffer.push_gap(Message.gap("c", "reconnect"))
@@ -72,7 +74,7 @@ def test_overflow_without_gaps() -> None:
 
 
 def test_the_end_comes_after_what_is_waiting() -> None:
-    buffer = ReaderBuffer("c", 10)
+    buffer = ReaderBuffer("c", QueueLimits(10))
     buffer.push(numbered(1))
     buffer.end(RealtimeError("refused"))
     buffer.end()
@@ -92,7 +94,10 @@ def test_the_end_comes_after_what_is_waiting() -> None:
 async def test_what_is_counted(by: str) -> None:
     """Messages and gaps that are taken, and messages that went; of readers, not of those who only collect."""
     counters = Counters()
-    buffer, idle = ReaderBuffer("c", 4, counters=counters), ReaderBuffer("c", 4, counters=counters)
+    buffer, idle = (
+        ReaderBuffer("c", QueueLimits(4, counters=counters)),
+        ReaderBuffer("c", QueueLimits(4, counters=counters)),
+    )
     idle.idle = True
     messages = buffer.messages()
 
@@ -122,7 +127,7 @@ async def test_what_is_counted(by: str) -> None:
 
 def test_what_came_before_stands_for_what_is_waiting_and_takes_no_room() -> None:
     counters = Counters()
-    buffer = ReaderBuffer("c", 2, counters=counters)
+    buffer = ReaderBuffer("c", QueueLimits(2, counters=counters))
     for number in range(5):
         buffer.push(numbered(number))
     buffer.replay([*(numbered(number) for number in range(8)), Message.gap("c", "reconnect")])
@@ -136,13 +141,13 @@ def test_what_came_before_stands_for_what_is_waiting_and_takes_no_room() -> None
 
 
 def test_gaps_can_be_hidden_among_what_came_before() -> None:
-    buffer = ReaderBuffer("c", 2, gaps=False)
+    buffer = ReaderBuffer("c", QueueLimits(2), gaps=False)
     buffer.replay([numbered(1), Message.gap("c", "reconnect"), numbered(2)])
     assert taken(buffer) == [1, 2]
 
 
 async def test_iterating_wakes_for_each_message_and_ends() -> None:
-    buffer = ReaderBuffer("c", 10)
+    buffer = ReaderBuffer("c", QueueLimits(10))
 
     async def read() -> list[Any]:
         return [message.data async for message in buffer.messages()]
@@ -158,7 +163,7 @@ async def test_iterating_wakes_for_each_message_and_ends() -> None:
 
 
 async def test_iterating_tells_of_an_overflow_in_between() -> None:
-    buffer = ReaderBuffer("c", 2)
+    buffer = ReaderBuffer("c", QueueLimits(2))
     messages = buffer.messages()
     for number in range(2):
         buffer.push(numbered(number))
@@ -171,7 +176,7 @@ async def test_iterating_tells_of_an_overflow_in_between() -> None:
 
 
 async def test_a_cancelled_read_loses_nothing() -> None:
-    buffer = ReaderBuffer("c", 10)
+    buffer = ReaderBuffer("c", QueueLimits(10))
     for read in (lambda: anext(buffer.messages()), buffer.next):
         reading = asyncio.ensure_future(read())
         await asyncio.sleep(0)
@@ -184,7 +189,7 @@ async def test_a_cancelled_read_loses_nothing() -> None:
 
 
 async def test_a_second_read_is_refused_while_another_one_waits() -> None:
-    buffer = ReaderBuffer("c", 10)
+    buffer = ReaderBuffer("c", QueueLimits(10))
     reading = asyncio.ensure_future(buffer.next())
     await asyncio.sleep(0)
     for read in (buffer.next, lambda: anext(buffer.messages()), lambda: asyncio.to_thread(buffer.next_sync)):
@@ -199,11 +204,11 @@ async def test_a_second_read_is_refused_while_another_one_waits() -> None:
 
 
 def test_a_reader_leaves_once() -> None:
-    left: list[ReaderBuffer] = []
-    buffer = ReaderBuffer("c", 10, on_detach=left.append)
+    owner = Owner()
+    buffer = ReaderBuffer("c", QueueLimits(10), owner)
     buffer.detach()
     buffer.detach()
-    assert left == [buffer]
+    assert owner.left == [buffer]
 
 
 # Bytes
@@ -215,7 +220,7 @@ def sized(number: int, size: int) -> Message[Any]:
 
 @pytest.mark.parametrize("some", [False, True])
 def test_a_buffer_is_bounded_in_bytes(some: bool) -> None:
-    buffer = ReaderBuffer("c", 1000, max_bytes=1_000_000)
+    buffer = ReaderBuffer("c", QueueLimits(1000, max_bytes=1_000_000))
     pushed = [sized(number, 100_000) for number in range(50)]
     for message in pushed:
         buffer.push(message, payload_size(message))
@@ -234,7 +239,7 @@ def test_a_buffer_is_bounded_in_bytes(some: bool) -> None:
 @given(st.lists(st.one_of(st.integers(2, 400), st.none()), max_size=200), st.integers(1, 20), st.integers(50, 2000))
 def test_what_is_held_never_passes_the_limits(steps: list[int | None], limit: int, max_bytes: int) -> None:
     """Pushes of messages of some size, and reads; each message is read or told to be missed, in order."""
-    buffer = ReaderBuffer("c", limit, max_bytes=max_bytes)
+    buffer = ReaderBuffer("c", QueueLimits(limit, max_bytes=max_bytes))
     pushed = [sized(number, step) for number, step in enumerate(steps) if step is not None]
     coming = iter(pushed)
     for step in steps:
@@ -253,21 +258,20 @@ def test_what_is_held_never_passes_the_limits(steps: list[int | None], limit: in
 
 
 def test_an_overflow_is_reported_once_while_nobody_has_begun_to_read() -> None:
-    unread: list[int] = []
-    buffer = ReaderBuffer("c", 1)
-    buffer.on_unread = lambda: unread.append(1)
+    owner = Owner()
+    buffer = ReaderBuffer("c", QueueLimits(1), owner)
     buffer.push(numbered(0))
     buffer.push(numbered(1))
-    assert not unread
+    assert not owner.unread_times
     buffer.idle = True
     buffer.push(numbered(2))
     buffer.push(numbered(3))
-    assert unread == [1]
+    assert owner.unread_times == 1
 
 
 async def test_a_thread_reads_what_a_loop_pushes() -> None:
     count = 20_000
-    buffer = ReaderBuffer("c", count)
+    buffer = ReaderBuffer("c", QueueLimits(count))
     seen: list[int] = []
 
     def read() -> None:
@@ -295,7 +299,7 @@ async def test_a_thread_reads_what_a_loop_pushes() -> None:
 
 async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
     started = threading.Semaphore(0)
-    buffers: list[ReaderBuffer] = [ReaderBuffer("c", 10) for _ in range(300)]
+    buffers: list[ReaderBuffer] = [ReaderBuffer("c", QueueLimits(10)) for _ in range(300)]
     last: list[Any] = []
 
     def read() -> None:
@@ -327,7 +331,7 @@ async def test_a_thread_never_misses_the_last_message_before_the_end() -> None:
 
 async def test_a_slow_thread_loses_the_oldest_and_is_told_how_many() -> None:
     count = 5_000
-    buffer = ReaderBuffer("c", 16)
+    buffer = ReaderBuffer("c", QueueLimits(16))
     seen: list[Any] = []
 
     def read() -> None:

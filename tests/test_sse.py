@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inngest_realtime_core._hub.buffer import ReaderBuffer
+from inngest_realtime_core._hub.queue import QueueLimits
 from inngest_realtime_core.errors import AuthenticationError
 from inngest_realtime_core.messages.message import Message
 from inngest_realtime_core.subscriptions.sse import (
@@ -24,6 +25,7 @@ from inngest_realtime_core.subscriptions.sse import (
     event_stream_sync,
     preamble,
 )
+from reader_owner import Owner
 from talk import soon
 from wire import message_of
 
@@ -33,7 +35,7 @@ def numbered(number: int, id: str | None = None) -> Message[Any]:
 
 
 def buffer(count: int = 0, limit: int = 1024) -> ReaderBuffer:
-    filled = ReaderBuffer("c", limit)
+    filled = ReaderBuffer("c", QueueLimits(limit))
     for number in range(count):
         filled.push(numbered(number, f"id{number}"))
     return filled
@@ -115,7 +117,7 @@ async def test_what_waits_leaves_in_one_write() -> None:
 
 
 async def test_writes_stay_sensible() -> None:
-    large = ReaderBuffer("c", 1024)
+    large = ReaderBuffer("c", QueueLimits(1024))
     for number in range(20):
         large.push(Message(message_of("x" * 20_000), None, "x", f"id{number}"))
     large.end()
@@ -126,7 +128,7 @@ async def test_writes_stay_sensible() -> None:
 
 
 async def test_events_without_an_id_have_none() -> None:
-    mixed = ReaderBuffer("c", 8)
+    mixed = ReaderBuffer("c", QueueLimits(8))
     mixed.push(Message.gap("c", "reconnect"))
     mixed.end()
     assert [part async for part in body_of(mixed)][1] == Message.gap("c", "reconnect").to_sse()
@@ -190,15 +192,15 @@ async def test_a_response_ends_quietly_when_its_subscription_fails(caplog: pytes
 
 @pytest.mark.parametrize("body", [encoded_of, body_of])
 async def test_leaving_frees_the_reader_and_its_timer(body: Any) -> None:
-    left: list[ReaderBuffer] = []
-    source = ReaderBuffer("c", 8, on_detach=left.append)
+    owner = Owner()
+    source = ReaderBuffer("c", QueueLimits(8), owner)
     stream = body(source, heartbeat=0.01)
     reader = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
     reader.cancel()
     await asyncio.wait([reader])
     await stream.aclose()
-    assert left == [source]
+    assert owner.left == [source]
 
 
 async def test_permission_is_asked_for_again_and_again() -> None:

@@ -4,9 +4,11 @@ import time
 from typing import Any
 
 from inngest_realtime_core._hub.buffer import ReaderBuffer
+from inngest_realtime_core._hub.queue import QueueLimits
 from inngest_realtime_core._upstream.throttle import POLL, Throttle
 from inngest_realtime_core.messages.message import Message
 from inngest_realtime_core.stats import Counters
+from reader_owner import Owner
 from wire import message_of
 
 
@@ -31,7 +33,7 @@ def until_given_up(throttle: Throttle) -> float:
 
 def test_nobody_is_waited_for_while_all_keep_up() -> None:
     throttle = Throttle()
-    buffer = ReaderBuffer("c", 8, throttle=throttle)
+    buffer = ReaderBuffer("c", QueueLimits(8, throttle=throttle))
     assert fill(buffer, 6) == 0
     assert throttle.behind == []
     assert not throttle.should_pause()
@@ -39,7 +41,7 @@ def test_nobody_is_waited_for_while_all_keep_up() -> None:
 
 def test_a_reader_is_waited_for_before_it_loses_anything_until_it_has_caught_up() -> None:
     throttle = Throttle()
-    buffer = ReaderBuffer("c", 8, throttle=throttle)
+    buffer = ReaderBuffer("c", QueueLimits(8, throttle=throttle))
     assert fill(buffer, 7) == 0
     assert throttle.behind == [buffer]
     assert throttle.should_pause()
@@ -54,7 +56,7 @@ def test_a_reader_is_waited_for_before_it_loses_anything_until_it_has_caught_up(
 
 def test_a_reader_that_has_stopped_delays_once() -> None:
     throttle = Throttle()
-    buffer = ReaderBuffer("c", 8, throttle=throttle)
+    buffer = ReaderBuffer("c", QueueLimits(8, throttle=throttle))
     fill(buffer, 8)
     assert 0.04 < until_given_up(throttle) < 1.0
     assert fill(buffer, 100) == 100
@@ -63,7 +65,7 @@ def test_a_reader_that_has_stopped_delays_once() -> None:
 
 def test_a_reader_that_was_given_up_is_waited_for_again_once_it_reads() -> None:
     throttle = Throttle()
-    buffer = ReaderBuffer("c", 8, throttle=throttle)
+    buffer = ReaderBuffer("c", QueueLimits(8, throttle=throttle))
     fill(buffer, 8)
     until_given_up(throttle)
     read(buffer, 8)
@@ -75,7 +77,7 @@ def test_the_time_is_rationed_however_many_readers_ask_for_it() -> None:
     throttle = Throttle()
     started = time.monotonic()
     for _ in range(50):
-        buffer = ReaderBuffer("c", 4, throttle=throttle)
+        buffer = ReaderBuffer("c", QueueLimits(4, throttle=throttle))
         fill(buffer, 4)
         throttle.credit(4)
         until_given_up(throttle)
@@ -86,7 +88,7 @@ def test_the_time_is_rationed_however_many_readers_ask_for_it() -> None:
 def test_time_is_not_saved_up() -> None:
     """However many messages came without a pause, the next one is as short as the first."""
     throttle = Throttle()
-    buffer = ReaderBuffer("c", 4, throttle=throttle)
+    buffer = ReaderBuffer("c", QueueLimits(4, throttle=throttle))
     throttle.credit(10**9)
     fill(buffer, 4)
     assert throttle.should_pause()
@@ -96,20 +98,19 @@ def test_time_is_not_saved_up() -> None:
 
 def test_a_reader_that_only_collects_is_not_waited_for() -> None:
     throttle = Throttle()
-    unread: list[bool] = []
+    owner = Owner()
     counters = Counters()
-    buffer = ReaderBuffer("c", 4, throttle=throttle, counters=counters)
+    buffer = ReaderBuffer("c", QueueLimits(4, throttle=throttle, counters=counters), owner)
     buffer.idle = True
-    buffer.on_unread = lambda: unread.append(True)
     fill(buffer, 6)
     assert counters.dropped == 0
     assert throttle.behind == []
-    assert unread == [True]
+    assert owner.unread_times == 1
 
 
 def test_a_reader_that_left_is_not_waited_for() -> None:
     throttle = Throttle()
-    buffer = ReaderBuffer("c", 4, throttle=throttle)
+    buffer = ReaderBuffer("c", QueueLimits(4, throttle=throttle))
     fill(buffer, 4)
     buffer.detach()
     assert not throttle.should_pause()

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from itertools import islice
-from typing import Any, cast
+from math import inf
+from typing import Any, Final, Protocol, cast
 
 from .._concurrency.background import check_may_block
 from .._concurrency.threads import check_event_loop, new_waiter
 from .._concurrency.timers import call_after
-from .._upstream.throttle import Throttle
 from ..errors import ConcurrentReadError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message
-from ..stats import Counters
-from .budget import NO_BUDGET, ByteBudget
-from .queue import MAX_BYTES, MessageQueue, Waiter
+from .queue import MessageQueue, QueueLimits, Waiter
+
+_FROM_THE_FIRST: Final = -inf
 
 
 class Turn:
@@ -44,15 +43,31 @@ class Turn:
         self._holder = None
 
 
+class ReaderOwner(Protocol):
+    """What a reader belongs to."""
+
+    def detached(self, buffer: ReaderBuffer) -> None:
+        """Called once, when the reader has left. From any thread."""
+
+    def unread(self) -> None:
+        """Called once, when a message was dropped although nobody has begun to read."""
+
+    def opened(self, stream: DataStream) -> None:
+        """Called with each data stream that the reader is given."""
+
+
 class ReaderBuffer(MessageQueue):
     """The messages of one reader, and how it waits for them. Arguments and attributes as of `MessageQueue`.
 
     Args:
-        on_detach: Called once, when the reader has left.
-        data_streams: The data streams that came through its subscription, and end with it.
+        owner: Told of what happens to it.
+        events: Whether it sends events with an id.
         encoded: Whether it only encodes messages, and hands none out.
 
     Attributes:
+        owner: Told of what happens to it.
+        events: Whether it sends events with an id.
+        encoded: Whether it only encodes messages, and hands none out.
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
         since_offset: The offset in the channel's log from which on it is given all.
         turns: Taken by the read that waits.
@@ -60,34 +75,38 @@ class ReaderBuffer(MessageQueue):
     """
 
     delivered: int  # counted here as well, which a checker takes for a declaration
-    __slots__ = ("_detached", "_on_detach", "catch_up", "data_streams", "encoded", "since_offset", "start_id", "turns")
+    __slots__ = (
+        "_detached",
+        "_unread_told",
+        "catch_up",
+        "encoded",
+        "events",
+        "owner",
+        "since_offset",
+        "start_id",
+        "turns",
+    )
 
     def __init__(
         self,
         channel: str,
-        limit: int,
+        limits: QueueLimits,
+        owner: ReaderOwner | None = None,
         *,
-        max_bytes: int = MAX_BYTES,
         gaps: bool = True,
-        on_detach: Callable[[ReaderBuffer], None] | None = None,
-        throttle: Throttle | None = None,
-        counters: Counters | None = None,
-        budget: ByteBudget = NO_BUDGET,
-        data_streams: list[weakref.ref[DataStream]] | None = None,
+        events: bool = False,
         encoded: bool = False,
     ) -> None:
-        super().__init__(
-            channel, limit, max_bytes=max_bytes, gaps=gaps, throttle=throttle, counters=counters, budget=budget
-        )
-        self._detached = False
-        self._on_detach = on_detach
-        self.data_streams: list[weakref.ref[DataStream]] = [] if data_streams is None else data_streams
+        super().__init__(channel, limits, gaps=gaps)
+        self._detached = self._unread_told = False
+        self.owner: ReaderOwner | None = owner
+        self.events: bool = events
         self.encoded: bool = encoded
         # One, taken by the read that waits: taking it is atomic, between threads as well.
         self.turns: list[None] = [None]
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self.start_id: str | None = None
-        self.since_offset: float = float("-inf")
+        self.since_offset: float = _FROM_THE_FIRST
 
     def end(self, error: RealtimeError | None = None) -> None:
         # Where the event loop of a waiting task is closed already, there is nobody to wake.
@@ -104,8 +123,13 @@ class ReaderBuffer(MessageQueue):
         if not self._detached:
             self._detached = True
             self.clear()
-            if self._on_detach is not None:
-                self._on_detach(self)
+            if self.owner is not None:
+                self.owner.detached(self)
+
+    def _unread(self) -> None:
+        if self.owner is not None and not self._unread_told:
+            self._unread_told = True
+            self.owner.unread()
 
     @property
     def unread(self) -> tuple[int, Message[Any] | None]:
@@ -241,13 +265,13 @@ class ReaderBuffer(MessageQueue):
     async def messages(self, turn: Turn | None = None) -> AsyncGenerator[Message[Any], None]:
         """Iterates on the event loop until `turn` is over: at the end of the messages, or when a wait is cancelled."""
         turn = turn or Turn()
-        items = self._items
         counters = self._counters
         loop = asyncio.get_running_loop()
         try:
             await self._caught_up()
             while True:
                 # `take()` for most messages, without the call. No variable keeps what was handed out.
+                items = self._items
                 while items and self._dropped == self._reported:
                     if self._special_pushed == self._special_taken:
                         self.delivered += 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Set
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Set
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import ChannelLog
@@ -16,9 +16,10 @@ from ..messages.envelope import Envelope
 from ..stats import Counters
 from .budget import Holder
 from .buffer import ReaderBuffer
-from .groups import ReaderGroups
+from .groups import Follower, ReaderGroups
 from .held import HeldMessages
 from .open_streams import OpenStreams
+from .options import Source
 from .recall import Recall
 from .views import SubscriptionSpec
 
@@ -31,45 +32,53 @@ logger = logging.getLogger("inngest_realtime.feed")
 _LOST: Final = "the connection to Inngest was lost"
 
 
+class FeedOwner(Protocol):
+    """Who keeps the feeds of an event loop."""
+
+    def run(self, work: Awaitable[None], *, name: str) -> asyncio.Task[None]:
+        """Starts a task that is awaited at the end."""
+        ...
+
+    def feed_idle(self, feed: Feed) -> None:
+        """Called when the last reader has left."""
+
+    def feed_failed(self, feed: Feed) -> None:
+        """Called when nothing more will come."""
+
+
 class Feed(Recall):
     """A channel's messages, its readers, and what it remembers.
 
     Args:
         channel: The channel's name.
+        source: Where its messages are asked for.
         counters: Shared by all feeds of a hub.
         history: What the channel remembers.
         beside: What is kept of the channel elsewhere; None when nothing is.
-        run: Starts a task that is awaited at the end.
-        on_idle: Called when the last reader has left.
-        on_failed: Called when nothing more will come.
+        owner: Who keeps it.
         streams: Collects the data streams that are open.
     """
 
     def __init__(
         self,
         channel: str,
+        source: Source,
         upstream: Upstream,
         *,
         counters: Counters,
         history: ChannelHistory,
         beside: History | None,
-        run: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        on_idle: Callable[[Feed], None],
-        on_failed: Callable[[Feed], None],
+        owner: FeedOwner,
         streams: OpenStreams,
     ) -> None:
         topics: dict[str, None] = {}
         super().__init__(channel, ReaderGroups(channel, topics), streams, history, beside, counters)
+        self.source: Source = source
         self.upstream: Upstream = upstream
         self.topics: dict[str, None] = topics
         self.was_read: bool = False
         self.state: State = upstream.state
-        self._on_idle = on_idle
-        self._on_failed = on_failed
-        self._state_watchers: list[Callable[[State], None]] = []
-        self._end_watchers: list[Callable[[RealtimeError], None]] = []
-        self._close_watchers: list[Callable[[], None]] = []
-        self._run = run
+        self._owner = owner
         self._covering: asyncio.Task[None] | None = None
         self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
@@ -99,7 +108,9 @@ class Feed(Recall):
         topics = list(topics)
         self._history.confirm(topics)
         if self._shared is not None:
-            self._covering = self._run(self._cover(self._shared, topics, self._covering))
+            self._covering = self._owner.run(
+                self._cover(self._shared, topics, self._covering), name="inngest-realtime history"
+            )
 
     async def _cover(self, shared: History, topics: Collection[str], before: asyncio.Task[None] | None) -> None:
         number = await shared.cover(self.channel)
@@ -165,7 +176,7 @@ class Feed(Recall):
 
     def _check_idle(self) -> None:
         if self.idle:
-            self._on_idle(self)
+            self._owner.feed_idle(self)
 
     @property
     def offset(self) -> int:
@@ -176,16 +187,19 @@ class Feed(Recall):
         """Where the log has a message, or the gaps before it; None stands for what comes next."""
         return self._history.begin_of(envelope)
 
-    def shared(self, spec: SubscriptionSpec) -> SubscriptionSpec:
-        """The same spec as other readers have it."""
-        return self._groups.shared(spec)
+    def add(self, follower: Follower) -> None:
+        """Adds a subscription, which is told what happens to the channel."""
+        self._groups.followers.append(follower)
+
+    def remove(self, follower: Follower) -> None:
+        """Called when a subscription is closed."""
+        self._groups.followers.remove(follower)
 
     def attach(
         self,
         spec: SubscriptionSpec,
         buffer: ReaderBuffer,
         *,
-        events: bool = False,
         after: str | None = None,
         rewind: Rewind | None = None,
         since: int | None = None,
@@ -193,7 +207,6 @@ class Feed(Recall):
         """Attaches a reader of what comes from now on.
 
         Args:
-            events: Whether it sends events with an id.
             after: The id of the last event it has had: what came since is given to it first, or a gap.
             rewind: How many messages of each topic it is given that came before; nothing of that with `after`.
             since: The offset from which on it is given all.
@@ -206,37 +219,19 @@ class Feed(Recall):
                 self._take(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
             selected, buffer.start_id = history.rewind(rewind or 0, spec.topics, since)
             self._replay(spec, buffer, selected)
-        elif events:
+        elif buffer.events:
             buffer.start_id = history.here()
         if not after and rewind is None:
             buffer.since_offset = history.end if since is None else since
         self.was_read = True
-        self._groups.add(spec, buffer, events=events)
+        self._groups.add(spec, buffer)
         if self._end is not None:
             buffer.end(*self._end)
 
-    def detach(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool = False) -> None:
-        self._groups.remove(spec, buffer, events=events)
+    def detach(self, spec: SubscriptionSpec, buffer: ReaderBuffer) -> None:
+        """Called when a reader that was attached has left."""
+        self._groups.remove(spec, buffer)
         self._check_idle()
-
-    def watch_state(self, watcher: Callable[[State], None]) -> Callable[[], None]:
-        """Call `watcher` with each new state; returns what ends it."""
-        self._state_watchers.append(watcher)
-        return lambda: self._state_watchers.remove(watcher)
-
-    def watch_errors(self, spec: SubscriptionSpec, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
-        """Calls `watcher` with what can't be delivered to readers of this spec; returns what ends it."""
-        return self._groups.watch_errors(spec, watcher)
-
-    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
-        """Calls `watcher` with the error that ends every reader, if one does; returns what ends it."""
-        self._end_watchers.append(watcher)
-        return lambda: self._end_watchers.remove(watcher)
-
-    def watch_closed(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Calls `watcher` when nothing more will come, for whatever reason; returns what ends it."""
-        self._close_watchers.append(watcher)
-        return lambda: self._close_watchers.remove(watcher)
 
     # -- what the upstream calls ----------------------------------------------------------------------------------
 
@@ -277,44 +272,47 @@ class Feed(Recall):
         else:
             self._release_held()
             self._held = HeldMessages()
-            self._run(self._bridge_later())
+            self._owner.run(self._bridge_later(), name="inngest-realtime history")
 
     def interrupted(self, stream_id: str) -> None:
         self._streams.interrupt(stream_id, _LOST)
 
     def report(self, error: RealtimeError) -> None:
         """Tells every subscriber of a message that could not be delivered, or of a connection that was lost."""
-        self._groups.report(error)
+        for follower in list(self._groups.followers):
+            follower.report(error)
 
     def fail(self, error: RealtimeError) -> None:
         """Ends every reader: nothing more will come."""
         # First, so that nobody asks Inngest to be off a channel that it has refused.
-        self._on_failed(self)
-        for watcher in list(self._end_watchers):
-            watcher(error)
+        self._owner.feed_failed(self)
+        for follower in list(self._groups.followers):
+            follower.failed(error)
         self.end(error)
 
     def end(self, error: RealtimeError | None = None) -> None:
         """Ends every reader, also those to come, with the error if there is one."""
+        self._end_readers(error)
+        for follower in list(self._groups.followers):
+            follower.ended()
+
+    def _end_readers(self, error: RealtimeError | None) -> None:
         self._release_held()
         self._end = (error,)
         self._streams.interrupt_all("the subscription was closed")
         for buffer in self._groups:
             buffer.end(error)
-        for closed in list(self._close_watchers):
-            closed()
 
     def abandon(self, error: RealtimeError) -> None:
         """Called in the child of a fork, where nothing comes: reads fail, and nothing of the parent is touched."""
-        self._close_watchers.clear()
         for buffer in self._groups:
             buffer.clear()
-        self.end(error)
+        self._end_readers(error)
 
     def state_changed(self, state: State) -> None:
         self.state = state
-        for watcher in list(self._state_watchers):
-            watcher(state)
+        for follower in list(self._groups.followers):
+            follower.state_changed(state)
 
     def prune(self) -> None:
         """Drops what is too old to be replayed."""

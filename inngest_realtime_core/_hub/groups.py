@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
-from collections.abc import Callable, Container, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._replay.channel_history import ChannelHistory
 from .._replay.entries import Entry
@@ -21,6 +20,8 @@ from .views import SubscriptionSpec, decode, encoding_error
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+    from .._upstream.subscriber import State
 
 
 class ReaderGroup:
@@ -46,23 +47,46 @@ class ReaderGroup:
         yield from self.readers
         yield from self.encoders
 
-    def add(self, buffer: ReaderBuffer, *, events: bool) -> None:
+    def add(self, buffer: ReaderBuffer) -> None:
         if buffer.encoded:
             self.encoders = (*self.encoders, buffer)
         else:
             self.readers = (*self.readers, buffer)
-        self.events += events
+        self.events += buffer.events
         self.shared = bool(self.encoders) or len(self.readers) > 1
 
-    def remove(self, buffer: ReaderBuffer, *, events: bool) -> bool:
-        """Returns whether it was there."""
-        readers = tuple(reader for reader in self.readers if reader is not buffer)
-        encoders = tuple(reader for reader in self.encoders if reader is not buffer)
-        found = len(readers) < len(self.readers) or len(encoders) < len(self.encoders)
-        self.readers, self.encoders = readers, encoders
-        self.events -= events and found
-        self.shared = bool(encoders) or len(readers) > 1
-        return found
+    def remove(self, buffer: ReaderBuffer) -> None:
+        if buffer.encoded:
+            self.encoders = _without(self.encoders, buffer)
+        else:
+            self.readers = _without(self.readers, buffer)
+        self.events -= buffer.events
+        self.shared = bool(self.encoders) or len(self.readers) > 1
+
+
+def _without(buffers: tuple[ReaderBuffer, ...], buffer: ReaderBuffer) -> tuple[ReaderBuffer, ...]:
+    # In C throughout: a channel may have thousands, which all leave at once when the process stops.
+    index = buffers.index(buffer)
+    return buffers[:index] + buffers[index + 1 :]
+
+
+class Follower(Protocol):
+    """A subscription to the channel, whose readers these are."""
+
+    @property
+    def spec(self) -> SubscriptionSpec: ...
+
+    def report(self, error: RealtimeError) -> None:
+        """Called with what can't be delivered to its readers, and with a connection that was lost."""
+
+    def state_changed(self, state: State) -> None:
+        """Called with each new state of the connection."""
+
+    def failed(self, error: RealtimeError) -> None:
+        """Called before the end with the error that ends every reader, if one does."""
+
+    def ended(self) -> None:
+        """Called when nothing more will come, for whatever reason."""
 
 
 class ReaderGroups:
@@ -71,16 +95,19 @@ class ReaderGroups:
     Args:
         channel: The channel's name.
         followed: The topics of the channel that this process has asked for, kept up to date by their owner.
+
+    Attributes:
+        followers: The subscriptions that are open.
     """
 
-    __slots__ = ("_by_spec", "_channel", "_error_watchers", "_followed", "_only")
+    __slots__ = ("_by_spec", "_channel", "_followed", "_only", "followers")
 
     def __init__(self, channel: str, followed: Container[str]) -> None:
         self._channel = channel
         self._followed = followed
         self._by_spec: dict[SubscriptionSpec, ReaderGroup] = {}
         self._only: ReaderGroup | None = None  # the group, as long as there is one alone
-        self._error_watchers: list[tuple[SubscriptionSpec, Callable[[RealtimeError], None]]] = []
+        self.followers: list[Follower] = []
 
     def __bool__(self) -> bool:
         return bool(self._by_spec)
@@ -94,21 +121,17 @@ class ReaderGroups:
         """How many readers send events with an id."""
         return sum(group.events for group in tuple(self._by_spec.values()))
 
-    def shared(self, spec: SubscriptionSpec) -> SubscriptionSpec:
-        """The same spec as other readers have it, so that it is kept once."""
-        group = self._by_spec.get(spec)
-        return spec if group is None or group.spec.topics != spec.topics else group.spec
-
-    def add(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
+    def add(self, spec: SubscriptionSpec, buffer: ReaderBuffer) -> None:
         group = self._by_spec.get(spec)
         if group is None:
             group = self._by_spec[spec] = ReaderGroup(spec)
             self._count_groups()
-        group.add(buffer, events=events)
+        group.add(buffer)
 
-    def remove(self, spec: SubscriptionSpec, buffer: ReaderBuffer, *, events: bool) -> None:
-        group = self._by_spec.get(spec)
-        if group is not None and group.remove(buffer, events=events) and not (group.readers or group.encoders):
+    def remove(self, spec: SubscriptionSpec, buffer: ReaderBuffer) -> None:
+        group = self._by_spec[spec]
+        group.remove(buffer)
+        if not (group.readers or group.encoders):
             del self._by_spec[spec]
             self._count_groups()
 
@@ -242,9 +265,10 @@ class ReaderGroups:
         return error is None
 
     def _tell(self, envelope: Envelope, schema: TypeAdapter[Any] | None, error: MessageError) -> None:
-        for spec, watcher in list(self._error_watchers):
+        for follower in list(self.followers):
+            spec = follower.spec
             if spec.schemas.get(envelope.topic) is schema and spec.sees(envelope, self._followed):
-                watcher(error)
+                follower.report(error)
 
     def kept(
         self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: Iterable[Selected], streams: OpenStreams
@@ -281,23 +305,10 @@ class ReaderGroups:
             with contextlib.suppress(Exception):
                 message.to_sse()
 
-    # -- what else is told ----------------------------------------------------------------------------------------
-
-    def watch_errors(self, spec: SubscriptionSpec, watcher: Callable[[RealtimeError], None]) -> Callable[[], None]:
-        """Calls `watcher` with what can't be delivered to readers of this spec; returns what ends it."""
-        entry = (spec, watcher)
-        self._error_watchers.append(entry)
-        return lambda: self._error_watchers.remove(entry)
-
-    def report(self, error: RealtimeError) -> None:
-        """Calls every watcher of errors."""
-        for _, watcher in list(self._error_watchers):
-            watcher(error)
-
 
 def _with_view(message: Message[Any], stream: DataStream, buffer: ReaderBuffer) -> Message[Any]:
     """Returns the start of a data stream with the stream as the subscription of this reader has it."""
     view = stream.view()
-    # A list, most of which stay empty: a WeakSet takes ten times as much.
-    buffer.data_streams.append(weakref.ref(view, buffer.data_streams.remove))
+    if buffer.owner is not None:
+        buffer.owner.opened(view)
     return with_stream(message, view)

@@ -18,14 +18,14 @@ from .._replay.channel_log import ChannelLog
 from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
 from .._replay.total import LogTotal
-from .._upstream.throttle import Throttle
 from ..errors import ShuttingDownError, SubscriptionClosedError, UnreachableError
 from ..stats import Counters
 from .budget import ByteBudget, Holder, shed
 from .feed import Feed
 from .open_streams import OpenStreams
-from .options import HubOptions, Source
+from .options import OWN, HubOptions, Source
 from .placement import Placement
+from .queue import QueueLimits
 from .stream_watch import StreamWatch
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ class Hub:
         stream_watch: Told when a stream for a web client begins.
         subscriptions: How many are open.
         budget: The bytes that may wait in the process.
+        queue_limits: What the queues of all readers have in common.
         errors: What holds errors for an `on_error` that has not returned yet.
         shutting_down: No new subscription is opened any more.
     """
@@ -77,8 +78,12 @@ class Hub:
         self._limits = options.replay if isinstance(options.replay, Replay) else options.replay.local
         self._grant_log = LogTotal(self._limits.max_bytes, self._logs).grant
         self._placement = Placement(api, options, counters)
+        throttle = self._placement.throttle
+        self.queue_limits = QueueLimits(
+            options.buffer_size, options.buffer_bytes, throttle=throttle, counters=counters, budget=budget
+        )
+        self._stream_bytes = 4 * options.buffer_bytes  # of all data streams of one channel that are open
         self._feeds: dict[tuple[str, Source], Feed] = {}
-        self._sources: dict[Feed, Source] = {}
         self._leaving: dict[tuple[str, Source], asyncio.Future[None]] = {}
         self._lingering: dict[Feed, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,16 +142,11 @@ class Hub:
     def window_bytes(self) -> int:
         return sum(feed.window_bytes for feed in list(self._feeds.values()))
 
-    @property
-    def throttle(self) -> Throttle:
-        """How far readers may hold up connections."""
-        return self._placement.throttle
-
     # -- feeds ----------------------------------------------------------------------------------------------------
 
     def follows(self, channel: str, topics: Collection[str]) -> bool:
         """Whether Inngest delivers all of these topics already, as this application's. Callable from any thread."""
-        feed = self._feeds.get((channel, Source()))
+        feed = self._feeds.get((channel, OWN))
         return feed is not None and feed.upstream.alive and all(topic in feed.confirmed for topic in topics)
 
     async def open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
@@ -205,27 +205,29 @@ class Hub:
         upstream = self._placement.upstream_for(channel, source, topics)
         limits = self._limits
         # What is kept elsewhere is of the application's own Inngest, environment and account.
-        beside = self._history if source == Source() else None
+        beside = self._history if source == OWN else None
         shared = beside if beside is not None and beside.shared else None
         feed = Feed(
             channel,
+            source,
             upstream,
             counters=self.counters,
             history=ChannelHistory(channel, limits, self._ids, self._grant_log, shared),
             beside=beside,
-            run=self._run_bridging,
-            on_idle=self._linger,
-            on_failed=self._forget,
-            streams=OpenStreams(4 * self.options.buffer_bytes, self.budget),
+            owner=self,
+            streams=OpenStreams(self._stream_bytes, self.budget),
         )
         self._feeds[(channel, source)] = feed
-        self._sources[feed] = source
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(_SWEEP, self._sweep, context=contextvars.Context())
         return feed
 
-    def _linger(self, feed: Feed) -> None:
-        if self._sources.get(feed) is None:
+    def _keeps(self, feed: Feed) -> bool:
+        return self._feeds.get((feed.channel, feed.source)) is feed
+
+    def feed_idle(self, feed: Feed) -> None:
+        """Called when the last reader has left: the channel is kept for a while."""
+        if not self._keeps(feed):
             return
         if self.options.linger <= 0 or self.shutting_down or not feed.was_read:
             self._release(feed)
@@ -243,13 +245,12 @@ class Hub:
 
     def _release(self, feed: Feed) -> None:
         """Leave a channel at Inngest."""
-        source = self._sources.get(feed)
         self._cancel_linger(feed)
-        if source is None:
+        if not self._keeps(feed):
             return
-        self._forget(feed)
+        self.feed_failed(feed)
         if feed.upstream.alive:
-            key = (feed.channel, source)
+            key = (feed.channel, feed.source)
             left = self._leaving[key] = feed.upstream.leave(feed)
             left.add_done_callback(lambda _: self._leaving.pop(key, None) and None)
 
@@ -259,11 +260,11 @@ class Hub:
         if leaving:
             await asyncio.wait(leaving)
 
-    def _forget(self, feed: Feed) -> None:
+    def feed_failed(self, feed: Feed) -> None:
+        """Called when nothing more will come: the channel is kept no longer."""
         self._cancel_linger(feed)
-        source = self._sources.pop(feed, None)
-        if source is not None and self._feeds.get((feed.channel, source)) is feed:
-            del self._feeds[(feed.channel, source)]
+        if self._keeps(feed):
+            del self._feeds[(feed.channel, feed.source)]
             feed.forget()
 
     def _sweep(self) -> None:
@@ -274,9 +275,6 @@ class Hub:
             self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 
     # -- tasks ----------------------------------------------------------------------------------------------------
-
-    def _run_bridging(self, work: Awaitable[None]) -> asyncio.Task[None]:
-        return self.run(work, name="inngest-realtime history")
 
     def run(self, work: Awaitable[None], *, name: str) -> asyncio.Task[None]:
         """Start a task that the hub owns: it is awaited when the hub is closed."""
@@ -338,7 +336,7 @@ class Hub:
         self._lingering.clear()
         for feed in list(self._feeds.values()):
             feed.end()
-            self._forget(feed)
+            self.feed_failed(feed)
         await self._placement.close()
         # Those that this is called from, by a callback, end by themselves.
         tasks = self._tasks.difference((asyncio.current_task(), *calling_tasks()))

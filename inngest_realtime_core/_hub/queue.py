@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import copy
 from typing import Any, Final, Protocol
 
@@ -13,8 +13,9 @@ from ..messages.message import Message, payload_size
 from ..stats import Counters
 from .budget import NO_BUDGET, ByteBudget
 
-MAX_BYTES: Final = 8 * 2**20
-"""Bytes of payload that one reader's buffer holds, unless said otherwise."""
+_NONE: Final[deque[Message[Any]]] = deque(
+    maxlen=0
+)  # nothing so far: a queue of one's own takes 760 bytes, also an empty one
 
 
 class Waiter(Protocol):
@@ -24,81 +25,94 @@ class Waiter(Protocol):
     def set_result(self, result: None, /) -> None: ...
 
 
+class QueueLimits:
+    """What the queues of one event loop have in common.
+
+    Args:
+        limit: Messages that one holds at most.
+        max_bytes: Bytes of payload that one holds at most; the newest message is held whatever its size.
+        throttle: Asked for patience when one fills up.
+        counters: Where what is read and what is lost is counted.
+        budget: The bytes that may wait in the process.
+
+    Attributes:
+        crowded: With more than so many messages the reader is waited for.
+        step: So many small messages are counted at once.
+        large: A message of more bytes is counted by itself.
+        large_bytes: Bytes of the large ones that one holds at most.
+    """
+
+    __slots__ = ("budget", "counters", "crowded", "large", "large_bytes", "limit", "step", "throttle")
+
+    def __init__(
+        self,
+        limit: int,
+        max_bytes: int = 8 * 2**20,
+        *,
+        throttle: Throttle | None = None,
+        counters: Counters | None = None,
+        budget: ByteBudget = NO_BUDGET,
+    ) -> None:
+        self.limit = limit
+        self.crowded: int = limit - limit // 4
+        self.step: int = limit // 8 + 1
+        # Smaller ones take a quarter, which leaves the rest to these.
+        self.large: int = max_bytes // (4 * limit)
+        self.large_bytes: int = max_bytes - max_bytes // 4
+        self.throttle = throttle
+        self.counters: Counters = counters or Counters()
+        self.budget = budget
+
+
 class MessageQueue:
     """The messages that wait for one reader. When it is full the oldest goes, and a gap tells of it in its place.
 
     Args:
         channel: The channel's name.
-        limit: Messages held at most.
-        max_bytes: Bytes of payload held at most; the newest message is held whatever its size.
+        limits: What it has in common with the others.
         gaps: Whether the reader wants to be told of gaps.
-        throttle: Asked for patience when the queue fills up.
-        counters: Where what is read and what is lost is counted, shared with other readers.
-        budget: The bytes that may wait in the process.
 
     Attributes:
         gaps: Whether the reader wants to be told of gaps.
         idle: It only collects so far: nobody has begun to read.
-        on_unread: Called once, when it overflows while idle.
         delivered: Messages that were read, gaps left out.
     """
 
     __slots__ = (
-        "_budget",
-        "_bytes_gone",
         "_bytes_pushed",
         "_bytes_taken",
         "_channel",
         "_charged",
         "_counters",
-        "_crowded",
         "_dropped",
         "_ended",
         "_error",
         "_items",
         "_large",
-        "_limit",
+        "_limits",
         "_mark",
-        "_max_bytes",
         "_patience_from",
+        "_replayed",
         "_reported",
         "_sizes",
         "_special_pushed",
         "_special_taken",
-        "_step",
-        "_throttle",
         "_waited_for",
         "_waiter",
         "delivered",
         "gaps",
         "idle",
-        "on_unread",
     )
 
-    def __init__(
-        self,
-        channel: str,
-        limit: int,
-        *,
-        max_bytes: int = MAX_BYTES,
-        gaps: bool = True,
-        throttle: Throttle | None = None,
-        counters: Counters | None = None,
-        budget: ByteBudget = NO_BUDGET,
-    ) -> None:
+    def __init__(self, channel: str, limits: QueueLimits, *, gaps: bool = True) -> None:
         self._channel = channel
-        self._budget = budget
-        self._counters = counters or Counters()
-        self._limit = limit
-        self._crowded = limit - limit // 4
-        self._step = limit // 8 + 1
-        # From here on a message is counted in bytes: smaller ones take a quarter, which leaves the rest to these.
-        self._large = max_bytes // (4 * limit)
-        self._max_bytes = max_bytes - max_bytes // 4
-        self._throttle = throttle
+        self._limits = limits
+        self._counters = limits.counters
+        self._large = limits.large
         self._waited_for = False
         self._patience_from = 0  # messages that it has to have read before it is waited for
-        self._items: deque[Message[Any]] = deque()
+        self._items: deque[Message[Any]] = _NONE
+        self._replayed = 0  # messages that were replayed, by which the limits are raised
         self.recount()
         self._waiter: Waiter | None = None
         self._ended = False
@@ -109,11 +123,9 @@ class MessageQueue:
         # equal none waits, and what is taken need not be looked at.
         self._special_pushed = 0
         self._special_taken = 0
-        self._sizes: dict[int, int] = {}  # of the large messages that wait, by their identity
+        self._sizes: dict[int, int] | None = None  # of the large messages that wait, by their identity
         self._bytes_pushed = 0
-        self._bytes_gone = 0
         self._bytes_taken = 0
-        self.on_unread: Callable[[], object] | None = None
         self.gaps: bool = gaps
         self.delivered: int = 0
         self.idle: bool = False
@@ -125,9 +137,9 @@ class MessageQueue:
         if size > self._large:
             self._make_room(message, size)
         items = self._items
+        if len(items) >= self._mark:
+            items = self._crowd()
         items.append(message)
-        if len(items) > self._mark:
-            self._crowd()
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -135,22 +147,24 @@ class MessageQueue:
                 waiter.set_result(None)
 
     def _make_room(self, message: Message[Any], size: int) -> None:
+        if self._sizes is None:
+            self._sizes = {}
         self._sizes[id(message)] = size
         self._bytes_pushed += size
         self._special_pushed += 1
-        self._budget.spend(size)
-        while self.bytes_waiting > self._max_bytes and self._items:
+        self._limits.budget.spend(size)
+        while self.bytes_waiting > self._limits.large_bytes and self._items:
             self._overflow()
 
     @property
     def bytes_waiting(self) -> int:
         """Bytes of the large messages that wait."""
-        return self._bytes_pushed - self._bytes_gone - self._bytes_taken
+        return self._bytes_pushed - self._bytes_taken
 
     @property
     def held_bytes(self) -> int:
         """Bytes of all messages that wait, those of small ones estimated from the oldest and the newest."""
-        return self.bytes_waiting + max(len(self._items) - len(self._sizes), 0) * self._small_size()
+        return self.bytes_waiting + max(len(self._items) - len(self._sizes or ()), 0) * self._small_size()
 
     def _small_size(self) -> int:
         items = self._items
@@ -161,8 +175,12 @@ class MessageQueue:
 
     def recount(self) -> None:
         """Called when all that waits has been looked at: what comes from now on is counted."""
-        self._charged: int = len(self._items) + self._step
-        self._mark: int = min(self._charged, self._crowded)  # from here on a push is looked at
+        self._charge(len(self._items) + self._limits.step)
+
+    def _charge(self, count: int) -> None:
+        self._charged: int = count
+        # With so many a push is looked at.
+        self._mark: int = 0 if self._items is _NONE else min(count, self._limits.crowded + self._replayed)
 
     def drop(self, size: int) -> None:
         """Drops the oldest messages until so many bytes are free, or nothing is left."""
@@ -171,29 +189,35 @@ class MessageQueue:
             self._overflow()
         self.wake()
 
-    def _crowd(self) -> None:
+    def _crowd(self) -> deque[Message[Any]]:
+        """Called before a message is added to the first, or to many. Returns where to."""
+        limits = self._limits
+        if self._items is _NONE:
+            self._items = deque()
+            self.recount()
         count = len(self._items)
-        if count > self._charged:
+        if count >= self._charged:
             # Small messages are not counted one by one, but when more wait than ever since all was looked at.
-            self._charged += self._step
-            self._mark = min(self._charged, self._crowded)
-            self._budget.spend(self._step * self._small_size())
+            self._charge(self._charged + limits.step)
+            limits.budget.spend(limits.step * self._small_size())
         patient = not (self.idle or self._waited_for) and self.delivered >= self._patience_from
-        if patient and count > self._crowded and self._throttle is not None:
+        if patient and count >= limits.crowded + self._replayed and limits.throttle is not None:
             self._waited_for = True
-            self._throttle.behind.append(self)
-        if len(self._items) > self._limit:
+            limits.throttle.behind.append(self)
+        if len(self._items) >= limits.limit + self._replayed:
             self._overflow()
+        return self._items
 
     def _overflow(self) -> None:
         oldest = self._drop_oldest()
         if self.idle:
             # Nobody reads, so nobody loses anything and nobody is worth waiting for.
-            unread, self.on_unread = self.on_unread, None
-            if unread is not None:
-                unread()
+            self._unread()
         elif oldest is not None and oldest.kind != "gap":
             self._counters.dropped += 1
+
+    def _unread(self) -> None:
+        """Called when a message was dropped although nobody has begun to read."""
 
     def _drop_oldest(self) -> Message[Any] | None:
         try:
@@ -202,18 +226,19 @@ class MessageQueue:
             # A reading thread took it in the meantime.
             return None
         self._dropped += 1
-        size = self._sizes.pop(id(oldest), 0)
-        if size:
-            self._bytes_gone += size
-            self._special_pushed -= 1
-        elif oldest.kind == "gap":
-            # The gap that tells of the overflow stands for it.
+        size = self._forget_size(oldest)
+        # The gap that tells of the overflow stands for a gap that goes.
+        if size or oldest.kind == "gap":
+            self._bytes_pushed -= size
             self._special_pushed -= 1
         return oldest
 
+    def _forget_size(self, message: Message[Any]) -> int:
+        return 0 if self._sizes is None else self._sizes.pop(id(message), 0)
+
     @property
     def is_behind(self) -> bool:
-        return len(self._items) > self._limit // 2
+        return len(self._items) > (self._limits.limit + self._replayed) // 2
 
     def caught_up(self) -> None:
         self._waited_for = False
@@ -221,17 +246,16 @@ class MessageQueue:
     def given_up(self) -> None:
         """Do without patience until it has read a buffer's length again: a reader that has stopped delays once."""
         self._waited_for = False
-        self._patience_from = self.delivered + self._limit
+        self._patience_from = self.delivered + self._limits.limit + self._replayed
 
     def replay(self, messages: Iterable[Message[Any]]) -> None:
         """Puts what came before first, in place of what is waiting, which is among it. It takes no room of the rest."""
         self.clear()
         self._reported = self._dropped
         earlier = [message for message in messages if self.gaps or message.kind != "gap"]
-        self._limit += len(earlier)
-        self._crowded += len(earlier)
+        self._replayed += len(earlier)
         self._special_pushed += sum(message.kind == "gap" for message in earlier)
-        self._items.extend(earlier)
+        self._items = deque(earlier)
         self.recount()
         self.wake()
 
@@ -314,7 +338,7 @@ class MessageQueue:
             self._special_taken += 1
             self._counters.gap(message.data.reason)
             return message
-        size = self._sizes.pop(id(message), 0)
+        size = self._forget_size(message)
         if size:
             self._special_taken += 1
             self._bytes_taken += size
@@ -325,6 +349,7 @@ class MessageQueue:
     def clear(self) -> None:
         """Throws away what is waiting."""
         self._items.clear()
-        self._sizes.clear()
-        self._bytes_taken = self._bytes_pushed - self._bytes_gone
+        if self._sizes is not None:
+            self._sizes.clear()
+        self._bytes_taken = self._bytes_pushed
         self._special_taken = self._special_pushed

@@ -34,7 +34,6 @@ class Readers:
     It stays open while the subscription's face is held, or a stream, or while it delivers to a callback.
 
     Attributes:
-        channel: The channel's name.
         own: The reader of the subscription itself, which collects from the beginning.
         delivering: Its messages go to a callback.
         closed: Nothing more will come; what the readers have can still be read.
@@ -43,18 +42,36 @@ class Readers:
         joins: Each waits for something that ends with the subscription.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_attached",
+        "_data_streams",
+        "_entered",
+        "_faces",
+        "_first_offset",
+        "_first_rewind",
+        "_on_error",
+        "_on_failed",
+        "_on_state",
+        "_own_gone",
+        "_taker",
+        "closed",
+        "delivering",
+        "feed",
+        "gaps",
+        "hub",
+        "joins",
+        "own",
+        "resumed",
+        "spec",
+    )
+
     def __init__(
         self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool, rewind: Rewind | None = None
     ) -> None:
         self.hub: Hub = hub
-        self._attached: dict[ReaderBuffer, bool] = {}
-        self._data_streams: list[weakref.ref[DataStream]] = []
-        self._watches: list[Callable[[], None]] = []
-        self._state_watchers: list[Callable[[State], None]] = []
-        self._own_gone = False
         self.feed: Feed = feed
-        self.channel: str = feed.channel
-        self.spec: SubscriptionSpec = feed.shared(spec)
+        self.spec: SubscriptionSpec = spec
         self.gaps: bool = gaps
         self.delivering: bool = False
         self._entered = False
@@ -62,14 +79,25 @@ class Readers:
         self._taker: ReaderBuffer | None = None  # that of the response with which it ends
         self.closed: bool = False
         self.resumed: str | None = None
-        self.joins: list[Callable[[], Awaitable[None]]] = []
+        self.joins: tuple[Callable[[], Awaitable[None]], ...] = ()
+        self._attached: list[ReaderBuffer] = []
+        self._data_streams: list[weakref.ref[DataStream]] = []
+        self._on_state: Callable[[State], None] | None = None
+        self._on_error: Callable[[RealtimeError], None] | None = None
+        self._on_failed: Callable[[RealtimeError], None] | None = None
+        self._own_gone = False
         hub.subscriptions += 1
-        # Where the first event stream begins.
-        self._begin: tuple[Rewind | None, int] | None = (rewind, feed.offset)
+        # Where the first event stream begins; None once it has begun.
+        self._first_rewind: Rewind | None = rewind
+        self._first_offset: int | None = feed.offset
         self.own: ReaderBuffer = self._add(rewind=rewind)
         self.own.idle = True
-        self.own.on_unread = self._overflowed
-        self._watches.append(feed.watch_closed(self.close))
+        feed.add(self)
+
+    @property
+    def channel(self) -> str:
+        """The channel's name."""
+        return self.feed.channel
 
     # -- readers --------------------------------------------------------------------------------------------------
 
@@ -94,11 +122,10 @@ class Readers:
         return buffer
 
     def _add_events(self, encoded: bool, after: str | None) -> ReaderBuffer:
-        begin, self._begin = self._begin, None
-        if begin is None:
+        since, self._first_offset = self._first_offset, None
+        if since is None:
             return self._add(events=True, encoded=encoded, after=after)
-        rewind: Rewind | None = begin[0]
-        since: int | None = begin[1]
+        rewind = self._first_rewind
         missed = 0
         if self.own.delivered:
             # Some of it was read: what is left of it is told by what the subscription's own reader still has.
@@ -131,23 +158,16 @@ class Readers:
         rewind: Rewind | None = None,
         since: int | None = None,
     ) -> ReaderBuffer:
-        options = self.hub.options
-        buffer = ReaderBuffer(
-            self.channel,
-            options.buffer_size,
-            max_bytes=options.buffer_bytes,
-            gaps=self.gaps,
-            on_detach=self._detached,
-            throttle=self.hub.throttle,
-            counters=self.hub.counters,
-            budget=self.hub.budget,
-            data_streams=self._data_streams,
-            encoded=encoded,
-        )
-        self._attached[buffer] = events
+        buffer = ReaderBuffer(self.channel, self.hub.queue_limits, self, gaps=self.gaps, events=events, encoded=encoded)
         self.hub.counters.resumes += bool(after)
-        self.feed.attach(self.spec, buffer, events=events, after=after, rewind=rewind, since=since)
+        self.feed.attach(self.spec, buffer, after=after, rewind=rewind, since=since)
+        self._attached.append(buffer)
         return buffer
+
+    def opened(self, stream: DataStream) -> None:
+        """Called with each data stream that a reader is given: it ends with the subscription."""
+        # A list, which most often stays empty: a WeakSet takes ten times as much.
+        self._data_streams.append(weakref.ref(stream, self._data_streams.remove))
 
     def read_own(self) -> ReaderBuffer:
         """Returns the reader of the subscription itself, to be read from now on.
@@ -171,11 +191,11 @@ class Readers:
         self.own.idle = False
         return self.own
 
-    def _overflowed(self) -> None:
+    def unread(self) -> None:
         """Called when the reader of the subscription itself overflows before anybody has read, as a message comes."""
-        self._later(self._unread)
+        self._later(self._handle_unread)
 
-    def _unread(self) -> None:
+    def _handle_unread(self) -> None:
         own = self.own
         if not own.idle or self.closed:
             return
@@ -194,13 +214,14 @@ class Readers:
         """Called when nobody holds a stream any more. Callable from any thread, and by the garbage collector."""
         self._later(buffer.detach)
 
-    def _detached(self, buffer: ReaderBuffer) -> None:
+    def detached(self, buffer: ReaderBuffer) -> None:
+        """Called when a reader has left. From any thread."""
         self.call(functools.partial(self._remove, buffer))
 
     def _remove(self, buffer: ReaderBuffer) -> None:
-        events = self._attached.pop(buffer, None)
-        if events is not None:
-            self.feed.detach(self.spec, buffer, events=events)
+        if buffer in self._attached:
+            self._attached.remove(buffer)
+            self.feed.detach(self.spec, buffer)
             if buffer is self._taker:
                 self.close()
             self._close_unless_held()
@@ -242,18 +263,16 @@ class Readers:
             return
         self.closed = True
         self.hub.subscriptions -= 1
-        attached, self._attached = self._attached, {}
-        for buffer, events in attached.items():
+        attached, self._attached = self._attached, []
+        for buffer in attached:
             buffer.end()
-            self.feed.detach(self.spec, buffer, events=events)
+            self.feed.detach(self.spec, buffer)
         for reference in list(self._data_streams):
             if (stream := reference()) is not None:
                 stream.interrupt(_CLOSED)
-        for unwatch in self._watches:
-            unwatch()
+        self.feed.remove(self)
         if self.feed.state != "closed":
-            for watcher in self._state_watchers:
-                watcher("closed")
+            self.state_changed("closed")
 
     async def wait_closed(self) -> None:
         """Returns when the subscription's callback has returned, unless it waits for this, and its channel was left."""
@@ -280,15 +299,37 @@ class Readers:
 
     # -- what is told ---------------------------------------------------------------------------------------------
 
-    def watch_state(self, watcher: Callable[[State], None]) -> None:
-        """Calls `watcher` with each new state of the connection, and when the subscription is closed."""
-        self._state_watchers.append(watcher)
-        self._watches.append(self.feed.watch_state(watcher))
+    def watch(
+        self,
+        *,
+        on_state: Callable[[State], None] | None = None,
+        on_error: Callable[[RealtimeError], None] | None = None,
+        on_failed: Callable[[RealtimeError], None] | None = None,
+    ) -> None:
+        """Calls a function from now on.
 
-    def watch_errors(self, watcher: Callable[[RealtimeError], None]) -> None:
-        """Calls `watcher` with what can't be delivered, and with a connection that was lost."""
-        self._watches.append(self.feed.watch_errors(self.spec, watcher))
+        Args:
+            on_state: Called with each new state of the connection, and when the subscription is closed.
+            on_error: Called with what can't be delivered, and with a connection that was lost.
+            on_failed: Called with the error that ends the subscription, if one does.
+        """
+        self._on_state, self._on_error, self._on_failed = on_state, on_error, on_failed
 
-    def watch_end(self, watcher: Callable[[RealtimeError], None]) -> None:
-        """Calls `watcher` with the error that ends the subscription, if one does."""
-        self._watches.append(self.feed.watch_end(watcher))
+    def state_changed(self, state: State) -> None:
+        """Called with each new state of the connection."""
+        if self._on_state is not None:
+            self._on_state(state)
+
+    def report(self, error: RealtimeError) -> None:
+        """Called with what can't be delivered, and with a connection that was lost."""
+        if self._on_error is not None:
+            self._on_error(error)
+
+    def failed(self, error: RealtimeError) -> None:
+        """Called with the error that ends the subscription, if one does."""
+        if self._on_failed is not None:
+            self._on_failed(error)
+
+    def ended(self) -> None:
+        """Called when nothing more will come on the channel."""
+        self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -37,7 +38,19 @@ class SubscriptionSpec:
         names: The same as `topics`, as a set.
     """
 
-    __slots__ = ("_key", "declaration", "given", "names", "schemas", "topics", "validate")
+    __slots__ = ("__weakref__", "_key", "declaration", "given", "names", "schemas", "topics", "validate")
+
+    @classmethod
+    def of(
+        cls,
+        declaration: type[Channel] | None,
+        topics: tuple[str, ...],
+        validate: bool = True,
+        given: tuple[Topic[Any], ...] = (),
+    ) -> SubscriptionSpec:
+        """The spec of these arguments, which is one object for as long as anybody has it: of many channels as well."""
+        key = (declaration, topics, validate, given)
+        return _specs.get(key) or _specs.setdefault(key, cls(*key))
 
     def __init__(
         self,
@@ -105,6 +118,9 @@ def decode(
         # What an application's own validator raises is passed on by pydantic as it is.
         return _unreadable(envelope, error)
     return Message(envelope, schema, _validated=[value]) if shared else Message(envelope, schema, value)
+
+
+_specs: Final[WeakValueDictionary[object, SubscriptionSpec]] = WeakValueDictionary()
 
 
 def encoding_error(message: Message[Any]) -> MessageError | None:

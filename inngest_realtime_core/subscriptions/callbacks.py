@@ -44,16 +44,19 @@ def attach_callbacks(
 ) -> None:
     """Calls an application's functions from now on, in the running context."""
     context = contextvars.copy_context()
+    if on_state is None and on_error is None and on_message is None:
+        return
     if on_state is not None:
         tell_state(on_state, readers.feed.state)
-        # A copy each time: a context can't be entered twice, and a state may change in the middle of another.
-        readers.watch_state(lambda state: context.copy().run(tell_state, on_state, state))
     reporter = ErrorReporter(readers, on_error, context)
-    if on_error is not None:
-        readers.watch_errors(reporter.report)
-        if on_message is None:
-            # With on_message it is told of the end too, but after the last message.
-            readers.watch_end(reporter.report)
+    report = None if on_error is None else reporter.report
+    readers.watch(
+        # A copy each time: a context can't be entered twice, and a state may change in the middle of another.
+        on_state=None if on_state is None else lambda state: context.copy().run(tell_state, on_state, state),
+        on_error=report,
+        # With on_message it is told of the end too, but after the last message.
+        on_failed=report if on_message is None else None,
+    )
     if on_message is not None:
         _MessagePump(readers, on_message, reporter).start(context)
 
@@ -87,7 +90,7 @@ class _MessagePump:
     def start(self, context: contextvars.Context) -> None:
         name = f"inngest-realtime callback {self._readers.channel}"
         task = context.run(self._readers.hub.run, self._watch(), name=name)
-        self._readers.joins.append(lambda: join_callback(task))
+        self._readers.joins += (lambda: join_callback(task),)
 
     async def _watch(self) -> None:
         enter_callback()

@@ -6,7 +6,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from .._concurrency.threads import check_event_loop
 from .._hub.buffer import ReaderBuffer, Turn
@@ -17,6 +17,9 @@ class _Holder:
     """Held by an iterator, and by each read of it that waits: `await anext(stream.get_json_stream())` is only that."""
 
     __slots__ = ("__weakref__",)
+
+
+_OVER: Final = Turn(over=True)
 
 
 class MessageStream(AsyncGenerator[Message[Any], None]):
@@ -44,7 +47,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
     ) -> None:
         self._buffer = buffer
         self._loop = loop
-        self._turn = Turn(over=True)  # the first `__anext__` begins one
+        self._turn = _OVER  # the first `__anext__` begins one
         self._generator: AsyncGenerator[Message[Any], None]
         self._closable = closable
         self._holder = _Holder()

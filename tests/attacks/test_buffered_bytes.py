@@ -17,6 +17,7 @@ from inngest_realtime_core import Channel, Message, Realtime, RealtimeError, top
 from inngest_realtime_core._hub.budget import ByteBudget, shed
 from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core._hub.open_streams import OpenStreams
+from inngest_realtime_core._hub.queue import QueueLimits
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.messages.message import payload_size
@@ -31,7 +32,9 @@ class Loop:
 
     def __init__(self, budget: list[ByteBudget], readers: int, *, is_here: bool = True, limit: int = 64) -> None:
         self.is_here = is_here
-        self.buffers = [ReaderBuffer("c", limit, max_bytes=1_000_000, budget=budget[0]) for _ in range(readers)]
+        self.buffers = [
+            ReaderBuffer("c", QueueLimits(limit, max_bytes=1_000_000, budget=budget[0])) for _ in range(readers)
+        ]
         self.asked = 0
 
     def recount(self) -> int:
