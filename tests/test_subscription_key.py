@@ -81,6 +81,8 @@ async def test_an_expired_token(realtime: Realtime, channel: str) -> None:
         ({"token": {}}, "expected a ClientSubscriptionToken"),
         ({"token": 7}, "expected a ClientSubscriptionToken"),
         ({"key": 7}, "key is 7"),
+        ({"key": "\ud800"}, "no token has"),
+        ({"token": {"key": "\u2026", "apiBaseUrl": "http://a"}}, "no token has"),
         ({"key": ClientSubscriptionToken("k", "http://a")}, "key is a value of type ClientSubscriptionToken"),
     ],
 )

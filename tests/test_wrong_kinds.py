@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from inngest_realtime_core import (
     Channel,
@@ -108,7 +109,7 @@ POSITIONS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "subscribe topics": (lambda x: subscription(topics=x), LISTS - {"none"} | {"dict"}),
     "subscribe topics of a channel": (lambda x: subscription(channel=CH, topics=x), {"none"}),
     "subscribe one topic": (lambda x: subscription(topics=[x]), {"text", "topic of the class"}),
-    "subscribe key": (lambda x: subscription(key=x), {"none", "text", "empty", "surrogate"}),
+    "subscribe key": (lambda x: subscription(key=x), {"none", "text", "empty"}),
     "subscribe token": (lambda x: subscription(token=x), {"none"}),
     "subscribe api_base_url": (lambda x: subscription(api_base_url=x), {"none", "empty"}),
     "subscribe validate": (lambda x: subscription(validate=x), {"flag"}),
@@ -202,6 +203,14 @@ async def test_wrong_kinds(position: str, monkeypatch: pytest.MonkeyPatch) -> No
             assert len(str(caught.value)) > 20, (kind, caught.value)
     await asyncio.to_thread(REALTIME.close_sync)
     await REALTIME.close()
+
+
+async def test_a_class_is_no_stream() -> None:
+    class Rows(BaseModel):
+        rows: list[str]
+
+    with pytest.raises(PublishError, match="not the class Rows"):
+        await REALTIME.publish_stream(("c", "t"), Rows)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("position", POSITIONS)

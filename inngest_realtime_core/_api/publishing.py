@@ -20,6 +20,7 @@ import httpx
 import msgspec
 from pydantic import TypeAdapter
 
+from ..arguments import describe
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
 from ..errors import AuthenticationError, ConfigurationError, PublishError, RealtimeError
@@ -240,8 +241,8 @@ class _Text:
     def __init__(self, chunks: Iterable[str] | AsyncIterable[str]) -> None:
         if isinstance(chunks, (str, bytes)):
             raise PublishError("chunks must be an iterable of str. For one text use [text].")
-        if not (hasattr(chunks, "__iter__") or hasattr(chunks, "__aiter__")):
-            raise PublishError(f"chunks must be an iterable of str, not {type(chunks).__name__}.")
+        if isinstance(chunks, type) or not (hasattr(chunks, "__iter__") or hasattr(chunks, "__aiter__")):
+            raise PublishError(f"chunks must be an iterable of str, not {describe(chunks)}.")
         if isinstance(chunks, Sequence):
             trial = Splitter(trial=True)
             for part in chunks:

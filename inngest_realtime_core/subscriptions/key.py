@@ -37,14 +37,15 @@ class SubscriptionKey(msgspec.Struct, frozen=True):
         try:
             address = check_text("api_base_url", api_base_url)
             if token is None:
-                check_text("key", key)
+                if not (check_text("key", key) or "").isascii():
+                    raise ConfigurationError("key holds characters that no token has: pass the `key` of one as it is.")
                 return cls(key, address)
             if key is not None:
                 raise ConfigurationError("key and token are both given: pass one of them.")
             if isinstance(token, str):
                 raise ConfigurationError("token is a str: pass it as key=, or the token object or its dict as token=.")
             parsed = ClientSubscriptionToken.parse(token)
-            return cls(parsed.key, address or parsed.api_base_url or None)
+            return cls.of(parsed.key, None, address or parsed.api_base_url or None)
         except ConfigurationError as error:
             return cls(problem=error.with_traceback(None))
 
