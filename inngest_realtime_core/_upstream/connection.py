@@ -221,25 +221,21 @@ class Connection:
         waiting = len(inbox)
         for _ in range(min(_BATCH, waiting)):
             frame = inbox.popleft()
-            if len(frame) > MAX_SERVER_FRAME:
+            try:
                 envelope = decode(frame)
-                self._on_oversized(len(frame), envelope if isinstance(envelope, (Envelope, Unreadable)) else None)
-                continue
-            envelope = decode(frame)
-            if not isinstance(envelope, Envelope):
-                if isinstance(envelope, Unreadable):
+                if len(frame) > MAX_SERVER_FRAME:
+                    self._on_oversized(len(frame), envelope if isinstance(envelope, (Envelope, Unreadable)) else None)
+                elif isinstance(envelope, Envelope):
+                    self._deliver(envelope)
+                elif isinstance(envelope, Unreadable):
                     self._on_unreadable(envelope)
                 elif envelope is not None:
                     self.closing = True
                     self._on_change()
-                continue
-            try:
-                self._deliver(envelope)
             except Exception as error:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
                 text = (
-                    f"A message of channel {envelope.channel[:200]!r} could not be delivered: a defect of this "
-                    "package, please report it."
+                    f"A frame of {len(frame)} bytes could not be delivered: a defect of this package, please report it."
                 )
                 _log.write(
                     logging.ERROR, type(error).__name__, text, error, event="message.undelivered", traceback=True

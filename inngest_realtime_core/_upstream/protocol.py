@@ -37,10 +37,10 @@ _LONE_SURROGATE = (
 
 
 class Unreadable(msgspec.Struct):
-    """A message of a channel whose payload no reader could decode."""
+    """A message that no reader could decode, and where it belongs; the channel is empty where that is not known."""
 
-    channel: str
-    topic: str
+    channel: str = ""
+    topic: str = ""
 
 
 MAX_DEPTH: Final = 500
@@ -50,6 +50,8 @@ _SHORT: Final = 2 * MAX_DEPTH
 
 MAX_DIGITS: Final = 4_300
 """Digits of an integer; Python converts no longer ones from text."""
+
+_MESSAGES = (b'{"kind":"data",', b'{"kind":"run",', b'{"kind":"datastream-')  # how their frames begin
 
 _STRINGS = rb'"(?:[^"\\]|\\.)*"'
 _BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level more, one level less
@@ -78,7 +80,7 @@ class Decoder:
         """Read one text frame.
 
         Returns:
-            The message; `CLOSING`; the channel and topic of one whose payload can't be decoded; or None for what no
+            The message; `CLOSING`; the channel and topic of one that can't be decoded; or None for what no
             subscriber gets: malformed frames, kinds of no concern, and chunks of a stream whose start was missed. The
             end of such a stream, which alone says where it was, has no `stream_id`.
             Never raises on what a server sends.
@@ -189,15 +191,19 @@ def _is_undecodable(raw: msgspec.Raw) -> bool:
 
 
 def _find_address(frame: bytes | bytearray) -> Unreadable | None:
-    """Where a message belongs that can't be decoded: its time, channel and topic follow what its publisher gave."""
-    start = frame.rfind(b'"created_at":"')
-    if start < 0 or not frame.startswith(b'{"kind":"data",'):
+    """Where a message belongs that can't be decoded; None for what is no message."""
+    start = frame.rfind(b'"created_at":')
+    if start < 0 or not frame.startswith(_MESSAGES):
         return None
-    try:
-        found = msgspec.json.decode(b"{" + frame[start:], type=Unreadable)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return found if found.channel and found.topic else None
+    # Its time, channel and topic follow what its publisher gave. Else it may be that only another key is wrong.
+    for text in (b"{" + frame[start:], frame):
+        try:
+            found = msgspec.json.decode(text, type=Unreadable)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        if found.channel:
+            return found
+    return Unreadable()
 
 
 def _text(raw: msgspec.Raw) -> str | None:

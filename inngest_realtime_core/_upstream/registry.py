@@ -290,22 +290,22 @@ class ChannelRegistry:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
     def unreadable(self, found: Unreadable) -> None:
-        """Tell the channel that a message of it can't be decoded."""
+        """Tell the channel, or all when it is not known, that a message of it can't be decoded."""
+        where = f"on channel {found.channel!r}, topic {found.topic!r}" if found.channel else "of one of the channels"
         error = MessageError(
-            f"A message on channel {found.channel!r}, topic {found.topic!r} was not delivered: its JSON is nested "
-            f"deeper than {MAX_DEPTH} levels, is not UTF-8, or has an integer of over {MAX_DIGITS} digits. "
-            "Mend its publisher.",
-            channel=found.channel,
-            topic=found.topic,
+            f"A message {where} was not delivered: its JSON is nested deeper than {MAX_DEPTH} levels, is not UTF-8, or "
+            f"has an integer of over {MAX_DIGITS} digits, or its envelope is not Inngest's. Mend its publisher.",
+            channel=found.channel or None,
+            topic=found.topic or None,
         )
         _log.write(logging.ERROR, "unreadable", str(error), event="message.unreadable")
-        for subscriber in self.of([found.channel]):
+        for subscriber in self.of([found.channel] if found.channel else self._subscribers):
             subscriber.report(error)
-            subscriber.gap("unreadable", 1)
+            subscriber.gap("unreadable", 1 if found.channel else None)
 
     def oversized(self, size: int, envelope: Envelope | Unreadable | None) -> None:
         """Tell the channel, or all when it can't be read, that a frame of so many bytes was left out."""
-        channel, topic = (envelope.channel, envelope.topic) if envelope is not None else (None, None)
+        channel, topic = (envelope.channel or None, envelope.topic) if envelope is not None else (None, None)
         error = FrameTooLargeError(
             f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
             "Publish a reference to large data instead of the data itself.",

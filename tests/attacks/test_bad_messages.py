@@ -51,6 +51,43 @@ async def test_what_cannot_be_decoded_is_a_gap(
         assert first.data == "next"
 
 
+DEEP = b"[" * 1_100 + b"]" * 1_100
+
+
+def envelope(channel: str, **changed: bytes) -> bytes:
+    """A frame with some of its values replaced, or more behind them."""
+    values = {"kind": b'"data"', "data": b"1", "created_at": b'"2026-11-24T13:20:17Z"'}
+    values |= {"channel": b'"%b"' % channel.encode(), "topic": b'"t"'} | changed
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in values.items()) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "missed"),
+    [
+        ({"metadata": DEEP}, None),
+        ({"data": DEEP, "unheard_of": DEEP}, None),
+        ({"kind": b'"run"', "data": DEEP}, 1),
+        ({"kind": b'"datastream-start"', "data": DEEP}, 1),
+        ({"created_at": b"5"}, 1),
+        ({"run_id": b"[]"}, 1),
+        ({"topic": b"5"}, None),
+    ],
+)
+async def test_an_envelope_that_is_not_as_it_should_be(
+    server: DevServer, realtime: Realtime, channel: str, changed: dict[str, bytes], missed: int | None
+) -> None:
+    """Metadata that came last was one level too deep for all of its connection, which read no further."""
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        await server.inject(channel, "t", envelope(channel, **changed))
+        await server.publish(channel, "t", "next")
+        gap = await subscription.receive(timeout=5)
+        assert gap is not None
+        assert (gap.kind, gap.data.reason, gap.data.missed) == ("gap", "unreadable", missed)
+        after = await subscription.receive(timeout=5)
+        assert after is not None
+        assert after.data == "next"
+
+
 @pytest.mark.parametrize("kind", ["data", "run", "datastream-start"])
 @pytest.mark.parametrize("where", ["data", "metadata"])
 @pytest.mark.parametrize("bad", [b"1" * 5_000, b"[" * 700 + b"]" * 700], ids=["digits", "deep"])

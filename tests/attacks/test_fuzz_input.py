@@ -45,6 +45,7 @@ _NASTY = st.sampled_from(
         frame("LONG").replace(b'"LONG"', b"1" * 5_000),
         frame("LONG").replace(b'"LONG"', b"-1e" + b"9" * 400),
         frame("BYTE").replace(b"BYTE", b"\xff\xfe"),
+        frame("LAST").replace(b"}", b',"metadata":' + b"[" * 1_100 + b"]" * 1_100 + b"}"),
         frame("HALF").replace(b"HALF", b"\\ud800"),
     ]
 )
