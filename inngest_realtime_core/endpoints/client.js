@@ -1,13 +1,14 @@
 // Subscribes a page to an event stream of Inngest Realtime: an ES module without dependencies. client.d.ts documents it.
 
 const MAX_DELAY = 30_000; // ms between two attempts at most
+const LONGEST = 2 ** 31 - 1; // ms; a timer of more fires at once
 const STABLE = 5_000; // ms that a connection has to live before the backoff begins anew
 const QUEUE = 256; // messages that wait for a `for await`; beyond them the response is not read on
 
 export class SubscribeError extends Error {
   constructor(status, code, message, more) {
     super(message);
-    // Proxies say 502 and 504 while a server restarts; too many and too early pass by themselves.
+    // Proxies say 502 and 504 while a server restarts.
     const final = status > 0 && status < 500 && ![408, 425, 429].includes(status);
     Object.assign(this, { name: "SubscribeError", status, code, final }, more);
   }
@@ -50,8 +51,8 @@ export function subscribe(url, options = {}) {
   const { params = {}, topics, rewind, headers, resume, pauseHidden, signal, onMessage, onGap, onState } = options;
   const page = globalThis.document;
   const address = new URL(url, page?.baseURI ?? globalThis.location?.href); // a worker has no document
-  for (const [name, value] of Object.entries({ ...params, topics, rewind })) {
-    for (const item of [value].flat()) if (item != null) address.searchParams.append(name, item);
+  for (const [name, value] of [...Object.entries(params), ["topics", topics], ["rewind", rewind]]) {
+    for (const item of value?.length === 0 ? [""] : [value].flat()) if (item != null) address.searchParams.append(name, item);
   }
   const key = `inngest-realtime:${address}`;
   const queue = [];
@@ -65,6 +66,7 @@ export function subscribe(url, options = {}) {
   let controller = null; // of the connection
   let wake = () => {}; // ends the wait for the next attempt or for a visible page
   let notify = () => {}; // tells a waiting `for await` of a message or of the end
+  let news = null; // which that is
   let drain = () => {}; // tells the reader that there is room in the queue
 
   function stored(id) {
@@ -154,7 +156,7 @@ export function subscribe(url, options = {}) {
 
   function wait(ms) {
     return new Promise((resolve) => {
-      const timer = ms && setTimeout(resolve, ms);
+      const timer = ms && setTimeout(resolve, Math.min(ms, LONGEST));
       wake = () => {
         clearTimeout(timer);
         resolve();
@@ -167,7 +169,7 @@ export function subscribe(url, options = {}) {
     const sent = new Headers(typeof headers === "function" ? await headers() : headers);
     sent.set("Accept", "text/event-stream");
     const target = new URL(address);
-    // A parameter, not the header: other origins would have to allow that one, and each attempt would ask them first.
+    // Not the header: other origins would have to allow it, and each attempt would ask them first.
     if (lastEventId) target.searchParams.set("lastEventId", lastEventId);
     const response = await (options.fetch ?? fetch)(target, {
       headers: sent,
@@ -194,7 +196,7 @@ export function subscribe(url, options = {}) {
     const onComment = (text) => {
       if (text.includes("heartbeat")) silence = Math.max(silence, Date.now() - latest, 1);
     };
-    // It is open with its first event, whose id is what a reconnect needs; a stream without a first event is not waited for.
+    // It is open with the first event, whose id a reconnect needs; a stream without one is not waited for.
     const opening = setTimeout(() => become("open"), 1_000);
     const feed = parser({ onEvent: receive, onRetry: (ms) => (retry = Math.min(ms, MAX_DELAY)), onComment }, lastEventId);
     try {
@@ -202,9 +204,9 @@ export function subscribe(url, options = {}) {
         const { done, value } = await reader.read();
         if (done || state === "closed") return;
         feed(decoder.decode(value, { stream: true }));
-        latest = Date.now();
         clearTimeout(watchdog);
         while (queue.length > QUEUE && state !== "closed") await new Promise((resolve) => (drain = resolve));
+        latest = Date.now();
         if (silence) watchdog = setTimeout(() => controller.abort(), 3 * silence + 10_000);
       }
     } finally {
@@ -262,7 +264,7 @@ export function subscribe(url, options = {}) {
           failure = null;
           throw error;
         }
-        await new Promise((resolve) => (notify = resolve));
+        await (news ??= new Promise((resolve) => (notify = () => resolve((news = null)))));
       }
       const [message, id] = queue.shift();
       taken = id;
@@ -287,7 +289,10 @@ export function subscribe(url, options = {}) {
 
 async function endpointError(response) {
   const { status } = response;
-  const { error, detail } = (await response.json().catch(() => null)) ?? {};
+  let body;
+  if (/json/i.test(response.headers.get("content-type"))) body = await response.json().catch(() => null);
+  else response.body?.cancel(); // it might not end
+  const { error, detail } = body ?? {};
   const said = error ?? detail ?? {}; // the latter of FastAPI, for its own exceptions
   const given = response.headers.get("retry-after");
   const seconds = given && (/^\d+$/.test(given) ? Number(given) : (Date.parse(given) - Date.now()) / 1_000);

@@ -1,4 +1,4 @@
-"""Each client of `docs/clients.md` against each adapter, in Chromium: order, types, resume, gap, refusals, origins."""
+"""Each client of `docs/clients.md` against each adapter, in Chromium: order, types, resume, gap, errors, origins."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def test_another_origin(client: str, open_page: Open, cell: Cell) -> None:
     page.until_got(1, 2)
 
 
-def test_a_refusal_ends_client_js(open_page: Open, cell: Cell) -> None:
-    cell("client", "refusal")
+def test_an_endpoint_error_ends_client_js(open_page: Open, cell: Cell) -> None:
+    cell("client", "endpoint error")
     for origin in (None, OTHER_ORIGIN):
         page = open_page("client", run="secret", origin=origin)
         page.until("window.state === 'closed'")
@@ -153,13 +153,13 @@ def test_a_refusal_ends_client_js(open_page: Open, cell: Cell) -> None:
         ]
 
 
-def test_a_refusal_ends_an_event_source(open_page: Open, cell: Cell) -> None:
-    cell("sse", "refusal")
+def test_an_endpoint_error_ends_an_event_source(open_page: Open, cell: Cell) -> None:
+    cell("sse", "endpoint error")
     open_page("sse", run="secret").until("window.state === 'closed'")
 
 
-def test_a_refusal_is_an_error_of_the_hook(open_page: Open, cell: Cell) -> None:
-    cell("hook", "refusal")
+def test_an_endpoint_error_is_an_error_of_the_hook(open_page: Open, cell: Cell) -> None:
+    cell("hook", "endpoint error")
     open_page("hook", run="secret").until("window.state === 'error' && window.error === 'forbidden'")
 
 
@@ -167,16 +167,16 @@ def asks_for_the_stream(request: Any) -> bool:
     return "/stream?" in request.url
 
 
-def test_htmx_2_asks_again_after_a_refusal(open_page: Open, cell: Cell) -> None:
+def test_htmx_2_asks_again_after_an_endpoint_error(open_page: Open, cell: Cell) -> None:
     """Not a promise of ours: it shows that the documentation tells the truth. So does the next test."""
-    cell("htmx2", "refusal", "asks again")
+    cell("htmx2", "endpoint error", "asks again")
     page = open_page("htmx2", run="secret")
     for _ in range(3):
         page.page.wait_for_event("request", asks_for_the_stream, timeout=UNTIL)
 
 
-def test_htmx_4_ends_with_a_refusal_and_swaps_it_in(open_page: Open, cell: Cell) -> None:
-    cell("htmx4", "refusal", "ends")
+def test_htmx_4_ends_with_an_endpoint_error_and_swaps_it_in(open_page: Open, cell: Cell) -> None:
+    cell("htmx4", "endpoint error", "ends")
     page = open_page("htmx4", run="secret", swap="innerHTML")
     page.until("document.getElementById('page').textContent.includes('forbidden')")
     with pytest.raises(Exception, match="Timeout"):

@@ -227,14 +227,14 @@ test("an exception in a callback is reported, and the stream goes on", async (t)
 
 // Endpoint errors
 
-const refuse = (response, status, code, headers = {}, more = {}) => {
+const fail = (response, status, code, headers = {}, more = {}) => {
   response.writeHead(status, { "Content-Type": "application/json", ...headers });
   response.end(JSON.stringify({ error: { code, message: `It is ${code}.`, ...more } }));
 };
 
 for (const [status, code] of [[400, "unknown_parameter"], [401, "who"], [403, "forbidden"], [404, "unknown_grant"], [422, "invalid_parameter"]]) {
   test(`${status} is final`, async () => {
-    answer = (_, response) => refuse(response, status, code, {}, { parameter: "runId" });
+    answer = (_, response) => fail(response, status, code, {}, { parameter: "runId" });
     const seen = await collect();
     assert.deepEqual(seen.states, ["connecting", "closed"]);
     assert.deepEqual(
@@ -245,7 +245,7 @@ for (const [status, code] of [[400, "unknown_parameter"], [401, "who"], [403, "f
   });
 }
 
-test("a refusal in the words of FastAPI, or in none, is as final", async () => {
+test("an endpoint error in the words of FastAPI, or in none, is as final", async () => {
   for (const [body, code, text] of [
     ['{"detail":"Who are you?"}', "http_403", "Who are you?"],
     ['{"detail":{"code":"forbidden","message":"Not yours."}}', "forbidden", "Not yours."],
@@ -286,13 +286,35 @@ test("Retry-After is heeded, in seconds and as a date", async () => {
     answer = (_, response, number) => {
       at.push(performance.now());
       if (number > 1) return open(response, ended);
-      refuse(response, 503, "too_many_streams", { "Retry-After": typeof value === "string" ? value : value() });
+      fail(response, 503, "too_many_streams", { "Retry-After": typeof value === "string" ? value : value() });
     };
     const seen = await collect();
     const reconnecting = seen.states.indexOf("reconnecting");
     assert.equal(seen.errors[reconnecting], "too_many_streams");
     assert.ok(at[1] - at[0] >= 950, `came back after ${at[1] - at[0]} ms`);
   }
+});
+
+test("a Retry-After of years is no reason to ask again at once", async (t) => {
+  const delays = [];
+  const timeout = globalThis.setTimeout;
+  globalThis.setTimeout = (callback, ms, ...rest) => (delays.push(ms), timeout(callback, ms, ...rest));
+  t.after(() => (globalThis.setTimeout = timeout));
+  for (const value of ["99999999", "9".repeat(400), "Fri, 31 Dec 9999 23:59:59 GMT"]) {
+    answer = (_, response) => fail(response, 503, "shutting_down", { "Retry-After": value });
+    await collect({ onState(state) { if (state === "reconnecting") queueMicrotask(() => queueMicrotask(() => this.subscription.close())); } });
+    assert.equal(delays.filter((ms) => ms > 1e9).pop(), 2 ** 31 - 1); // what a timer can do
+    delays.length = 0;
+  }
+});
+
+test("an error's page that does not end is not waited for", async () => {
+  answer = (_, response, number) => {
+    if (number > 1) return open(response, ended);
+    response.writeHead(502, { "Content-Type": "text/html" });
+    response.write("<h1>");
+  };
+  assert.deepEqual((await collect()).states, ["connecting", "reconnecting", "open", "closed"]);
 });
 
 test("attempts are further and further apart, and never at the same moment", async (t) => {
@@ -333,6 +355,24 @@ test("a connection that has fallen silent after its heartbeats is given up", asy
   assert.equal(requests[1].query.get("lastEventId"), "1");
 });
 
+test("the time that a slow for await takes is not taken for the server's silence", async (t) => {
+  const { now } = Date;
+  const timeout = globalThis.setTimeout;
+  Date.now = () => Math.round(performance.now() * 1_000); // a second, in a millisecond
+  globalThis.setTimeout = (callback, ms, ...rest) => timeout(callback, ms > 5_000 ? ms / 50 : ms, ...rest);
+  t.after(() => ((Date.now = now), (globalThis.setTimeout = timeout)));
+  answer = (_, response, number) => {
+    open(response, Array.from({ length: 300 }, (_, index) => event(index, index)).join(""));
+    if (number > 1) return response.end(ended);
+    timeout(() => response.write(": heartbeat\n"), 100);
+  };
+  const began = performance.now();
+  await assert.rejects(async () => {
+    for await (const message of subscribe(url)) if (message.data === 0) await new Promise((resolve) => timeout(resolve, 300));
+  }, { code: "ended" });
+  assert.ok(performance.now() - began < 8_000, "given up after a multiple of 300 s, not of the time between heartbeats");
+});
+
 // Headers, closing, iterating
 
 test("headers are asked for at each attempt", async () => {
@@ -353,7 +393,7 @@ test("close ends it at once, wherever it is", async () => {
   assert.deepEqual([seen.states, seen.error], [["connecting", "open", "closed"], undefined]);
   assert.equal(seen.subscription.state, "closed");
   await gone;
-  answer = (_, response) => refuse(response, 503, "shutting_down");
+  answer = (_, response) => fail(response, 503, "shutting_down");
   const waiting = await collect({ onState(state) { if (state === "reconnecting") queueMicrotask(() => this.subscription.close()); } });
   assert.deepEqual(waiting.states, ["connecting", "reconnecting", "closed"]);
   const before = subscribe(url, { onState: () => assert.equal(before.state, "closed") });
@@ -382,8 +422,19 @@ test("for await gives messages and gaps, and can be left", async () => {
   assert.deepEqual([got, subscription.state], [[1, "gap", 2], "closed"]);
 });
 
+test("two reads at once get a message each", async () => {
+  answer = (_, response) => (open(response), setTimeout(() => response.write(event(1, 1) + event(2, 2)), 50));
+  const subscription = subscribe(url);
+  const messages = subscription[Symbol.asyncIterator]();
+  const read = await Promise.all([messages.next(), messages.next()]);
+  assert.deepEqual(read.map(({ value }) => value.data), [1, 2]);
+  const last = [messages.next(), messages.next()];
+  subscription.close();
+  assert.deepEqual((await Promise.all(last)).map(({ done }) => done), [true, true]);
+});
+
 test("for await throws what ended the stream, and finishes when it was closed", async () => {
-  answer = (_, response) => refuse(response, 403, "forbidden");
+  answer = (_, response) => fail(response, 403, "forbidden");
   await assert.rejects(async () => { for await (const _ of subscribe(url)); }, { name: "SubscribeError", status: 403, code: "forbidden" });
   answer = (_, response) => open(response);
   const subscription = subscribe(url, { onState: (state) => state === "open" && subscription.close() });
@@ -429,12 +480,19 @@ test("the id of the last event that was handled is kept for a reload", async (t)
   await collect({ params: { runId: 1 }, resume: "session", onState(state) { if (state === "open") this.subscription.close(); } });
   await collect({ params: { runId: 2 }, resume: "session", onState(state) { if (state === "open") this.subscription.close(); } });
   assert.deepEqual(requests.map(({ query }) => query.get("lastEventId")), [null, "2", null]);
-  answer = (_, response) => refuse(response, 403, "forbidden");
+  answer = (_, response) => fail(response, 403, "forbidden");
   await collect({ params: { runId: 1 }, resume: "session" });
   assert.deepEqual([...kept.keys()].filter((key) => key.includes("runId=1")), [], "a final answer leaves an id behind");
 });
 
-test("a place of one's own is where it begins", async () => {
+test("topics may stand among the parameters, and an empty list is not all of them", async () => {
+  answer = (_, response) => open(response, ended);
+  await collect({ params: { topics: ["a", "b"], rewind: 3 } });
+  await collect({ topics: [] });
+  assert.deepEqual(requests.map(({ query }) => query.toString()), ["topics=a&topics=b&rewind=3", "topics="]);
+});
+
+test("an id of one's own is where it begins", async () => {
   answer = (_, response) => open(response, ended);
   await collect({ lastEventId: "mine" });
   assert.equal(requests[0].query.get("lastEventId"), "mine");

@@ -113,7 +113,7 @@ test("eventsource-parser hands on nothing but JSON with a kind", async () => {
   assert.deepEqual(got, ["ready", 1]);
 });
 
-test("a refusal ends eventsource, and is an error of fetch-event-source", async () => {
+test("an endpoint error ends eventsource, and is an error of fetch-event-source", async () => {
   const url = `${APP_URL}/api/realtime/pipeline/stream?runId=a:b`;
   const refused = (client) => new Promise((resolve) => clients[client](url, { onEvent: () => {}, onError: resolve }));
   assert.equal((await refused("eventsource")).code, 422);

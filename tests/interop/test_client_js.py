@@ -12,7 +12,7 @@ CLIENT = files("inngest_realtime_core.endpoints") / "client.js"
 
 
 def test_the_client_in_node(node: Node) -> None:
-    assert node_test(node, "client.test.mjs") >= 34
+    assert node_test(node, "client.test.mjs") >= 41
 
 
 def test_the_client_is_small_and_needs_nothing() -> None:
