@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -42,6 +43,7 @@ window.fetch = async (...request) => {
 };
 """
 TEXT_END = "das Team ☀️."
+TEXT_LENGTH = 522
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +126,17 @@ def test_the_page(demo: str, context: Any) -> None:
     late.goto(page.get_attribute("#join", "href") and f"{demo}/{page.get_attribute('#join', 'href')}")
     until(late, "document.querySelector('#note').textContent.startsWith('You joined late')")
     picture(late, "late")
-    check_accessibility(late)
-
     page.click("#cut")
     until(page, "document.querySelector('#state').dataset.state === 'closed'")
     picture(page, "cut")
+    check_accessibility(late)
     for watcher in (page, late):
         until(watcher, DONE)
         until(watcher, f"document.querySelector('#text').textContent.endsWith({TEXT_END!r})")
     texts = {watcher.text_content("#text") for watcher in (page, late)}
     assert len(texts) == 1
     text = texts.pop()
-    assert len(text) == 522
+    assert len(text) == TEXT_LENGTH
     # Not for a moment is there a hole in it, or something twice.
     assert [seen for seen in late.evaluate("window.seen") if not text.startswith(seen)] == []
     picture(page, "done")
@@ -150,6 +151,29 @@ def test_react(view: str, demo: str, context: Any) -> None:
     until(page, f"document.querySelector('#text').textContent.endsWith({TEXT_END!r})")
     picture(page, f"react-{view}")
     check_accessibility(page)
+
+
+def test_the_react_view_over_events_after_a_gap(demo: str, context: Any) -> None:
+    """The first stream says that something was missed, and ends: what comes until the next is missed for certain."""
+    page = context.new_page()
+    gap = {"kind": "gap", "channel": "c", "topic": "", "data": {"reason": "overflow", "missed": 1}}
+    body = f"event: ready\ndata: {{}}\n\nevent: gap\ndata: {json.dumps(gap)}\n\nretry: 3000\n"
+    streams: list[str] = []
+
+    def stream(route: Any) -> None:
+        streams.append(route.request.url)
+        if len(streams) == 1:
+            route.fulfill(body=body, content_type="text/event-stream")
+        else:
+            route.continue_()
+
+    page.route("**/pipeline/stream*", stream)
+    page.goto(f"{demo}/react/#events")
+    until(page, "document.querySelector('#text').textContent.length > 20")
+    until(page, DONE)
+    until(page, f"document.querySelector('#text').textContent.endsWith({TEXT_END!r})")
+    assert len(page.text_content("#text")) == TEXT_LENGTH
+    assert len(streams) > 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

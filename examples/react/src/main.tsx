@@ -15,7 +15,7 @@ function App() {
       <header>
         <hgroup>
           <h1>Weekly grid report</h1>
-          <p>The same run, followed with the SDK's hook or over server-sent events.</p>
+          <p>The same run, with the SDK's hook or over server-sent events.</p>
         </hgroup>
         <button type="button" onClick={() => setRunId(crypto.randomUUID())}>New run</button>
       </header>
