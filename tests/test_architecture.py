@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters import ADAPTERS
+
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "inngest_realtime_core"
 DOCUMENTS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
@@ -47,3 +49,14 @@ def test_a_file_and_a_class_have_one_subject(source: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ClassDef):
             assert (node.end_lineno or 0) - node.lineno <= 310, f"{node.name} is long: is there a second subject in it?"
+
+
+# Each in its own file, or on the line of `servers.py` that says what it does otherwise.
+_NAMES = re.compile("|".join((*ADAPTERS, "litestar", "uvicorn", "gunicorn", "gevent", "hypercorn", "werkzeug")), re.I)
+_THEIR_OWN = ("servers.py", "serving.py")
+
+
+def test_the_contract_names_no_framework_and_no_server() -> None:
+    contract = [path for path in (ROOT / "tests" / "conformance").glob("*.py") if path.name not in _THEIR_OWN]
+    assert len(contract) > 10
+    assert [path.name for path in contract if _NAMES.search(path.read_text())] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,8 @@ class ServerCase:
         notices_disconnects: Whether a client that leaves is noticed at once; else at the next heartbeat, when the
             server writes.
         frees_streams: Whether a stream ends soon after its client has left.
+        reads_bodies_whole: Whether the framework reads a body to its end before it hands the request on.
+        interrupts_functions: Whether a synchronous `authorize` that hangs is given up after `authorize_timeout`.
         stops_within: Seconds that the server may take to stop although streams are open.
         environment: Variables that the process needs besides the suite's own.
     """
@@ -64,13 +67,17 @@ class ServerCase:
     command: Callable[[int, int], list[str]]
     notices_disconnects: bool = True
     frees_streams: bool = True
+    reads_bodies_whole: bool = False
+    interrupts_functions: bool = True
     stops_within: float = 2.0
     environment: Mapping[str, str] | None = None
 
 
+# Without an event loop nobody can stop waiting for a function.
+_SYNC = {"notices_disconnects": False, "interrupts_functions": False}
 # After SIGTERM gunicorn's threaded worker keeps idle connections open for 2 s, whatever they were used for; its gevent
 # worker does so too, and looks whether it may stop only once a second.
-_THREADED = {"notices_disconnects": False, "stops_within": 5.0}
+_THREADED = {**_SYNC, "stops_within": 5.0}
 
 
 def _major(distribution: str) -> int:
@@ -79,6 +86,23 @@ def _major(distribution: str) -> int:
         return int(version(distribution).partition(".")[0])
     except PackageNotFoundError:
         return 0
+
+
+def _elsewhere(app: str, server: str) -> ServerCase:
+    """The case of an application that is not among `CASES`.
+
+    Args:
+        server: `uvicorn`, `gunicorn`, or the command that serves it, with `{app}`, `{port}` and `{workers}` in it.
+    """
+    if server == "uvicorn":
+        return ServerCase(f"{app}-{server}", uvicorn(app))
+    if server == "gunicorn":
+        return ServerCase(f"{app}-{server}", gunicorn(app), **_THREADED)
+
+    def command(port: int, workers: int) -> list[str]:
+        return [part.format(app=app, port=port, workers=workers) for part in shlex.split(server)]
+
+    return ServerCase(app, command)
 
 
 CASES = [
@@ -95,6 +119,7 @@ CASES = [
         uvicorn("conformance.apps.django:asgi", "--lifespan", "off"),
         # Before 5.0 Django does not notice under ASGI that a client has left: streams end after five minutes there.
         frees_streams=_major("django") >= 5,
+        reads_bodies_whole=True,
     ),
     ServerCase("django-gunicorn", gunicorn("conformance.apps.django:wsgi"), **_THREADED),
     ServerCase("flask-gunicorn", gunicorn("conformance.apps.flask:app"), **_THREADED),
@@ -102,12 +127,11 @@ CASES = [
     ServerCase(
         "flask-gevent",
         gunicorn("conformance.apps.flask:app", "--worker-class", "gevent"),
-        notices_disconnects=False,
-        stops_within=6.0,
+        **{**_SYNC, "stops_within": 6.0},
     ),
 ]
-if "CONFORMANCE_APP" in os.environ:  # an ASGI application in place of all of these
-    CASES = [ServerCase(f"{os.environ['CONFORMANCE_APP']}-uvicorn", uvicorn(os.environ["CONFORMANCE_APP"]))]
+if "CONFORMANCE_APP" in os.environ:  # an application in place of all of these
+    CASES = [_elsewhere(os.environ["CONFORMANCE_APP"], os.environ.get("CONFORMANCE_SERVER", "uvicorn"))]
 
 
 class RunningServer:

@@ -26,8 +26,8 @@ async def test_a_server_stops_in_time(
             streams = [await stack.enter_async_context(client.stream("news/stream")) for _ in range(8)]
             for stream in streams:
                 await stream.next_block()
-                # A heartbeat. By then the server's main thread has handed out all requests: gunicorn's own quick
-                # shutdown hangs when it interrupts that (`ThreadPoolExecutor.shutdown` within `submit`).
+                # A heartbeat. By then a server of threads has handed out all requests: its quick shutdown hangs when it
+                # interrupts that (`ThreadPoolExecutor.shutdown` within `submit`).
                 await stream.next_block()
             began = time.monotonic()
             stopping = asyncio.create_task(asyncio.to_thread(server.stop, number))
@@ -36,7 +36,7 @@ async def test_a_server_stops_in_time(
             took = await stopping
         assert ended < 1.0
         assert took < case.stops_within
-        if number is signal.SIGTERM:  # what Ctrl-C exits with differs between versions of uvicorn
+        if number is signal.SIGTERM:  # what Ctrl-C exits with differs between servers
             assert server.process.returncode in (0, -number)
         assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
         assert all(ending[-1].event == "closing" for ending in endings)
