@@ -28,8 +28,8 @@ def is_async(function: object) -> bool:
 def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None) -> Callable[..., Any]:
     """A function that calls the view with one more argument, which it is given first.
 
-    A view that has a parameter of that name gets it so. Any other gets it as its first argument, or as the one after
-    the first that is of the type `after`: the request.
+    A view that has a parameter of that name gets it so, wherever it stands. Any other gets it as its first argument, or
+    as the one after the first that is of the type `after`: the request.
     """
     try:
         parameters = inspect.signature(view).parameters.values()
@@ -37,16 +37,16 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
         raise ConfigurationError(
             f"The decorator was given {describe(view)}: expected a view. Write the decorator above `def view(...):`."
         ) from None
-    by_name = any(
-        parameter.kind is parameter.VAR_KEYWORD
-        or (parameter.name == name and parameter.kind is not parameter.POSITIONAL_ONLY)
-        for parameter in parameters
-    )
+    by_name = any(parameter.kind is parameter.VAR_KEYWORD or parameter.name == name for parameter in parameters)
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    own_place = positional.index(name) if name in positional else None
 
     def call(value: object, /, *args: Any, **kwargs: Any) -> Any:
-        if by_name:
-            return view(*args, **kwargs, **{name: value})
-        place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if isinstance(arg, after)), -1)
+        place = own_place
+        if place is None or place > len(args):
+            if by_name:
+                return view(*args, **kwargs, **{name: value})
+            place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if isinstance(arg, after)), -1)
         return view(*args[:place], value, *args[place:], **kwargs)
 
     return call
