@@ -12,8 +12,7 @@ from typing_extensions import Unpack
 
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
 from inngest_realtime_core import endpoints as core
-from inngest_realtime_core.endpoints import Answer, EndpointRequest, Endpoints, Grant, OptionsDict, StreamAnswer, asgi
-from inngest_realtime_core.endpoints.routes import check_own_stream
+from inngest_realtime_core.endpoints import Answer, EndpointRequest, Endpoints, Grant, OptionsDict, OwnRoute, asgi
 
 AnyRequest = Request[Any, Any, Any]
 METHODS = list(HttpMethod)  # the endpoints know which they serve
@@ -48,36 +47,25 @@ def realtime_router(realtime: Realtime, grants: Sequence[Grant], path: str, **op
 
 
 def event_stream(
-    content: Subscription | AsyncGenerator[bytes, None], *, heartbeat: float = 10.0, render: core.Render | None = None
+    content: Subscription | AsyncGenerator[bytes, None], *, send_timeout: float | None = 30.0, **options: Any
 ) -> ASGIApp:
-    """What a route handler returns to stream a subscription, or an encoded stream of one."""
-    body = asgi.event_stream_for(content, heartbeat=heartbeat, render=render)
+    """What a route handler returns to stream a subscription, or an encoded stream of one; with `render=`, for htmx."""
+    body = asgi.event_stream_for(content, **options)
 
     async def reply(scope: Scope, receive: Receive, send: Send) -> None:
-        await asgi.respond(StreamAnswer(body(scope)), receive, send)
+        await asgi.respond(core.StreamAnswer(body(scope), send_timeout), receive, send)
 
     return reply
 
 
 def subscription_token(realtime: Realtime, grant: Grant) -> Callable[..., Awaitable[ClientSubscriptionToken]]:
     """A dependency, for `Provide`: it authorizes the request and mints a token."""
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-
-    async def token(request: AnyRequest) -> ClientSubscriptionToken:
-        return await endpoints.issue(grant.name, _asked(request, own=True))
-
-    return token
+    return _provide(OwnRoute("token", realtime, grant, HOST))
 
 
 def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[..., Awaitable[Subscription]]:
     """A dependency, for `Provide`: it authorizes the request and subscribes."""
-    check_own_stream(grant)
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-
-    async def stream(request: AnyRequest) -> Subscription:
-        return await endpoints.subscribe(grant.name, _asked(request, own=True))
-
-    return stream
+    return _provide(OwnRoute("stream", realtime, grant, HOST))
 
 
 def realtime_error_handler(request: AnyRequest, error: RealtimeError) -> Response[bytes]:
@@ -86,12 +74,19 @@ def realtime_error_handler(request: AnyRequest, error: RealtimeError) -> Respons
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers), media_type="application/json")
 
 
+def _provide(own: OwnRoute) -> Callable[..., Awaitable[Any]]:
+    async def provided(request: AnyRequest) -> Any:
+        return await own.obtain(_asked(request, own=True))
+
+    return provided
+
+
 def _asked(request: AnyRequest, *, own: bool = False) -> EndpointRequest:
     route = request.path_params if own else None
     return EndpointRequest.from_scope(request.scope, request, asgi.reader_of(request.stream()), route)
 
 
-def _reply(answer: Answer | StreamAnswer) -> ASGIApp:
+def _reply(answer: Answer | core.StreamAnswer) -> ASGIApp:
     async def reply(scope: Scope, receive: Receive, send: Send) -> None:
         await asgi.respond(answer, receive, send)
 

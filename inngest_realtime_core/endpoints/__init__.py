@@ -10,6 +10,7 @@ from .errors import EndpointError
 from .fragments import TemplateEnvironment, template_fragments
 from .grants import Authorize, Grant, allow_anyone
 from .options import EndpointOptions, OptionsDict
+from .own_route import OwnRoute
 from .request import EndpointRequest
 from .selection import resume_point
 
@@ -23,6 +24,7 @@ __all__ = [
     "Grant",
     "Host",
     "OptionsDict",
+    "OwnRoute",
     "Render",
     "StreamAnswer",
     "SyncStreamAnswer",

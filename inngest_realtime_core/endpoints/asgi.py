@@ -97,7 +97,7 @@ async def send_stream(
 
 
 def event_stream_for(
-    content: object, *, heartbeat: float, last_event_id: str | None = None, render: Render | None = None
+    content: object, *, heartbeat: float = 10.0, last_event_id: str | None = None, render: Render | None = None
 ) -> Callable[[Mapping[str, Any]], AsyncGenerator[bytes, None]]:
     """What gives the body of a response, once its ASGI scope is known: it says where the client left off.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, cast
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 from ..arguments import describe
 from ..errors import ConfigurationError
@@ -14,6 +15,8 @@ from ..subscriptions.streams import MessageStream, SyncMessageStream
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .grants import Grant
+
+_T = TypeVar("_T")
 
 
 def is_async(function: object) -> bool:
@@ -46,10 +49,45 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
         if place is None or place > len(args):
             if by_name:
                 return view(*args, **kwargs, **{name: value})
-            place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if isinstance(arg, after)), -1)
+            place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if _is_request(arg, after)), -1)
         return view(*args[:place], value, *args[place:], **kwargs)
 
-    return call
+    def handed(value: object, /, *args: Any, **kwargs: Any) -> Any:
+        with _closed_on_error(value):
+            return call(value, *args, **kwargs)
+
+    async def handed_async(value: object, /, *args: Any, **kwargs: Any) -> Any:
+        with _closed_on_error(value):
+            return await call(value, *args, **kwargs)
+
+    return handed_async if is_async(view) else handed
+
+
+def request_of(kind: type[_T], *arguments: object) -> _T:
+    """The first of a view's arguments that is a request, or wraps one: a method has `self` before it.
+
+    Raises:
+        ConfigurationError: None of them is.
+    """
+    for argument in arguments:
+        if _is_request(argument, kind):
+            return cast("_T", argument)
+    raise ConfigurationError(f"The decorated function is not a view: it was called without a {kind.__name__}.")
+
+
+def _is_request(argument: object, kind: type) -> bool:
+    return isinstance(getattr(argument, "_request", argument), kind)  # Django REST framework's requests wrap Django's
+
+
+@contextmanager
+def _closed_on_error(value: object) -> Generator[None, None, None]:
+    """Closes a subscription that a view did not come to use: the error may hold the view's variables for long."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(value, Subscription | SyncSubscription):
+            value.close("the view failed")
+        raise
 
 
 def gives_messages(stream: object) -> bool:

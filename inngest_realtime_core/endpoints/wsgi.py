@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from .._concurrency.background import run_coroutine
@@ -15,16 +16,17 @@ from .._concurrency.threads import greenlets
 from ..subscriptions.fragments import Render
 from ..subscriptions.pending import take_over
 from ..subscriptions.sync import SyncSubscription
-from .answers import log_stalled
+from .answers import Answer, SyncStreamAnswer, log_stalled
+from .request import EndpointRequest
 from .routes import gives_messages, not_a_stream
-from .wsgi_threads import counted, refused_stream
+from .wsgi_threads import counted, is_single_threaded, single_threaded
 
 __all__ = [
     "MAX_STREAMS",
     "asgi_departure",
     "event_stream_for",
     "greenlets",
-    "refused_stream",
+    "respond",
     "run_coroutine",
     "watched",
 ]
@@ -58,21 +60,32 @@ def watched(
     return body if connection is None else _watched(body, connection, send_timeout)
 
 
+def respond(answer: Answer | SyncStreamAnswer, environ: Mapping[str, Any]) -> Answer | SyncStreamAnswer:
+    """An endpoint's answer as the server of the request is to send it: a stream is watched, or refused where it would
+    be all that the server serves."""
+    if isinstance(answer, Answer):
+        return answer
+    if is_single_threaded(environ):
+        answer.body.close()
+        return Answer.from_error(single_threaded())
+    return replace(answer, body=watched(answer.body, environ, answer.send_timeout))
+
+
 def event_stream_for(
-    content: object, *, heartbeat: float, last_event_id: str | None = None, render: Render | None = None
+    content: object, environ: Mapping[str, Any], *, heartbeat: float = 10.0, render: Render | None = None
 ) -> Generator[bytes, None, None]:
-    """The body of a response.
+    """The body of a response. It begins where the request says that the client left off.
 
     Args:
         content: A subscription, or a stream of one that sends bytes.
         render: Makes HTML of a message, or None for none; only of a subscription.
-        last_event_id: Where the client left off.
 
     Raises:
         ConfigurationError: `content` is neither.
         SubscriptionClosedError: The subscription is closed.
     """
     if isinstance(content, SyncSubscription):
+        last_event_id = EndpointRequest.from_environ(environ, None).last_event_id
         return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
     if not gives_messages(content) and isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from .._concurrency.threads import greenlets
 from .._telemetry.throttled_log import ThrottledLog
-from .answers import Answer
 from .errors import EndpointError
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
@@ -41,11 +40,6 @@ def single_threaded() -> EndpointError:
     )
     message = "This server answers one request at a time, so it cannot stream. Its log says what to do."
     return EndpointError(503, "single_threaded_server", message)
-
-
-def refused_stream(environ: Mapping[str, Any]) -> Answer | None:
-    """What a response of one's own answers in place of a stream; None where the server can stream."""
-    return Answer.from_error(single_threaded()) if is_single_threaded(environ) else None
 
 
 def check_limit(limit: int | None) -> None:

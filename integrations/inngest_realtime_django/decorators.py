@@ -15,8 +15,8 @@ from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.endpoints import Answer, EndpointError, EndpointRequest, Endpoints, Grant
-from inngest_realtime_core.endpoints.routes import check_own_stream, hand_over
+from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
+from inngest_realtime_core.endpoints.routes import hand_over, request_of
 
 from .requests import HOST, is_asgi, route_request
 from .responses import response_for
@@ -37,8 +37,7 @@ def subscription_token(realtime: Realtime, grant: Grant) -> Callable[[_View], _V
     ```
     The response is not cached: it gets `Cache-Control: no-store`, unless it says otherwise.
     """
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-    return _decorator("token", grant.name, endpoints.issue, endpoints.issue_sync, no_store=True)
+    return _decorator(OwnRoute("token", realtime, grant, HOST))
 
 
 def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[_View], _View]:
@@ -55,48 +54,34 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[_View], _
     Raises:
         ConfigurationError: The grant has `reauthorize_every`: the stream is the view's own, and nobody would ask again.
     """
-    check_own_stream(grant)
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-    return _decorator("stream", grant.name, endpoints.subscribe, endpoints.subscribe_sync)
+    return _decorator(OwnRoute("stream", realtime, grant, HOST))
 
 
-def _decorator(
-    name: str,
-    grant: str,
-    obtain: Callable[[str, EndpointRequest], Any],
-    obtain_sync: Callable[[str, EndpointRequest], Any],
-    *,
-    no_store: bool = False,
-) -> Callable[[_View], _View]:
-    def finished(response: Any) -> Any:
-        if no_store:
-            response.headers.setdefault("Cache-Control", "no-store")
-        return response
-
+def _decorator(route: OwnRoute) -> Callable[[_View], _View]:
     def decorator(view: _View) -> _View:
-        with_value = hand_over(view, name, after=HttpRequest)
+        with_value = hand_over(view, route.name, after=HttpRequest)
 
         @functools.wraps(view)
-        def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            request = request_of(HttpRequest, *args)
             in_transaction.set(is_in_transaction())
             try:
-                call = async_to_sync(obtain) if is_asgi(request) else obtain_sync
-                value = call(grant, route_request(request))
+                obtain = async_to_sync(route.obtain) if is_asgi(request) else route.obtain_sync
+                value = obtain(route_request(request))
             except EndpointError as error:
                 return response_for(request, Answer.from_error(error))
-            return finished(with_value(value, request, *args, **kwargs))
+            return route.finish(with_value(value, *args, **kwargs))
 
         @functools.wraps(view)
-        async def async_wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+            request = request_of(HttpRequest, *args)
             try:
-                if is_asgi(request):
-                    value = await obtain(grant, route_request(request))
-                else:
-                    # The event loop of an async view ends with the view under WSGI, and a stream outlives that.
-                    value = await asyncio.to_thread(obtain_sync, grant, route_request(request))
+                # The event loop of an async view ends with the view under WSGI, and a stream outlives that.
+                obtain = route.obtain if is_asgi(request) else functools.partial(asyncio.to_thread, route.obtain_sync)
+                value = await obtain(route_request(request))
             except EndpointError as error:
                 return response_for(request, Answer.from_error(error))
-            return finished(await with_value(value, request, *args, **kwargs))
+            return route.finish(await with_value(value, *args, **kwargs))
 
         return async_wrapper if iscoroutinefunction(view) else wrapper
 

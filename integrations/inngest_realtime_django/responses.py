@@ -17,7 +17,7 @@ from inngest_realtime_core.arguments import check_interval, describe
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import gives_messages, not_a_stream
-from inngest_realtime_core.endpoints.wsgi import asgi_departure, refused_stream, watched
+from inngest_realtime_core.endpoints.wsgi import asgi_departure, respond
 from inngest_realtime_core.subscriptions.pending import open_sync, take_over
 
 from .requests import is_asgi, route_request
@@ -98,11 +98,10 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         content: Any
         if isinstance(stream, AsyncGenerator):
             content = _async_body(stream, send_timeout)
-        elif (refused := refused_stream(request.META)) is None:
-            content = _sync_body(stream, request.META, send_timeout)
         else:
-            stream.close()
-            content, status, headers = (refused.body,), refused.status, refused.headers
+            sent = respond(SyncStreamAnswer(stream, send_timeout, status, headers), request.META)
+            content, status, headers = sent.body, sent.status, sent.headers
+            content = [content] if isinstance(content, bytes) else _sync_body(content)
         super().__init__(content, status=status, headers=dict(headers))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -188,9 +187,7 @@ async def _async_body(body: AsyncGenerator[bytes, None], send_timeout: float | N
             yield chunk
 
 
-def _sync_body(
-    body: Generator[bytes, None, None], environ: Mapping[str, Any], send_timeout: float | None
-) -> Generator[bytes, None, None]:
+def _sync_body(body: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
     with closing(body):
         release_connections()
-        yield from watched(body, environ, send_timeout)
+        yield from body

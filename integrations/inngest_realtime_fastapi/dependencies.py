@@ -8,12 +8,12 @@ A request that gets neither is answered by an `HTTPException` whose `detail` is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import HTTPException, Request, Response
 
 from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription
-from inngest_realtime_core.endpoints import EndpointError, Endpoints, Grant
-from inngest_realtime_core.endpoints.routes import check_own_stream
+from inngest_realtime_core.endpoints import EndpointError, Grant, OwnRoute
 from inngest_realtime_core.subscriptions.pending import close_with_task
 from inngest_realtime_starlette.requests import route_request
 
@@ -36,14 +36,11 @@ def subscription_token(
     ```
     The response gets `Cache-Control: no-store`, unless the path operation returns a `Response` of its own.
     """
-    endpoints = Endpoints(realtime, [grant], host=HOST)
+    route = OwnRoute("token", realtime, grant, HOST)
 
     async def dependency(request: Request, response: Response) -> ClientSubscriptionToken:
-        try:
-            token = await endpoints.issue(grant.name, route_request(request))
-        except EndpointError as error:
-            raise _http_exception(error) from error
-        response.headers["Cache-Control"] = "no-store"
+        token: ClientSubscriptionToken = await _obtained(route, request)
+        route.finish(response)
         return token
 
     return dependency
@@ -66,19 +63,18 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[Request],
     Raises:
         ConfigurationError: The grant has `reauthorize_every`: the route owns this stream, and nobody would ask again.
     """
-    check_own_stream(grant)
-    endpoints = Endpoints(realtime, [grant], host=HOST)
+    route = OwnRoute("stream", realtime, grant, HOST)
 
     # Not a `yield` dependency: FastAPI 0.106 to 0.117 would close the subscription before the response is sent.
     async def dependency(request: Request) -> Subscription:
-        try:
-            # A dependency is called in the request's own task, which ends with the response.
-            return close_with_task(await endpoints.subscribe(grant.name, route_request(request)))
-        except EndpointError as error:
-            raise _http_exception(error) from error
+        # A dependency is called in the request's own task, which ends with the response.
+        return close_with_task(await _obtained(route, request))
 
     return dependency
 
 
-def _http_exception(error: EndpointError) -> HTTPException:
-    return HTTPException(error.status, detail=dict(error.detail), headers=dict(error.headers))
+async def _obtained(route: OwnRoute, request: Request) -> Any:
+    try:
+        return await route.obtain(route_request(request))
+    except EndpointError as error:
+        raise HTTPException(error.status, detail=dict(error.detail), headers=dict(error.headers)) from error

@@ -13,8 +13,8 @@ from typing import Any
 from flask import Response, current_app, make_response
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.endpoints import Answer, EndpointError, Endpoints, Grant
-from inngest_realtime_core.endpoints.routes import check_own_stream, hand_over, is_async
+from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
+from inngest_realtime_core.endpoints.routes import hand_over
 
 from .requests import HOST, route_request
 from .responses import response_for
@@ -35,8 +35,7 @@ def subscription_token(realtime: Realtime, grant: Grant) -> _Decorator:
     ```
     The response is not cached: it gets `Cache-Control: no-store`, unless it says otherwise.
     """
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-    return _decorator("token", lambda: endpoints.issue_sync(grant.name, route_request()), no_store=True)
+    return _decorator(OwnRoute("token", realtime, grant, HOST))
 
 
 def subscription_stream(realtime: Realtime, grant: Grant) -> _Decorator:
@@ -53,35 +52,21 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> _Decorator:
     Raises:
         ConfigurationError: The grant has `reauthorize_every`: the stream is the view's own, and nobody would ask again.
     """
-    check_own_stream(grant)
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-    return _decorator("stream", lambda: endpoints.subscribe_sync(grant.name, route_request()))
+    return _decorator(OwnRoute("stream", realtime, grant, HOST))
 
 
-def _decorator(name: str, obtain: Callable[[], object], *, no_store: bool = False) -> _Decorator:
+def _decorator(route: OwnRoute) -> _Decorator:
     def decorator(view: Callable[..., Any]) -> Callable[..., Response]:
-        with_value = hand_over(view, name)
-        if is_async(view):
-            with_value = _coroutine_function(with_value)
+        with_value = hand_over(view, route.name)
 
         @functools.wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> Response:
             try:
-                value = obtain()
+                value = route.obtain_sync(route_request())
             except EndpointError as error:
                 return response_for(Answer.from_error(error))
-            response = make_response(current_app.ensure_sync(with_value)(value, *args, **kwargs))
-            if no_store:
-                response.headers.setdefault("Cache-Control", "no-store")
-            return response
+            return route.finish(make_response(current_app.ensure_sync(with_value)(value, *args, **kwargs)))
 
         return wrapper
 
     return decorator
-
-
-def _coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        return await function(*args, **kwargs)
-
-    return call

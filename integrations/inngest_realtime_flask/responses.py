@@ -8,8 +8,8 @@ from flask import Response, request
 
 from inngest_realtime_core import RealtimeError, SyncSubscription
 from inngest_realtime_core.arguments import check_interval
-from inngest_realtime_core.endpoints import Answer, EndpointRequest, Render, SyncStreamAnswer, stream_headers
-from inngest_realtime_core.endpoints.wsgi import event_stream_for, refused_stream, watched
+from inngest_realtime_core.endpoints import Answer, Render, SyncStreamAnswer, stream_headers
+from inngest_realtime_core.endpoints.wsgi import event_stream_for, respond
 
 __all__ = ["realtime_error_handler", "response_for", "sse_response"]
 
@@ -50,23 +50,18 @@ def sse_response(
         SubscriptionClosedError: The subscription is closed.
     """
     check_interval("send_timeout", send_timeout, optional=True)
-    last_event_id = EndpointRequest.from_environ(request.environ, None).last_event_id
-    body = event_stream_for(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
-    if (refused := refused_stream(request.environ)) is not None:
-        body.close()
-        return response_for(refused)
-    response = Response(watched(body, request.environ, send_timeout), status, {**stream_headers(), **(headers or {})})
-    # Werkzeug closes the body with the response; this, the body of a response that is dropped before it is sent.
-    response.call_on_close(body.close)
-    return response
+    body = event_stream_for(stream, request.environ, heartbeat=heartbeat, render=render)
+    return response_for(SyncStreamAnswer(body, send_timeout, status, {**stream_headers(), **(headers or {})}))
 
 
 def response_for(answer: Answer | SyncStreamAnswer) -> Response:
     """The response that an endpoint's answer is."""
+    sent = respond(answer, request.environ)
+    response = Response(sent.body, sent.status)
+    response.headers.update(dict(sent.headers))  # after Werkzeug's own Content-Length, which a HEAD has otherwise
     if isinstance(answer, SyncStreamAnswer):
-        return sse_response(answer.body, answer.status, answer.headers, send_timeout=answer.send_timeout)
-    response = Response(answer.body, answer.status)
-    response.headers.update(dict(answer.headers))  # after Werkzeug's own Content-Length, which a HEAD has otherwise
+        # Werkzeug closes the body with the response; this, the body of a response that is dropped before it is sent.
+        response.call_on_close(answer.body.close)
     return response
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inngest_realtime_core import ConfigurationError, Realtime
-from inngest_realtime_core.endpoints import Answer, EndpointError, Endpoints, Grant
-from inngest_realtime_core.endpoints.routes import check_own_stream, hand_over, is_async
+from inngest_realtime_core import Realtime
+from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
+from inngest_realtime_core.endpoints.routes import hand_over, is_async, request_of
 
 from .requests import HOST, route_request
 from .responses import response_for
@@ -37,8 +37,7 @@ def subscription_token(realtime: Realtime, grant: Grant) -> _Decorator:
     ```
     The response is not cached: it gets `Cache-Control: no-store`, unless it says otherwise.
     """
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-    return _decorator("token", lambda request: endpoints.issue(grant.name, route_request(request)), no_store=True)
+    return _decorator(OwnRoute("token", realtime, grant, HOST))
 
 
 def subscription_stream(realtime: Realtime, grant: Grant) -> _Decorator:
@@ -54,37 +53,23 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> _Decorator:
     Raises:
         ConfigurationError: The grant has `reauthorize_every`: the stream is the endpoint's own, and nobody would ask.
     """
-    check_own_stream(grant)
-    endpoints = Endpoints(realtime, [grant], host=HOST)
-    return _decorator("stream", lambda request: endpoints.subscribe(grant.name, route_request(request)))
+    return _decorator(OwnRoute("stream", realtime, grant, HOST))
 
 
-def _decorator(name: str, obtain: Callable[[Request], Awaitable[object]], *, no_store: bool = False) -> _Decorator:
+def _decorator(route: OwnRoute) -> _Decorator:
     def decorator(view: _View) -> Callable[..., Awaitable[Response]]:
-        with_value = hand_over(view, name, after=Request)
+        with_value = hand_over(view, route.name, after=Request)
 
         @functools.wraps(view)
         async def wrapper(*args: Any, **kwargs: Any) -> Response:
-            request = _request_of((*args, *kwargs.values()))
+            request = request_of(Request, *args, *kwargs.values())
             try:
-                value = await obtain(request)
+                value = await route.obtain(route_request(request))
             except EndpointError as error:
                 return response_for(Answer.from_error(error))
-            if is_async(view):
-                response: Response = await with_value(value, *args, **kwargs)
-            else:
-                response = await run_in_threadpool(with_value, value, *args, **kwargs)
-            if no_store:
-                response.headers.setdefault("Cache-Control", "no-store")
-            return response
+            called = with_value if is_async(view) else functools.partial(run_in_threadpool, with_value)
+            return route.finish(await called(value, *args, **kwargs))
 
         return wrapper
 
     return decorator
-
-
-def _request_of(arguments: tuple[Any, ...]) -> Request:
-    for argument in arguments:
-        if isinstance(argument, Request):
-            return cast("Request", argument)
-    raise ConfigurationError("The decorated function is not an endpoint: it was called without a Request.")

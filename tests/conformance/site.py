@@ -6,7 +6,7 @@ An application mounts the adapter's endpoints with `grants(...)` and `options()`
 | route | answers |
 |---|---|
 | `/own/{run_id}/token` | the token that `subscription_token(realtime, PIPELINE)` hands over |
-| `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, HISTORY)` hands over |
+| `/own/{run_id}/stream` | the event stream of what `subscription_stream(realtime, HISTORY)` hands over; `send_timeout()` |
 | `/own/{run_id}/iterated` | the events of the messages of what `subscription_stream(realtime, HISTORY)` hands over |
 | `/own/{run_id}/rendered` | the same as `stream`, as HTML: the response is given `render=fragment` |
 | `/own/{run_id}/other/token`, `.../other/stream` | the same of the other kind of view, async or sync |
@@ -183,6 +183,11 @@ def options() -> dict[str, Any]:
         if (value := os.environ.get(f"CONFORMANCE_{name.upper()}")) is not None:
             options[name] = int(value)
     return options
+
+
+def send_timeout() -> float:
+    """The `send_timeout` of the event streams in an application's own routes."""
+    return float(os.environ.get("CONFORMANCE_SEND_TIMEOUT", "30"))
 
 
 # Threads that a framework or a server keeps for requests to come: as many as had to work at the same time so far.

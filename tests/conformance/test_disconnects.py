@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conformance.client import PREFIX, TIMEOUT, Client
+from conformance.client import PREFIX, TIMEOUT, Client, EventStream
 from conformance.servers import RunningServer
 from inngest_realtime_devserver.server import DevServer
 
@@ -45,6 +45,19 @@ async def test_a_client_that_leaves_frees_its_stream(client: Client, server: Run
     async with client.stream("pipeline/stream", runId=run_id) as stream:
         await stream.next_block()
         assert (await client.stats())["subscriptions"] == 1
+    took = await client.until_stats(nobody_listens)
+    assert took < (0.5 if server.case.notices_disconnects else 2.0)
+
+
+@pytest.mark.parametrize("route", ["stream", "other/stream"])
+async def test_a_client_that_leaves_a_route_of_an_applications_own(
+    client: Client, server: RunningServer, inngest: DevServer, run_id: str, route: str
+) -> None:
+    async with client.http.stream("GET", f"/own/{run_id}/{route}") as response:
+        await EventStream(response).next_block()
+        assert (await client.stats())["subscriptions"] == 1
+    if not server.case.notices_disconnects:  # not before it writes, which it does 10 s later without this
+        await inngest.publish(f"pipeline:{run_id}", "tokens", "who is there?")
     took = await client.until_stats(nobody_listens)
     assert took < (0.5 if server.case.notices_disconnects else 2.0)
 

@@ -65,10 +65,20 @@ def strict(case: ServerCase, inngest: DevServer) -> Iterator[RunningServer]:
 
 
 async def test_a_client_that_stops_reading(strict: RunningServer, inngest: DevServer, run_id: str) -> None:
+    await stop_reading(strict, inngest, run_id, f"{PREFIX}/pipeline/stream?runId={run_id}")
+
+
+async def test_a_client_that_stops_reading_from_an_applications_own_route(
+    strict: RunningServer, inngest: DevServer, run_id: str
+) -> None:
+    await stop_reading(strict, inngest, run_id, f"/own/{run_id}/stream")
+
+
+async def stop_reading(strict: RunningServer, inngest: DevServer, run_id: str, path: str) -> None:
     url = httpx.URL(strict.url)
     async with Client(strict.url) as client:
         with socket.create_connection((url.host, url.port), TIMEOUT) as peer:
-            peer.sendall(f"GET {PREFIX}/pipeline/stream?runId={run_id} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             assert await asyncio.to_thread(peer.recv, 10)
             await client.until_stats(lambda stats: stats["subscriptions"] == 1)
             for _ in range(30):

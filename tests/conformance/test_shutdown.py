@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conformance.client import Client
+from conformance.client import Client, EventStream
 from conformance.servers import ServerCase, running
 from inngest_realtime_devserver.server import DevServer
 from raw_server import raw_server
@@ -39,6 +39,24 @@ async def test_a_server_stops_in_time(
         if number is signal.SIGTERM:  # what Ctrl-C exits with differs between servers
             assert server.process.returncode in (0, -number)
         assert all(ending[-1].retry is not None for ending in endings), "a client is told when to come back"
+        assert all(ending[-1].event == "closing" for ending in endings)
+        assert "Traceback" not in server.log
+
+
+async def test_a_server_stops_although_routes_of_an_applications_own_stream(
+    case: ServerCase, inngest: DevServer, run_id: str
+) -> None:
+    with running(case, inngest.url) as server:
+        async with Client(server.url) as client, contextlib.AsyncExitStack() as stack:
+            streams: list[EventStream] = []
+            for route in ("stream", "other/stream"):
+                opening = client.http.stream("GET", f"/own/{run_id}/{route}")
+                streams.append(EventStream(await stack.enter_async_context(opening)))
+                await streams[-1].next_block()
+            stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+            endings = await asyncio.gather(*(stream.until_end() for stream in streams))
+            took = await stopping
+        assert took < case.stops_within
         assert all(ending[-1].event == "closing" for ending in endings)
         assert "Traceback" not in server.log
 

@@ -55,6 +55,14 @@ async def test_heartbeats_are_comments_without_an_id(client: Client) -> None:
     assert 0.3 < time.monotonic() - began < 2.0  # the grant's own 0.2 s, not the server's
 
 
+async def test_heartbeats_come_as_often_as_the_options_say(client: Client, run_id: str) -> None:
+    async with client.stream("pipeline/stream", runId=run_id) as stream:
+        await stream.next_block()
+        began = time.monotonic()
+        assert (await stream.next_block()).comment
+    assert 0.3 < time.monotonic() - began < 3.0  # 0.5 s here, and 10 by default
+
+
 async def test_a_message_is_the_json_of_the_typescript_sdk(client: Client, inngest: DevServer, run_id: str) -> None:
     async with client.stream("pipeline/stream", runId=run_id) as stream:
         await inngest.publish(
@@ -147,6 +155,15 @@ async def test_a_client_that_comes_back_misses_nothing(client: Client, inngest: 
         events = [await stream.next_event() for _ in range(2)]
     assert [event.json["data"] for event in events] == [2, 3]
     assert last.id not in {event.id for event in events}
+
+
+async def test_a_client_that_cannot_set_headers_comes_back(client: Client, inngest: DevServer, run_id: str) -> None:
+    async with client.stream("pipeline/stream", runId=run_id) as stream:
+        await inngest.publish(f"pipeline:{run_id}", "tokens", 1)
+        last = await stream.next_event()
+    await inngest.publish(f"pipeline:{run_id}", "tokens", 2)
+    async with client.stream("pipeline/stream", runId=run_id, lastEventId=last.id) as stream:
+        assert (await stream.next_event()).json["data"] == 2
 
 
 async def test_a_client_that_comes_back_too_late_is_told(client: Client, inngest: DevServer, run_id: str) -> None:

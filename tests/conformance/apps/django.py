@@ -92,7 +92,7 @@ async def own_token(request: HttpRequest, run_id: str, token: ClientSubscription
 
 @subscription_stream(realtime, site.HISTORY)
 def own_stream(request: HttpRequest, run_id: str, stream: Any) -> HttpResponseBase:
-    return RealtimeStreamingResponse(request, stream)
+    return RealtimeStreamingResponse(request, stream, send_timeout=site.send_timeout())
 
 
 @subscription_stream(realtime, site.HISTORY)
@@ -107,7 +107,7 @@ async def own_rendered(request: HttpRequest, run_id: str, stream: Any) -> HttpRe
 
 
 @subscription_token(realtime, site.PIPELINE)
-async def other_token(request: HttpRequest, run_id: str, token: ClientSubscriptionToken) -> HttpResponse:
+async def other_token(token: ClientSubscriptionToken, request: HttpRequest, run_id: str) -> HttpResponse:
     return JsonResponse(token.to_dict())
 
 

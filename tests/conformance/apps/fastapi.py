@@ -60,7 +60,7 @@ async def own_token(
 async def own_stream(
     stream: Annotated[Subscription, Depends(subscription_stream(realtime, site.HISTORY))],
 ) -> RealtimeStreamingResponse:
-    return RealtimeStreamingResponse(stream)
+    return RealtimeStreamingResponse(stream, send_timeout=site.send_timeout())
 
 
 @app.get("/own/{run_id}/iterated")

@@ -53,7 +53,7 @@ async def own_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, st
 @app.get("/own/<run_id>/stream")
 @subscription_stream(realtime, site.HISTORY)
 def own_stream(run_id: str, stream: SyncSubscription) -> Response:
-    return sse_response(stream)
+    return sse_response(stream, send_timeout=site.send_timeout())
 
 
 @app.get("/own/<run_id>/iterated")
@@ -70,7 +70,7 @@ async def own_rendered(run_id: str, stream: SyncSubscription) -> Response:
 
 @app.get("/own/<run_id>/other/token")
 @subscription_token(realtime, site.PIPELINE)
-async def other_token(run_id: str, token: ClientSubscriptionToken) -> dict[str, str]:
+async def other_token(token: ClientSubscriptionToken, run_id: str) -> dict[str, str]:
     await asyncio.sleep(0)
     return token.to_dict()
 

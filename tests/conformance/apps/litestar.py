@@ -44,7 +44,7 @@ async def own_token(token: ClientSubscriptionToken) -> Response[dict[str, str]]:
 
 @get("/own/{run_id:str}/stream", dependencies={"stream": Provide(provide_stream)})
 async def own_stream(stream: Subscription) -> ASGIApp:
-    return event_stream(stream)
+    return event_stream(stream, send_timeout=site.send_timeout())
 
 
 @get("/own/{run_id:str}/iterated", dependencies={"stream": Provide(provide_stream)})

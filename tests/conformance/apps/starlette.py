@@ -36,7 +36,7 @@ async def own_token(request: Request, token: ClientSubscriptionToken) -> Respons
 
 @subscription_stream(realtime, site.HISTORY)
 async def own_stream(request: Request, stream: Subscription) -> Response:
-    return RealtimeStreamingResponse(stream)
+    return RealtimeStreamingResponse(stream, send_timeout=site.send_timeout())
 
 
 @subscription_stream(realtime, site.HISTORY)
@@ -50,7 +50,7 @@ def own_rendered(request: Request, stream: Subscription) -> Response:
 
 
 @subscription_token(realtime, site.PIPELINE)
-def other_token(request: Request, token: ClientSubscriptionToken) -> Response:
+def other_token(token: ClientSubscriptionToken, request: Request) -> Response:
     return JSONResponse(token.to_dict())
 
 
