@@ -6,7 +6,7 @@ An application mounts the adapter's endpoints with `grants(...)` and `options()`
 | route | answers |
 |---|---|
 | `/own/{run_id}/token` | the token that `subscription_token(realtime, PIPELINE)` hands over |
-| `/own/{run_id}/stream` | the stream of what `subscription_stream(realtime, HISTORY)` hands over, with `send_timeout()` |
+| `/own/{run_id}/stream` | the events of what `subscription_stream(realtime, HISTORY)` hands over; `send_timeout()` |
 | `/own/{run_id}/iterated` | the events of the messages of what `subscription_stream(realtime, HISTORY)` hands over |
 | `/own/{run_id}/rendered` | the same as `stream`, as HTML: the response is given `render=fragment` |
 | `/own/{run_id}/other/token`, `.../other/stream` | the same of the other kind of view, async or sync |

@@ -54,7 +54,8 @@ async def test_a_client_that_leaves_a_route_of_an_applications_own(
     client: Client, server: RunningServer, inngest: DevServer, run_id: str, route: str
 ) -> None:
     async with client.http.stream("GET", f"/own/{run_id}/{route}") as response:
-        await EventStream(response).next_block()
+        stream = EventStream(response)
+        await stream.next_block()
         assert (await client.stats())["subscriptions"] == 1
     if not server.case.notices_disconnects:  # not before it writes, which it does 10 s later without this
         await inngest.publish(f"pipeline:{run_id}", "tokens", "who is there?")
