@@ -77,8 +77,9 @@ def _decorator(route: OwnRoute) -> Callable[[_View], _View]:
             request = request_of(HttpRequest, *args)
             try:
                 # The event loop of an async view ends with the view under WSGI, and a stream outlives that.
-                obtain = route.obtain if is_asgi(request) else functools.partial(asyncio.to_thread, route.obtain_sync)
-                value = await obtain(route_request(request))
+                asked = route_request(request)
+                obtained = route.obtain(asked) if is_asgi(request) else asyncio.to_thread(route.obtain_sync, asked)
+                value = await obtained
             except EndpointError as error:
                 return response_for(request, Answer.from_error(error))
             return route.finish(await with_value(value, *args, **kwargs))

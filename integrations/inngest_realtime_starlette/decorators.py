@@ -68,7 +68,8 @@ def _decorator(route: OwnRoute) -> _Decorator:
             except EndpointError as error:
                 return response_for(Answer.from_error(error))
             called = with_value if is_async(view) else functools.partial(run_in_threadpool, with_value)
-            return route.finish(await called(value, *args, **kwargs))
+            response: Response = await called(value, *args, **kwargs)
+            return route.finish(response)
 
         return wrapper
 
