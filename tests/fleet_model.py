@@ -20,6 +20,7 @@ from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._replay.log import History, Kept, Numbered, Replay
 from inngest_realtime_core._replay.numbers import TICKS, to_ticks
 from inngest_realtime_core._replay.numbers import Clock as NumberClock
+from inngest_realtime_core._replay.record import Record
 from inngest_realtime_core._replay.resume import Selected
 from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
 
@@ -84,7 +85,7 @@ class Shared:
             self.since = max(self.since, self.numbers.get(oldest, (0, 0))[0])
             del self.messages[oldest]
 
-    def publish(self, envelope: Envelope) -> tuple[int, int, int]:
+    def publish(self, envelope: Envelope) -> tuple[int, int, int] | None:
         previous, number = self.last.get(envelope.topic, self.created), self._next()
         self.last[envelope.topic] = number
         self.numbers[envelope.identity] = number, previous
@@ -108,7 +109,7 @@ class Shared:
             following = min((place for place in self.places.values() if place > last), default=last + 2)
             self.places[identity] = (last + min(following, last + 2)) / 2
 
-    def load(self, clock: NumberClock) -> Kept:
+    def load(self, clock: NumberClock, history: ChannelHistory) -> Kept:
         messages = [
             (
                 self.numbers.get(identity, (self.recorded_at[identity], 0))[0] / TICKS - clock.ahead,
@@ -119,6 +120,23 @@ class Shared:
         since = max(self.since, self.created) / TICKS - clock.ahead
         numbers = Numbered(self.created, self.since, self.number, self.numbers, dict(self.last))
         return Kept(messages, whole=not self.mixed, since=since, clock=clock, numbers=numbers)
+
+
+class Memory(Shared):
+    """What the record of a process keeps, which publishes and subscribes itself."""
+
+    def __init__(self, clock: Clock, limits: Replay) -> None:
+        super().__init__(clock, limits.size)
+        self._record = Record(limits)
+
+    def publish(self, envelope: Envelope) -> None:
+        self._record.add(envelope)
+
+    def withdraw(self, envelope: Envelope) -> None:
+        self._record.remove(envelope)
+
+    def load(self, clock: NumberClock, history: ChannelHistory) -> Kept:
+        return self._record.load(CHANNEL, history.received(), mixed=history.mixed)
 
 
 @dataclass(eq=False)
@@ -164,7 +182,7 @@ class Worker:
         # At first it does not know which numbers are given.
         self.knows_numbers = False
         self._error = fleet.rng.choice(fleet.clock_errors)
-        self.history = ChannelHistory(CHANNEL, fleet.limits, EventIds([b"k" * 32]), shared=cast("History", self))
+        self.history = ChannelHistory(CHANNEL, fleet.limits, EventIds([b"k" * 32]), shared=fleet.history(self))
         self.queues: dict[str, deque[Envelope]] = {topic: deque() for topic in TOPICS}
         self.connected = False
         self.ready = False
@@ -177,7 +195,8 @@ class Worker:
             self.connected = True
             self.history.confirm(TOPICS)
         elif not self.ready:
-            self.history.cover(TOPICS, self._fleet.shared.mark())
+            if not self._fleet.memory:
+                self.history.cover(TOPICS, self._fleet.shared.mark())
             self.ready = True
         self.knows_numbers = self.ready and (self.knows_numbers or self._fleet.rng.random() < 0.8)
 
@@ -199,7 +218,7 @@ class Worker:
             envelope = self.queues[topic].popleft()
             entry = self.history.receive(envelope)
             if entry is not None:
-                if not entry.number or entry.before is not None:
+                if not self._fleet.memory and (not entry.number or entry.before is not None):
                     self._reports.append((envelope, "" if entry.before is None else entry.before.identity))
                 self._give(entry)
 
@@ -224,7 +243,7 @@ class Worker:
             self.connected = True
             # What was received before is reported while the connection is being made.
             self._fleet.report()
-            for entry in self.history.bridge(self._fleet.shared.load(self.clock), "reconnect"):
+            for entry in self.history.bridge(self._fleet.shared.load(self.clock, self.history), "reconnect"):
                 self._give(entry)
 
     def attach(self, client: Client, rewind: Any = None) -> None:
@@ -261,7 +280,7 @@ class Worker:
         self.clients.append(client)
 
     def load(self) -> None:
-        for entry in self.history.catch_up(self._fleet.shared.load(self.clock)):
+        for entry in self.history.catch_up(self._fleet.shared.load(self.clock, self.history)):
             self._give(entry)
 
     def detach(self, client: Client) -> None:
@@ -277,6 +296,7 @@ class Fleet:
         publishers: How many messages of a topic may be on their way to Inngest at the same time.
         patience: Seconds after its recording within which a message has been received by all who are connected.
         clock_errors: Seconds within which a worker can tell the time that Redis has.
+        memory: Whether there is no Redis, and one process.
     """
 
     def __init__(
@@ -287,11 +307,13 @@ class Fleet:
         publishers: int = 1,
         patience: float = 9.0,
         clock_errors: Sequence[float] = (0.0,),
+        memory: bool = False,
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.limits = limits or Replay(max_age=600.0)
-        self.shared = Shared(clock, self.limits.size)
+        self.memory = memory
+        self.shared = Memory(clock, self.limits) if memory else Shared(clock, self.limits.size)
         self.workers: list[Worker] = []
         self.clients: list[Client] = []
         self.publishers = publishers
@@ -305,6 +327,10 @@ class Fleet:
         # Of each message, when it began to be published and when Inngest took it, in steps.
         self.spans: dict[tuple[str, int], tuple[int, float]] = {}
         self._stream: dict[str, tuple[str, int]] = {}
+
+    def history(self, worker: Worker) -> History | None:
+        """What is kept for all, if anything is."""
+        return None if self.memory else cast("History", worker)
 
     def report(self) -> None:
         for worker in self.workers:
@@ -328,7 +354,8 @@ class Fleet:
         if ours:
             added: dict[str, Any] = {"id": f"{topic}-{number}"}
             envelope.metadata = _metadata(added)
-            added["seq"] = self.shared.publish(envelope)
+            if (seq := self.shared.publish(envelope)) is not None:
+                added["seq"] = seq
             envelope = msgspec.structs.replace(envelope, metadata=_metadata(added))
         elif streams:
             self._put_into_stream(envelope, number)
@@ -401,6 +428,9 @@ class Fleet:
 
     def kill(self, worker: Worker) -> None:
         worker.report()
+        if self.memory:
+            # Its channel has been left.
+            worker.load()
         self.workers.remove(worker)
         for client in list(worker.clients):
             worker.detach(client)

@@ -26,12 +26,13 @@ class _Published:
 
     Attributes:
         at: When it was recorded.
-        number: Its place among the channel's messages.
+        number: Its offset among the channel's messages.
+        envelope: The message itself; None when it was withdrawn, after a reader may have had it.
     """
 
     __slots__ = ("at", "envelope", "number")
 
-    def __init__(self, at: float, number: float, envelope: Envelope) -> None:
+    def __init__(self, at: float, number: float, envelope: Envelope | None) -> None:
         self.at = at
         self.number = number
         self.envelope = envelope
@@ -84,8 +85,11 @@ class Record:
         with self._lock:
             now = time.monotonic()
             channel = self._touch(envelope.channel, now)
-            if identity in channel.messages:
-                return
+            known = channel.messages.get(identity)
+            if known is not None:
+                if known.envelope is not None:
+                    return
+                del channel.messages[identity]
             channel.last += 1
             channel.messages[identity] = _Published(now, channel.last, envelope)
             self._count(channel, len(envelope.data))
@@ -103,7 +107,9 @@ class Record:
     def remove(self, envelope: Envelope) -> None:
         with self._lock:
             channel = self._channels.get(envelope.channel)
-            if channel is not None and channel.messages.pop(envelope.identity, None) is not None:
+            known = None if channel is None else channel.messages.get(envelope.identity)
+            if channel is not None and known is not None and known.envelope is not None:
+                known.envelope = None
                 self._count(channel, -len(envelope.data))
 
     def load(self, name: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
@@ -133,7 +139,7 @@ class Record:
                         known.number = (before + min([*following, before + 2])) / 2
                     last[envelope.topic] = known.number
             ordered = sorted(messages.values(), key=lambda message: message.number)
-            kept = [(message.at, message.envelope) for message in ordered]
+            kept = [(message.at, message.envelope) for message in ordered if message.envelope is not None]
             return Kept(kept, whole=not channel.mixed, since=channel.since)
 
     def _touch(self, name: str, now: float) -> _Channel:
@@ -152,7 +158,8 @@ class Record:
                 break
             messages.popitem(last=False)
             channel.since = max(channel.since, at)
-            self._count(channel, -len(oldest.envelope.data))
+            if oldest.envelope is not None:
+                self._count(channel, -len(oldest.envelope.data))
 
     def _count(self, channel: _Channel, size: int) -> None:
         channel.bytes += size
