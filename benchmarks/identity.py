@@ -12,17 +12,19 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from inngest_realtime_core import Replay
 from inngest_realtime_core._api.message_ids import new_id
 from inngest_realtime_core._api.payload import encode_metadata
 from inngest_realtime_core._replay.channel_history import ChannelHistory
 from inngest_realtime_core._replay.event_ids import EventIds
+from inngest_realtime_core._replay.log import History
+from inngest_realtime_core._replay.numbers import Clock, to_ticks
 from inngest_realtime_core._upstream.protocol import Decoder
 from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
 
-from .report import Figure, at_most
+from .report import Figure, at_most, only
 
 __all__ = ["run"]
 
@@ -38,11 +40,22 @@ def run() -> list[Figure]:
         figures += [
             at_most(f"{label}: time", _time(size), 1.0, "us", f"decoded and taken; lowest of {ROUNDS} rounds"),
             at_most(f"{label}: memory", _memory(size), 60.0, "bytes", "beside its frame"),
+            only(f"{label}: time with its number in Redis", _time(size, numbered=True), "us", "the same"),
         ]
     return figures
 
 
-def _frames(count: int, *, identified: bool, key: str = METADATA_KEY) -> list[bytes]:
+class _Numbers:
+    """Stands for a Redis that has numbered them."""
+
+    clock = Clock(0.0)
+
+    def created(self, channel: str) -> int:
+        return 1
+
+
+def _frames(count: int, *, identified: bool, key: str = METADATA_KEY, numbered: bool = False) -> list[bytes]:
+    now = to_ticks(time.time())
     frames: list[bytes] = []
     for number in range(count):
         frame = (
@@ -50,13 +63,15 @@ def _frames(count: int, *, identified: bool, key: str = METADATA_KEY) -> list[by
             b'"env_id":"00000000-0000-4000-b000-000000000000","topic":"t"' % (number, number)
         )
         if identified:
-            frame += b',"metadata":' + encode_metadata(None, id=new_id()).replace(METADATA_KEY, key).encode()
+            seq = (now + number, now + number - 1, 1) if numbered else None
+            frame += b',"metadata":' + encode_metadata(None, id=new_id(), seq=seq).replace(METADATA_KEY, key).encode()
         frames.append(frame + b"}")
     return frames
 
 
-def _history(size: int) -> ChannelHistory:
-    return ChannelHistory("c", Replay(size=size, max_age=3_600.0), EventIds([b"k" * 32]))
+def _history(size: int, *, numbered: bool = False) -> ChannelHistory:
+    shared = cast("History", _Numbers()) if numbered else None
+    return ChannelHistory("c", Replay(size=size, max_age=3_600.0), EventIds([b"k" * 32]), shared=shared)
 
 
 def _take(history: ChannelHistory, frames: Sequence[bytes]) -> float:
@@ -70,12 +85,12 @@ def _take(history: ChannelHistory, frames: Sequence[bytes]) -> float:
     return (time.thread_time() - began) / len(frames)
 
 
-def _time(size: int) -> float:
+def _time(size: int, *, numbered: bool = False) -> float:
     """Microseconds for each message."""
     with_id = without = float("inf")
-    logs = _history(size), _history(size)
+    logs = _history(size, numbered=numbered), _history(size)
     for _ in range(ROUNDS):
-        with_id = min(with_id, _take(logs[0], _frames(ROUND, identified=True)))
+        with_id = min(with_id, _take(logs[0], _frames(ROUND, identified=True, numbered=numbered)))
         without = min(without, _take(logs[1], _frames(ROUND, identified=False)))
     return (with_id - without) * 1e6
 

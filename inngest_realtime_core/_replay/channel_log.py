@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
@@ -87,8 +87,8 @@ class ChannelLog(NamedEntries):
         # Where what is kept for all gives numbers; what it was found to have begun with.
         self._shared = shared
         self._is_confirmed = False
-        self._newest: dict[str, Envelope] = {}
-        self._highest: dict[str, int] = {}
+        # By topic, the largest number that came, and the message received last.
+        self._heads: dict[str, list[Any]] = {}
         self._start = self._base
         # By topic, the number after which all is kept for all.
         self._since: dict[str, int] = {}
@@ -115,18 +115,29 @@ class ChannelLog(NamedEntries):
             number: Its number, where that is known from elsewhere.
             previous: That of the message before it in its topic.
         """
-        entry = Entry(_now(), envelope, number=number, previous=previous)
+        topic = envelope.topic
+        before = None
         added = None if envelope.metadata is NO_METADATA else envelope.added
         if added is None or added.id is None:
             self.mixed = True
-        elif self._is_repeated(envelope.topic, added.id):
+        elif self._is_repeated(topic, added.id):
             return None
         elif self._shared is not None and not number:
-            self._read_number(entry, added.seq)
+            number, previous = self._read_number(added.seq)
         if self._shared is not None:
-            self._compare(entry, envelope)
+            # Others are to be told of a message that is not recorded, or came in another order.
+            head = self._heads.get(topic)
+            if head is None:
+                self._heads[topic] = [number, envelope]
+            else:
+                if number > head[0]:
+                    head[0] = number
+                else:
+                    before = head[1]
+                head[1] = envelope
+        entry = Entry(_now(), envelope, "", None, None, number, previous, before)
         if envelope.kind == "run":
-            self.run_topics.add(envelope.topic)
+            self.run_topics.add(topic)
         entries = self.entries
         entries.append(entry)
         self._bytes += len(envelope.data)
@@ -135,29 +146,19 @@ class ChannelLog(NamedEntries):
             self._trim(entry.at)
         return entry
 
-    def _read_number(self, entry: Entry, seq: tuple[int, int, int] | None) -> None:
-        """Take the number that a message came with, if it is one of those that are known here."""
+    def _read_number(self, seq: tuple[int, int, int] | None) -> tuple[int, int]:
+        """The number that a message came with, and the one before it, if it is one of those that are known here."""
         if seq is None:
             # From a process that records nothing, or could not.
             self.mixed = True
-            return
-        if (seq[2] != self.created or not self._is_confirmed) and self._shared is not None:
+            return 0, 0
+        number, previous, log = seq
+        if (log != self.created or not self._is_confirmed) and self._shared is not None:
             created = self._shared.created(self.channel)
             self._is_confirmed = created != 0
             # Until that is known, it is most likely the same.
-            self.created = created or self.created or seq[2]
-        if seq[2] == self.created and 0 <= seq[1] < seq[0] < _MOST:
-            entry.number, entry.previous = seq[:2]
-
-    def _compare(self, entry: Entry, envelope: Envelope) -> None:
-        """Find out whether others are to be told of this message: it is not recorded, or came in another order."""
-        topic = envelope.topic
-        highest = self._highest.get(topic, 0)
-        if entry.number < highest or not entry.number:
-            entry.before = self._newest.get(topic)
-        self._newest[topic] = envelope
-        if entry.number > highest:
-            self._highest[topic] = entry.number
+            self.created = created or self.created or log
+        return (number, previous) if log == self.created and 0 <= previous < number < _MOST else (0, 0)
 
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""
@@ -332,6 +333,7 @@ class ChannelLog(NamedEntries):
         excess = len(entries) - (self._limits.size if keep is None else keep)
         last: dict[str, tuple[int, Envelope, int]] = {}
         newest: dict[str, Envelope] = {}
+        evicted: dict[str, int] = {}
         while entries and (excess > 0 or self._bytes > self._max_bytes or entries[0].at < too_old):
             excess -= 1
             if self._named == self.first:
@@ -342,14 +344,16 @@ class ChannelLog(NamedEntries):
                 self._bytes -= len(envelope.data)
                 last[envelope.topic] = self.first, envelope, entry.number
                 newest[envelope.topic] = envelope
-                if entry.number:
-                    self.lack(envelope.topic, entry.number)
+                if entry.number > evicted.get(envelope.topic, 0):
+                    evicted[envelope.topic] = entry.number
             else:
                 last.clear()
                 self.evicted.clear()
                 self._base = self.ticks_at(entry.at)
                 self.floor = self.first + 1
             self.first += 1
+        for topic, number in evicted.items():
+            self.lack(topic, number)
         for topic, (offset, envelope, number) in last.items():
             self.evicted[topic] = offset, envelope.identity, number
         for topic, envelope in newest.items():
