@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import BackgroundTasks, FastAPI, Response
 
 from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
 from inngest_realtime_fastapi import realtime_router
@@ -33,6 +33,6 @@ async def start(run_id: str, background: BackgroundTasks) -> None:
 
 
 @app.get("/ready")
-def ready() -> dict[str, bool]:
+def ready(response: Response) -> None:
     """Not tied to Inngest: while it is away, pages, and streams that wait for it, are served all the same."""
-    return {"ready": not realtime.is_shutting_down}
+    response.status_code = 503 if realtime.is_shutting_down else 204
