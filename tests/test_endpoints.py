@@ -330,7 +330,7 @@ def test_a_reauthorization_ends_a_sync_stream(
     assert next(verdicts, "asked thrice") == "asked thrice"
 
 
-class Refusal(Exception):
+class Rejected(Exception):
     """What a framework refuses a request with."""
 
     def __init__(self, status: int) -> None:
@@ -346,14 +346,14 @@ async def test_a_reauthorization_that_fails_does_not_forbid(
     """The exceptions of a framework say which it is. Who is not refused comes back, and is asked then."""
 
     def refuses(error: Exception) -> EndpointError | None:
-        return EndpointError.refused(error.status, None) if isinstance(error, Refusal) else None
+        return EndpointError.refused(error.status, None) if isinstance(error, Rejected) else None
 
     asked_for: list[None] = []
 
     def authorize(request: object, channel: Pipeline) -> bool:
         asked_for.append(None)
         if len(asked_for) > 1:
-            raise Refusal(status)
+            raise Rejected(status)
         return True
 
     grants = [Grant(Pipeline, authorize=authorize, reauthorize_every=0.02)]

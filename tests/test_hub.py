@@ -247,7 +247,7 @@ async def test_an_address_where_nobody_is(channel: str) -> None:
         assert realtime.stats().sockets == 0
 
 
-async def test_a_refusal_for_one_channel_harms_no_other(server: DevServer, realtime: Realtime, channel: str) -> None:
+async def test_a_rejection_for_one_channel_harms_no_other(server: DevServer, realtime: Realtime, channel: str) -> None:
     async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
         server.reject_tokens(403)
         with pytest.raises(AuthenticationError):
@@ -347,7 +347,7 @@ async def test_on_error_is_told_once_of_an_outage_and_the_subscription_goes_on(
     assert [type(error) for error in errors] == [ConnectionLostError]
 
 
-async def test_a_later_refusal_ends_the_subscription_and_is_not_tried_again(
+async def test_a_later_rejection_ends_the_subscription_and_is_not_tried_again(
     server: DevServer, realtime: Realtime, channel: str
 ) -> None:
     errors: list[Exception] = []

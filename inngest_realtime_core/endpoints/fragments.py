@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from ..arguments import describe
+from ..channels.topic import TYPED_KINDS
 from ..errors import ConfigurationError
 from ..messages.message import Message
 
@@ -55,7 +56,7 @@ def template_fragments(
 
     def fragment(message: Message[Any]) -> str | None:
         name = templates.get(message.topic)
-        if name is None or message.kind not in ("data", "run"):
+        if name is None or message.kind not in TYPED_KINDS:
             return None
         return render(name, {"data": message.data, "message": message})
 

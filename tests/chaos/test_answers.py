@@ -1,4 +1,4 @@
-"""Answers that Inngest, or something in its place, should not give: refusals, failures, web pages, silence."""
+"""Answers that Inngest, or something in its place, should not give: rejections, failures, web pages, silence."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ TROUBLES = {
     "nonsense instead of a WebSocket": _answer("connect", NONSENSE),
     "connection closed without an answer": _answer("token", b"HTTP/1.1 2"),
 }
-REFUSALS = {"401 on token": _status("token", 401), "401 on connect": _status("connect", 401)}
+REJECTIONS = {"401 on token": _status("token", 401), "401 on connect": _status("connect", 401)}
 
 
-@pytest.mark.parametrize("name", [*TROUBLES, *REFUSALS])
+@pytest.mark.parametrize("name", [*TROUBLES, *REJECTIONS])
 async def test_trouble_at_subscribe(
     name: str, channel: str, proxy: Proxy, server: DevServer, realtime: Realtime
 ) -> None:
     """Who subscribes is told at once, and may try again."""
-    trouble = (TROUBLES | REFUSALS)[name]
+    trouble = (TROUBLES | REJECTIONS)[name]
     trouble.begin(proxy, server)
     with pytest.raises(InngestError) as caught:
         await realtime.subscribe(channel=channel, topics=["t"])
@@ -110,12 +110,12 @@ def _attempts(proxy: Proxy, seen: dict[str, int] | None = None) -> int:
     return counts.get("token", 0) + counts.get("connect", 0)
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", REJECTIONS)
 async def test_refused_after_a_long_life(
     name: str, channel: str, proxy: Proxy, server: DevServer, realtime: Realtime, note: Callable[..., None]
 ) -> None:
     """It is reported to the consumer, and not tried for ever."""
-    trouble = REFUSALS[name]
+    trouble = REJECTIONS[name]
     states: list[str] = []
     witness = Witness(
         await realtime.subscribe(channel=channel, topics=["t"], on_state=lambda state: states.append(state))

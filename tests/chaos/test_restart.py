@@ -127,7 +127,7 @@ async def _replace(cluster: Cluster, times: int, *, grace: float) -> None:
 async def test_joining_in_a_switch_over(
     cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]
 ) -> None:
-    """Subscribe, then publish: nothing is lost and nothing waits, at whatever moment of a switch-over."""
+    """Subscribe, then publish: nothing is lost and nothing waits, at whatever moment of a handover."""
     first = await _subscribe(realtime, channel)
     cluster.proxy.delay = 0.01
     replacing = asyncio.ensure_future(_replace(cluster, 2, grace=1.5))
@@ -146,7 +146,7 @@ async def test_joining_in_a_switch_over(
 
     await asyncio.gather(*(join(worker) for worker in range(8)))
     await replacing
-    note("joining during switch-overs", joined=len(waits), longest_wait_s=max(waits))
+    note("joining during handovers", joined=len(waits), longest_wait_s=max(waits))
     assert max(waits) < 0.5
     await first.stop()
 
@@ -192,7 +192,7 @@ async def test_closing_without_successor(
 
 
 async def test_refused_successor(cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]) -> None:
-    """A refused successor leaves the old connection its time; the refusal is reported when that ends."""
+    """A rejected successor leaves the old connection its time; the rejection is reported when that ends."""
     witness = await _subscribe(realtime, channel)
     (old,) = cluster.servers
     requests = old.stats().token_requests
@@ -265,7 +265,7 @@ async def test_abrupt(cluster: Cluster, realtime: Realtime, channel: str, note: 
 
 @pytest.mark.long
 async def test_mixture(cluster: Cluster, realtime: Realtime, channel: str, note: Callable[..., None]) -> None:
-    """Cuts, resets, holes, restarts and switch-overs in any order, on several sockets."""
+    """Cuts, resets, holes, restarts and handovers in any order, on several sockets."""
     channels = [f"{channel}:{number}" for number in range(20)]
     witnesses = await _witnesses(realtime, channels)
     publishing = asyncio.ensure_future(_publish(cluster, channels, seconds=8.0))
@@ -356,7 +356,7 @@ async def test_restart_on_the_same_port(server: DevServer, channel: str) -> None
 
 
 async def test_upkeep_under_churn(cluster: Cluster, realtime: Realtime, channel: str) -> None:
-    """Subscribers that come and go all the time keep nobody from what a switch-over has to do."""
+    """Subscribers that come and go all the time keep nobody from what a handover has to do."""
     witness = await _subscribe(realtime, channel)
     lives: set[asyncio.Future[None]] = set()
 

@@ -17,7 +17,7 @@ from .client import DEADLINE, Client, confirm, receive_data
 NOT_AUTHENTICATED = '{"error":"Not authenticated","data":null,"status":401}\n'
 
 
-async def refusal(client: Client, token: str | None, **headers: str) -> tuple[int, str, str]:
+async def rejection(client: Client, token: str | None, **headers: str) -> tuple[int, str, str]:
     """Status, content type and body with which a connect is refused."""
     with pytest.raises(InvalidStatus) as caught:
         await client.connect(token, additional_headers=headers)
@@ -36,13 +36,13 @@ async def test_101_without_compression_or_subprotocol_and_for_any_origin(client:
 
 @pytest.mark.parametrize("token", [None, "", "nonsense", "a.b.c"])
 async def test_no_token_or_nonsense_is_401(client: Client, token: str | None) -> None:
-    assert await refusal(client, token) == (401, "application/json", NOT_AUTHENTICATED)
+    assert await rejection(client, token) == (401, "application/json", NOT_AUTHENTICATED)
 
 
 async def test_a_token_signed_by_somebody_else_is_401(client: Client, channel: str) -> None:
     claims = jwt.decode(await client.token((channel, "t")), options={"verify_signature": False})
     forged = jwt.encode(claims, "x" * 32, algorithm="HS256")
-    assert await refusal(client, forged) == (401, "application/json", NOT_AUTHENTICATED)
+    assert await rejection(client, forged) == (401, "application/json", NOT_AUTHENTICATED)
 
 
 async def test_an_expired_token_is_401_and_a_live_connection_outlives_its_token(channel: str) -> None:
@@ -55,7 +55,7 @@ async def test_an_expired_token_is_401_and_a_live_connection_outlives_its_token(
                 await confirm(connection)
                 while time.time() < expiry:
                     await confirm(connection)
-                assert await refusal(client, token) == (401, "application/json", NOT_AUTHENTICATED)
+                assert await rejection(client, token) == (401, "application/json", NOT_AUTHENTICATED)
                 await client.publish(channel, "t", '"still here"')
                 assert await receive_data(connection) == "still here"
 
@@ -64,14 +64,14 @@ async def test_a_guarded_server_refuses_in_plain_text() -> None:
     async with DevServer(signing_key="ab" * 32) as server:
         client = Client(server)
         async with client.http:
-            status, content_type, body = await refusal(client, "nonsense")
+            status, content_type, body = await rejection(client, "nonsense")
             assert (status, body) == (401, "Authentication failed\n")
             assert content_type.startswith("text/plain")
 
 
 async def test_a_long_authorization_header_takes_precedence_over_the_token(client: Client, channel: str) -> None:
     token = await client.token((channel, "t"))
-    refused = await refusal(client, token, authorization="Bearer signkey-test-12345678")
+    refused = await rejection(client, token, authorization="Bearer signkey-test-12345678")
     assert refused == (401, "application/json", NOT_AUTHENTICATED)
     async with client.connect(token, additional_headers={"authorization": "Bearer x"}) as connection:
         await confirm(connection)
@@ -131,7 +131,7 @@ async def test_a_token_url_of_980_kb_is_accepted_and_one_of_1070_kb_is_431(clien
         await confirm(connection)
         await client.publish(channel, "t", "1")
         assert await receive_data(connection) == 1
-    status, content_type, _ = await refusal(client, await token_of(1_070_000))
+    status, content_type, _ = await rejection(client, await token_of(1_070_000))
     assert (status, content_type) == (431, "text/plain; charset=utf-8")
 
 

@@ -39,14 +39,14 @@ async def own_inbox_async(request: Any, channel: Inbox) -> bool:
 def refuse(request: Any, channel: Inbox) -> bool:
     from rest_framework import exceptions
 
-    refusals: dict[str, Exception] = {
+    errors: dict[str, Exception] = {
         "bad": BadRequest("Say who you are."),
         "unknown": exceptions.AuthenticationFailed(),
         "denied": exceptions.PermissionDenied("Not yours."),
         "throttled": exceptions.Throttled(wait=7),
         "invalid": exceptions.ValidationError({"username": ["Not one of ours."]}),
     }
-    raise refusals[channel.username]
+    raise errors[channel.username]
 
 
 grants = [

@@ -1,4 +1,4 @@
-"""The adapter of the page on writing one serves a token, a stream and a refusal, over a socket."""
+"""The adapter of the page on writing one serves a token, a stream and an endpoint error, over a socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import asyncio, socket, sys
 import httpx, uvicorn
 from inngest_realtime import Channel, Grant, Realtime, topic
 from inngest_realtime_devserver.testing import event_stream
-from plain_asgi import Refusal, realtime_app
+from plain_asgi import NoSuchJob, realtime_app
 
 
 class Job(Channel, name="job:{job_id}"):
@@ -25,7 +25,7 @@ class Job(Channel, name="job:{job_id}"):
 
 def authorize(scope, channel):
     if channel.job_id == "gone":
-        raise Refusal("no such job")
+        raise NoSuchJob("no such job")
     return scope["path"].startswith("/job/")
 
 

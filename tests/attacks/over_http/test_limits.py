@@ -247,7 +247,7 @@ async def test_more_streams_than_a_process_has(case: ServerCase, inngest: DevSer
             response = await client.get("pipeline/stream", runId=run_id)
             check(response, 503, "too_many_streams")
             assert int(response.headers["retry-after"]) > 0
-            # Neither authorized nor opened is what has no slot, and no slot is lost by refusals.
+            # Neither authorized nor opened is what has no slot, and no slot is lost by endpoint errors.
             for _ in range(20):
                 assert (await client.get("pipeline/stream", runId=run_id)).status_code == 503
             assert (await client.stats())["endpoint_streams"] == 3
