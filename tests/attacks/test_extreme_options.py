@@ -60,7 +60,7 @@ def asked(run_id: str) -> EndpointRequest:
     return EndpointRequest("GET", f"runId={run_id}", {}, None)
 
 
-async def test_streams_and_refusals(server: DevServer) -> None:
+async def test_streams_and_endpoint_errors(server: DevServer) -> None:
     async with everything_at_most(server) as realtime:
         endpoints = endpoints_for(realtime)
         answer = await endpoints.stream("pipeline", asked("a"))
