@@ -19,6 +19,7 @@ from inngest_realtime_cli.doctor import main
 from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
 from inngest_realtime_devserver import DevServer
 from inngest_realtime_fastapi import realtime_router
+from ports import free_port
 from raw_server import http_answer, raw_server
 from reverse_proxy import collected, cut_after_silence, late, reverse_proxy, without_upgrade
 from test_cli import KEPT, KEY, START
@@ -343,6 +344,13 @@ def test_compression_and_a_length(capfd: pytest.CaptureFixture[str]) -> None:
         found = doctor(capfd, "--stream-url", server.url, "--wait", "1")
     problems = [line for line in found.lines if line.startswith("PROBLEM")]
     assert [line[9:].partition(":")[0] for line in problems][:2] == ["compression", "buffering"]
+
+
+def test_a_password_or_a_token_in_the_address_of_a_stream_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    url = f"http://ada:secret@127.0.0.1:{free_port()}/x?access_token=secret"
+    problem = doctor(capfd, "--stream-url", url).problem()
+    assert "no connection" in problem
+    assert "secret" not in problem
 
 
 def test_headers_are_sent(capfd: pytest.CaptureFixture[str]) -> None:

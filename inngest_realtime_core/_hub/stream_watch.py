@@ -53,7 +53,7 @@ class StreamWatch:
             self._stopped = True
             logger.warning(
                 "Process %d stops and ends its open event streams (%d); their clients are told to come back. "
-                "Where this is no deployment, look at the limits of the server's workers "
+                "Where this is neither a deployment nor a reload, look at the limits of the server's workers "
                 "(gunicorn's --max-requests and --timeout).",
                 os.getpid(),
                 streams,

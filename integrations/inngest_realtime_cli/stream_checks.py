@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
@@ -156,4 +157,5 @@ async def _reason(response: httpx.Response) -> str:
 
 
 def _shown(url: str) -> str:
-    return url.partition("?")[0]
+    """The address without its query, and without a user's name and password."""
+    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
