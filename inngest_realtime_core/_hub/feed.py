@@ -243,17 +243,19 @@ class Feed(Recall):
         if self._held is not None:
             self._hold(self._held, envelope)
             return
-        if envelope.stream_id is None and envelope.kind == "datastream-end":
+        stream_id = envelope.stream_id
+        if stream_id is None and envelope.kind == "datastream-end":
             # It began before this process was there, and its text has gone by without telling where it belongs.
             self.gap("expired")
             return
         self._counters.received += 1
-        entry = self._history.receive(envelope)
+        history = self._history
+        entry = history.receive(envelope)
         if entry is not None:
             if self._shared is not None and (not entry.number or entry.before is not None):
                 self._shared.add(envelope, entry.before)
-            stream = None if envelope.stream_id is None else self._streams.follow(envelope, envelope.stream_id)
-            self._groups.deliver(entry, envelope, stream, self._history)
+            stream = None if stream_id is None else self._streams.follow(envelope, stream_id)
+            self._groups.deliver(entry, envelope, stream, history)
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
         return self._history.recent(seconds)

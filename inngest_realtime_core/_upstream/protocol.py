@@ -98,9 +98,9 @@ class Decoder:
                 logger.debug("Dropped a frame of %d bytes that is not a JSON envelope.", len(frame))
                 return None
             envelope = repaired
-        # Ours, whatever the wire says.
-        if envelope.stream is not None or envelope.index or envelope.known_identity:
-            envelope.stream, envelope.index, envelope.known_identity = None, 0, ""
+        # Ours, whatever the wire says. (Of a stream it can say nothing: no JSON is one.)
+        if envelope.index or envelope.known_identity:
+            envelope.index, envelope.known_identity = 0, ""
         # Shorter ones have no room for it.
         if len(frame) > _SHORT and not is_decodable(envelope):
             return Unreadable(envelope.channel, envelope.topic) if envelope.channel else None

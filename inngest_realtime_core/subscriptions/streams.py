@@ -35,7 +35,17 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         closable: Whether `aclose()` ends it. The iterator of the subscription itself is only left.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_closable", "_generator", "_holder", "_loop", "_on_close", "_turn")
+    __slots__ = (
+        "__weakref__",
+        "_buffer",
+        "_closable",
+        "_generator",
+        "_holder",
+        "_loop",
+        "_on_close",
+        "_turn",
+        "_turns",
+    )
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         closable: bool = True,
     ) -> None:
         self._buffer = buffer
+        self._turns = buffer.turns
         self._loop = loop
         self._turn = _OVER  # the first `__anext__` begins one
         self._generator: AsyncGenerator[Message[Any], None]
@@ -59,7 +70,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
 
     def __anext__(self) -> Coroutine[Any, Any, Message[Any]]:
         # On the path of every message: nothing is called that need not be.
-        if not self._buffer.turns:
+        if not self._turns:
             self._buffer.check_turn()
         if self._turn.over:
             check_event_loop(self._loop)
@@ -72,6 +83,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         """Goes on with another reader's messages, if it is another."""
         if buffer is not self._buffer:
             self._buffer = buffer
+            self._turns = buffer.turns
             self._turn.over = True
 
     def asend(self, value: None, /) -> Coroutine[Any, Any, Message[Any]]:
