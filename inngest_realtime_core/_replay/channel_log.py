@@ -115,29 +115,18 @@ class ChannelLog(NamedEntries):
             number: Its number, where that is known from elsewhere.
             previous: That of the message before it in its topic.
         """
-        topic = envelope.topic
-        before = None
         added = None if envelope.metadata is NO_METADATA else envelope.added
         if added is None or added.id is None:
             self.mixed = True
-        elif self._is_repeated(topic, added.id):
+        elif self._is_repeated(envelope.topic, added.id):
             return None
-        elif self._shared is not None and not number:
-            number, previous = self._read_number(added.seq)
+        entry = Entry(_now(), envelope)
         if self._shared is not None:
-            # Others are to be told of a message that is not recorded, or came in another order.
-            head = self._heads.get(topic)
-            if head is None:
-                self._heads[topic] = [number, envelope]
-            else:
-                if number > head[0]:
-                    head[0] = number
-                else:
-                    before = head[1]
-                head[1] = envelope
-        entry = Entry(_now(), envelope, "", None, None, number, previous, before)
+            if not number and added is not None:
+                number, previous = self._read_number(added.seq)
+            entry.number, entry.previous, entry.before = number, previous, self._before(envelope, number)
         if envelope.kind == "run":
-            self.run_topics.add(topic)
+            self.run_topics.add(envelope.topic)
         entries = self.entries
         entries.append(entry)
         self._bytes += len(envelope.data)
@@ -159,6 +148,19 @@ class ChannelLog(NamedEntries):
             # Until that is known, it is most likely the same.
             self.created = created or self.created or log
         return (number, previous) if log == self.created and 0 <= previous < number < _MOST else (0, 0)
+
+    def _before(self, envelope: Envelope, number: int) -> Envelope | None:
+        """What others are to be told with a message that is not recorded, or came in another order: the one before."""
+        head = self._heads.get(envelope.topic)
+        if head is None:
+            self._heads[envelope.topic] = [number, envelope]
+            return None
+        before: Envelope = head[1]
+        head[1] = envelope
+        if number > head[0]:
+            head[0] = number
+            return None
+        return before
 
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""

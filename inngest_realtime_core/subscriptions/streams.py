@@ -55,8 +55,8 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         *,
         closable: bool = True,
     ) -> None:
-        self._buffer = buffer
-        self._turns = buffer.turns
+        self._buffer: ReaderBuffer = buffer
+        self._turns: list[None] = buffer.turns
         self._loop = loop
         self._turn = _OVER  # the first `__anext__` begins one
         self._generator: AsyncGenerator[Message[Any], None]
