@@ -72,7 +72,7 @@ async def read(
     """A subscription that is held."""
     feed = await soon(hub.open(channel, topics or ("t",), source or Source()))
     readers = Readers(hub, feed, spec or SPEC, gaps=True)
-    readers.faces = 1
+    readers.add_face()
     feed.release()
     return feed, readers
 
