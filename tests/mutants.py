@@ -251,9 +251,9 @@ MUTANTS = [
     ),
     Mutant(
         "a successor of a successor is sought",
-        "_upstream/upstream.py",
-        "if connection.closing and self._handovers.old is None:",
-        "if connection.closing:",
+        "_upstream/handover.py",
+        "if not connection.closing or self.old is not None or connection is self._given_up:",
+        "if not connection.closing or connection is self._given_up:",
     ),
     Mutant(
         "a token fills a frame to its last byte",
@@ -403,7 +403,7 @@ MUTANTS = [
     Mutant(
         "a hole in the numbers is overlooked",
         "_replay/numbers.py",
-        "elif not self.spans and (previous <= max(self.low, self._began) or self._is_first(previous, created)):",
+        "elif not self.spans and previous <= max(self.low, self._began):",
         "elif not self.spans:",
     ),
     Mutant(
@@ -415,8 +415,8 @@ MUTANTS = [
     Mutant(
         "what was withdrawn stays",
         "_replay/record.py",
-        "channel.messages.pop(envelope.identity, None) is not None",
-        "False",
+        "if channel is not None and known is not None and known.envelope is not None:",
+        "if False:",
     ),
     Mutant(
         "another publisher is not noticed",

@@ -216,7 +216,7 @@ async def test_a_key_of_ones_own_is_for_its_own_socket(inngest: FakeInngest, hub
 async def test_a_subscription_is_closed_when_nobody_holds_it(inngest: FakeInngest, hub: Hub) -> None:
     feed, readers = await read(hub, "c")
     stream = readers.add(events=True)
-    readers.faceless()
+    readers.drop_face()
     await asyncio.sleep(0)
     assert (readers.closed, hub.subscriptions, feed.streams) == (False, 1, 1)
     stream.detach()
