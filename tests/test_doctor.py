@@ -118,6 +118,19 @@ def test_nothing_listens(capfd: pytest.CaptureFixture[str]) -> None:
     assert "container" in problem
 
 
+def test_what_authorizes_in_the_address_of_a_stream_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    for address in (
+        "http://ada:hunter2@127.0.0.1:1/x",
+        "http://127.0.0.1:1/x?token=hunter2",
+        "ftp://a:hunter2@b/#hunter2",
+    ):
+        status = main(["--stream-url", address, "--wait", "1"], program="doctor")
+        shown = capfd.readouterr()
+        assert status == 1
+        assert "127.0.0.1:1/x" in shown.out or "ftp://b/" in shown.out
+        assert "hunter2" not in shown.out + shown.err
+
+
 def test_an_address_of_another_machine_or_scheme(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
     problem = doctor(capfd, "--api-base-url", "http://inngest.invalid:8288").problem()
     assert problem.startswith("address: ")

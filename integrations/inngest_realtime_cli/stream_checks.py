@@ -157,5 +157,5 @@ async def _reason(response: httpx.Response) -> str:
 
 
 def _shown(url: str) -> str:
-    """The address without its query, and without a user's name and password."""
-    return re.sub(r"//[^/]*@", "//", url.partition("?")[0])
+    """The address without what may authorize: its query, and the user and password in front of the host."""
+    return re.sub(r"//[^/]*@", "//", re.split("[?#]", url)[0])

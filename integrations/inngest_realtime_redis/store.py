@@ -105,8 +105,10 @@ class RedisHistory:
                 name = f"{self._root}{self._namespace}:event-id-key"
                 own = self._event_ids.new_key().hex()
                 await self._execute(self._redis.set(name, own, nx=True))
-                key = await self._execute(self._redis.get(name))
-                self._event_ids.share(bytes.fromhex(key.decode() if isinstance(key, bytes) else str(key)))
+                if (key := self._event_ids.read_key(await self._execute(self._redis.get(name)))) is None:
+                    # What somebody else has put there would fail every stream, or be known to them.
+                    await self._execute(self._redis.set(name, own))
+                self._event_ids.share(key or bytes.fromhex(own))
         except Exception as error:
             # Inngest or Redis is away: nothing is kept until they are back.
             self._failed(error)
