@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import cast
 
 import httpx
@@ -12,7 +12,7 @@ from ._api.settings_source import SettingsSource
 from ._hub.hub import Hub
 from ._hub.sessions import Sessions
 from ._replay.log import History
-from ._telemetry.observation import Observer, Operation
+from ._telemetry.observation import Observer, observed
 from .arguments import describe
 from .errors import ConfigurationError
 from .settings import Settings
@@ -52,9 +52,9 @@ class RealtimeBase:
 
         return remove
 
-    def operation(self, name: str, **attributes: str) -> Operation:
+    def operation(self, name: str, **attributes: str) -> AbstractContextManager[None]:
         """Counts what is done in its `with` block, and tells observers of it. For adapters."""
-        return Operation(name, attributes, self._sessions.counters(), self._observers)
+        return observed(name, attributes, self._sessions.counters(), self._observers)
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the running event loop."""

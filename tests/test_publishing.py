@@ -133,9 +133,8 @@ async def listening(settings: Settings, channel: str) -> AsyncIterator[Listener]
 
 class TestRequest:
     def test_is_what_the_protocol_says(self) -> None:
-        request = publishing.build_publish_request(
-            settings_for("http://a:1/x", env="branch"), "c:1&ü", "t+t", b"{}", run_id=RUN, metadata={"k": "v w"}
-        )
+        query = publishing.publish_query("c:1&ü", "t+t", run_id=RUN, metadata={"k": "v w"})
+        request = publishing.publish_request(settings_for("http://a:1/x", env="branch"), query, b"{}")
         parts = urlsplit(request.url)
         assert (request.method, request.endpoint) == ("POST", "http://a:1/x/v1/realtime/publish")
         assert parse_qs(parts.query, strict_parsing=True) == {
@@ -148,7 +147,8 @@ class TestRequest:
 
     @given(st.text(st.characters(codec="utf-8"), min_size=1), st.text(min_size=1).filter(str.isprintable))
     def test_names_make_the_round_trip(self, channel: str, topic: str) -> None:
-        request = publishing.build_publish_request(settings_for("http://a:1"), channel, topic, b"")
+        names = publishing.publish_query(channel, topic)
+        request = publishing.publish_request(settings_for("http://a:1"), names, b"")
         query = parse_qs(urlsplit(str(httpx.URL(request.url))).query, keep_blank_values=True, strict_parsing=True)
         assert query == {"channel": [channel], "topic": [topic]}
 
@@ -180,7 +180,7 @@ class TestRequest:
             await publish(settings_for("http://127.0.0.1:9"), channel, topic, {}, **keywords)
 
     def test_a_ulid_in_lower_case_is_one(self) -> None:
-        publishing.build_publish_request(settings_for("http://a:1"), "c", "t", b"", run_id=RUN.lower())
+        assert publishing.publish_query("c", "t", run_id=RUN.lower())["run_id"] == RUN.lower()
 
 
 class TestPublishing:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, 
 from contextlib import aclosing, contextmanager
 from datetime import datetime, timezone
 from typing import Any, Protocol, cast
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import anyio
 import httpx
@@ -49,19 +49,16 @@ class Recorder(Protocol):
         """Called when Inngest has rejected it."""
 
 
-def build_publish_request(
-    settings: Settings,
+def publish_query(
     channel: str,
     topic: str,
-    content: bytes | AsyncIterable[bytes],
     *,
-    content_type: str = "application/json",
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     id: str | None = None,
     seq: Sequence[int] | None = None,
-) -> HttpRequest:
-    """The request that publishes `content`, not signed yet.
+) -> Mapping[str, str]:
+    """The query of a request that publishes.
 
     Args:
         id: The message's id, which is sent in its metadata; None sends none.
@@ -72,21 +69,6 @@ def build_publish_request(
         PublishError: `id` is empty or too long, `run_id` is not a ULID, `metadata` is not a JSON object, or the
             names and metadata are too long.
     """
-    query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id, seq=seq)
-    url = _check_length(f"{settings.url('publish')}?{query}")
-    return HttpRequest("POST", url, base_headers(settings, content_type), content)
-
-
-def publish_query(
-    channel: str,
-    topic: str,
-    *,
-    run_id: str | None,
-    metadata: Mapping[str, Any] | None,
-    id: str | None,
-    seq: Sequence[int] | None = None,
-) -> str:
-    """The query of a request that publishes. Errors as for `build_publish_request`."""
     query = {"channel": check_channel_name(channel), "topic": check_topic_name(topic)}
     if run_id is not None:
         if usable_run_id(run_id) is None:
@@ -94,10 +76,22 @@ def publish_query(
         query["run_id"] = run_id
     if metadata is not None or id is not None:
         query["metadata"] = encode_metadata(metadata, id=None if id is None else check_id(id), seq=seq)
-    return _check_length(urlencode(query, quote_via=quote))
+    _url("", query)
+    return query
 
 
-def _check_length(url: str) -> str:
+def publish_request(
+    settings: Settings,
+    query: Mapping[str, str],
+    content: bytes | AsyncIterable[bytes],
+    content_type: str = "application/json",
+) -> HttpRequest:
+    """The request that publishes `content`, not signed yet. `PublishError` when its URL is too long."""
+    return HttpRequest("POST", _url(settings.url("publish"), query), base_headers(settings, content_type), content)
+
+
+def _url(address: str, query: Mapping[str, str]) -> str:
+    url = f"{address}?{urlencode(query, quote_via=quote)}"
     if len(url) > _MAX_URL:
         raise PublishError(
             f"The names and the metadata make a URL of {len(url):,} characters; {_MAX_URL:,} can be sent. "
@@ -129,32 +123,27 @@ async def publish(
         metadata: A JSON object sent along with the message.
 
     Raises:
-        ChannelError, TopicError, PublishError: Refused before sending: see `encode_payload`, `build_publish_request`.
+        ChannelError, TopicError, PublishError: Refused before sending: see `encode_payload`, `publish_query`.
         ConfigurationError: There is no signing key for Inngest's cloud, or it is malformed.
         AuthenticationError: Inngest refused the signing key, and the fallback key if there is one.
         UnreachableError: No response within 10 seconds; the message may have been delivered all the same.
         UnexpectedResponseError: Any other response.
     """
     content = encode_payload(data, adapter)
-    build = functools.partial(
-        build_publish_request,
-        settings,
-        channel,
-        topic,
-        content,
-        run_id=run_id,
-        metadata=metadata,
-        id=new_id() if id is None else id,
+    query_of = functools.partial(
+        publish_query, channel, topic, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
     )
-    request = build()
+    query = query_of()
     if recorder is None:
+        request = publish_request(settings, query, content)
         check_response(*await send_signed(http, settings, request), action=_ACTION)
         return
-    envelope = _envelope(request, content)
+    envelope = _envelope(query, content)
     seq = await recorder.publish(envelope)
     try:
         if seq is not None:
-            request = build(seq=seq)
+            query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id, seq=seq)
+            request = publish_request(settings, query, content)
         check_response(*await send_signed(http, settings, request), action=_ACTION)
     except RealtimeError as error:
         if _is_rejected(error):
@@ -162,9 +151,8 @@ async def publish(
         raise
 
 
-def _envelope(request: HttpRequest, content: bytes) -> Envelope:
+def _envelope(query: Mapping[str, str], content: bytes) -> Envelope:
     """The message as subscribers will receive it, as far as that is known here."""
-    query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query, keep_blank_values=True).items()}
     return Envelope(
         "data",
         msgspec.Raw(content),
@@ -215,9 +203,8 @@ async def publish_stream(
     text = _Text(chunks)
     try:
         async with aclosing(text.pieces()) as pieces:
-            request = build_publish_request(
-                settings, channel, topic, pieces, content_type="text/stream", run_id=run_id, metadata=metadata
-            )
+            query = publish_query(channel, topic, run_id=run_id, metadata=metadata)
+            request = publish_request(settings, query, pieces, "text/stream")
             probe, response = await send_signed(http, settings, build_token_request(settings, []))
             check_response(probe, response, action=_ACTION)
             request = sign(request, _authorization(probe))

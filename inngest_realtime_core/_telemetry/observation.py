@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from ..stats import Counters
@@ -24,28 +24,22 @@ class Slots(Protocol):
     def used(self) -> int: ...
 
 
-class Operation:
-    """One operation, for a `with` block: counted, and told to observers."""
+@contextmanager
+def observed(
+    name: str, attributes: Mapping[str, str], counters: Counters, observers: Iterable[Observer]
+) -> Generator[None]:
+    """One operation: counted, and told to observers."""
+    began = time.perf_counter()
+    finish = [observer(name, attributes) for observer in observers]
 
-    __slots__ = ("_attributes", "_began", "_counters", "_finish", "_name", "_observers")
+    def end(error: BaseException | None) -> None:
+        counters.finished(name, error, time.perf_counter() - began)
+        while finish:
+            finish.pop()(error)
 
-    def __init__(
-        self, name: str, attributes: Mapping[str, str], counters: Counters, observers: tuple[Observer, ...]
-    ) -> None:
-        self._name = name
-        self._attributes = attributes
-        self._counters = counters
-        self._observers = observers
-        self._finish: list[Callable[[BaseException | None], None]] = []
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-        for observer in self._observers:
-            self._finish.append(observer(self._name, self._attributes))
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._counters.finished(self._name, exc, time.perf_counter() - self._began)
-        while self._finish:
-            self._finish.pop()(exc)
+    try:
+        yield
+    except BaseException as error:
+        end(error)
+        raise
+    end(None)
