@@ -7,7 +7,6 @@ content.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -130,12 +129,10 @@ async def publish(
         UnexpectedResponseError: Any other response.
     """
     content = encode_payload(data, adapter)
-    query_of = functools.partial(
-        publish_query, channel, topic, run_id=run_id, metadata=metadata, id=new_id() if id is None else id
-    )
-    query = query_of()
+    id = new_id() if id is None else id
+    query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id)
+    request = publish_request(settings, query, content)
     if recorder is None:
-        request = publish_request(settings, query, content)
         check_response(*await send_signed(http, settings, request), action=_ACTION)
         return
     envelope = _envelope(query, content)
