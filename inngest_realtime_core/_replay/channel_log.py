@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
@@ -88,7 +88,7 @@ class ChannelLog(NamedEntries):
         self._shared = shared
         self._is_confirmed = False
         # By topic, the largest number that came, and the message received last.
-        self._heads: dict[str, list[Any]] = {}
+        self._heads: dict[str, tuple[int, Envelope]] = {}
         self._start = self._base
         # By topic, the number after which all is kept for all.
         self._since: dict[str, int] = {}
@@ -97,9 +97,6 @@ class ChannelLog(NamedEntries):
         """Called with the numbers after which all of each topic is received, before anybody reads the log."""
         self._start = self._base = min(began_at.values())
         self._named = None
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     @property
     def kept_bytes(self) -> int:
@@ -151,16 +148,9 @@ class ChannelLog(NamedEntries):
 
     def _before(self, envelope: Envelope, number: int) -> Envelope | None:
         """What others are to be told with a message that is not recorded, or came in another order: the one before."""
-        head = self._heads.get(envelope.topic)
-        if head is None:
-            self._heads[envelope.topic] = [number, envelope]
-            return None
-        before: Envelope = head[1]
-        head[1] = envelope
-        if number > head[0]:
-            head[0] = number
-            return None
-        return before
+        highest, before = self._heads.get(envelope.topic, (0, None))
+        self._heads[envelope.topic] = max(number, highest), envelope
+        return None if number > highest else before
 
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""
