@@ -155,8 +155,8 @@ class Page:
         self.id = fields.get("id", self.id)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+async def until(condition: Callable[[], object], *, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "It did not come about."
         await asyncio.sleep(0.01)

@@ -191,4 +191,58 @@ def test_a_redis_that_comes_and_goes_fills_no_log(log: pytest.LogCaptureFixture)
 async def test_what_waits_is_written_at_the_end(server: DevServer, own: RedisServer, channel: str) -> None:
     async with worker(server, own, namespace="n") as one:
         await one.publish_stream((channel, "t"), ["text"])
-    assert own.client.exists(f"inngest-realtime:n:{{{channel}}}:mixed")
+    assert own.client.hexists(f"inngest-realtime:n:{{{channel}}}:state", "mixed")
+
+
+async def test_what_has_expired_is_told_of(server: DevServer, own: RedisServer, channel: str) -> None:
+    async with worker(server, own, max_age=0.1) as one, worker(server, own, max_age=0.1) as two:
+        async with page(one, channel) as before:
+            await before.opened()
+        await one.publish((channel, "t"), "expired")
+        await until(lambda: not own.client.keys(f"*{{{channel}}}:order"), seconds=20)
+        async with page(two, channel, before.id) as back:
+            assert await back.read(1) == ["expired"]
+            await two.publish((channel, "t"), "kept")
+            assert await back.read(1) == ["kept"]
+
+
+@pytest.mark.parametrize("names", [["order"], ["data"], ["state"], ["order", "data", "seen", "state"]])
+async def test_a_redis_that_evicts_keys_costs_a_gap(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture, names: list[str]
+) -> None:
+    """As one with `maxmemory-policy allkeys-lru` does, one key at a time."""
+    async with worker(server, own) as one, worker(server, own) as two:
+        async with page(one, channel) as before:
+            await before.opened()
+        await one.publish((channel, "t"), "evicted")
+        key = own.client.keys(f"*{{{channel}}}:state")[0].decode().removesuffix("state")
+        own.client.delete(*(key + name for name in names))
+        async with page(two, channel, before.id) as back:
+            assert await back.read(1) == ["expired"]
+            id = back.id
+        # And what comes afterwards is kept, in spite of what was counted before.
+        await one.publish((channel, "t"), "kept")
+        async with page(one, channel, id) as back:
+            assert await back.read(1) == ["kept"]
+        assert int(own.client.hget(key + "state", "bytes")) < 1_000
+        assert events(log) == []
+
+
+@pytest.mark.parametrize("name", ["order", "data", "seen", "state"])
+async def test_keys_of_another_application_cost_their_channel_alone(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture, name: str
+) -> None:
+    async with worker(server, own, namespace="n") as one, worker(server, own, namespace="n") as two:
+        other = f"{channel}.other"
+        key = f"inngest-realtime:n:{{{other}}}:{name}"
+        own.client.lpush(key, "x")
+        await one.publish((other, "t"), 1)
+        async with page(two, other) as reading, page(two, channel) as beside:
+            await one.publish((other, "t"), 2)
+            assert await reading.read(1) == [2]
+            await one.publish((channel, "t"), 1)
+            assert await beside.read(1) == [1]
+        async with page(one, channel, rewind="all") as late:
+            assert await late.read(1) == [1]
+        assert one.stats().replay_ok is True
+        assert set(events(log)) <= {"unreadable"}

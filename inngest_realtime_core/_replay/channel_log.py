@@ -89,14 +89,8 @@ class ChannelLog(NamedEntries):
         self._is_confirmed = False
         # By topic, the largest number that came, and the message received last.
         self._heads: dict[str, tuple[int, Envelope]] = {}
-        self._start = self._base
         # By topic, the number after which all is kept for all.
         self._since: dict[str, int] = {}
-
-    def begin(self, began_at: dict[str, int]) -> None:
-        """Called with the numbers after which all of each topic is received, before anybody reads the log."""
-        self._start = self._base = min(began_at.values())
-        self._named = None
 
     @property
     def kept_bytes(self) -> int:
@@ -223,10 +217,6 @@ class ChannelLog(NamedEntries):
             return False
         return numbers.low >= since
 
-    def lacks(self, topic: str, number: int) -> bool:
-        """Whether a message that the log does not have may be put into it."""
-        return number > self._lacking.get(topic, 0)
-
     def complete(self, numbers: Numbered, whole: Collection[str]) -> None:
         """Called when all that is kept for all is here, or will be received, but for what the log lacks.
 
@@ -251,10 +241,6 @@ class ChannelLog(NamedEntries):
         """Called with what is not here, although it is kept for all."""
         for _, envelope, number, _ in messages:
             self.lack(envelope.topic, number)
-
-    def lack(self, topic: str, number: int) -> None:
-        """Called when a message is not here, or no longer."""
-        self._lacking[topic] = max(number, self._lacking.get(topic, 0))
 
     def _push_front(self, entry: Entry) -> None:
         self.entries.appendleft(entry)

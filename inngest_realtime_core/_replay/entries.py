@@ -69,7 +69,7 @@ class NamedEntries:
         # By topic, the number after which all is received.
         self.began_at: dict[str, int] = {}
         # Since when ids name what their client has had; where one stands at the offset `_named`.
-        self._base = self.ticks_at(began)
+        self._start = self._base = self.ticks_at(began)
         self._position = Position(self._base)
         self._named: int | None = None
         # By topic, the largest number that is kept for all and is not here.
@@ -87,6 +87,19 @@ class NamedEntries:
     def ticks_until(self, moment: float) -> int:
         """A number that is greater than those that were given until a moment."""
         return to_ticks(moment + self.clock.ahead + self.clock.error) + _SLACK
+
+    def begin(self, began_at: dict[str, int]) -> None:
+        """Called with the numbers after which all of each topic is received, before anybody reads the log."""
+        self._start = self._base = min(began_at.values())
+        self._named = None
+
+    def lacks(self, topic: str, number: int) -> bool:
+        """Whether a message that the log does not have may be put into it."""
+        return number > self._lacking.get(topic, 0)
+
+    def lack(self, topic: str, number: int) -> None:
+        """Called when a message is not here, or no longer."""
+        self._lacking[topic] = max(number, self._lacking.get(topic, 0))
 
     def messages(self) -> Iterator[tuple[int, float, Envelope]]:
         """All messages, each with its offset and when it was received."""

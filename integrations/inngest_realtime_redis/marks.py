@@ -71,12 +71,11 @@ class Marks:
         self._marks, self._waiting = {}, {}
         return taken
 
-    def answered(self, taken: _Taken, answers: Iterable[tuple[str, Sequence[int]]]) -> None:
-        """Called with what the scripts have returned, by channel."""
-        for channel, (created, mark, _) in answers:
-            if channel in self._followed:
-                self.created[channel] = created
-            _resolve(taken.waiting.get(channel, ()), mark)
+    def answered(self, taken: _Taken, channel: str, answer: Sequence[int]) -> None:
+        """Called with what a script has returned: what `created` is, and what later numbers are greater than."""
+        if channel in self._followed:
+            self.created[channel] = answer[0]
+        _resolve(taken.waiting.get(channel, ()), answer[1])
 
     def failed(self, taken: _Taken) -> None:
         """Called when they could not be sent."""

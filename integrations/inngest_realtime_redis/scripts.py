@@ -6,10 +6,11 @@ Under `<prefix><namespace>:{<channel>}:`, which is one hash tag, and so one node
 - `data`: a hash of identities to messages, each with its number, that of the one before it in its topic, and when it
   was recorded, in the units of numbers; the number of what was received without being recorded is 0;
 - `seen`: a sorted set of identities by time, which remembers longer what is in the log or was in it;
-- `state`: a hash of the number given last, to the channel and to each topic, the bytes of all messages, when it was
-  created, and the number of the last message that is not kept any more; it lives for an hour, and workers that follow
-  the channel renew it;
-- `mixed`: is there for 24 h after something came that was not published with a record.
+- `state`: a hash of the number given last, to the channel and to each topic, how many messages there are, their bytes,
+  when it was created, and the number of the last message that is not kept any more; and, once something came that was
+  not published with a record, until when the channel is mixed. It lives for an hour, and for the 24 h that it is mixed;
+  workers that follow the channel renew it. Where the others do not have as many messages as it says, they have expired
+  or were evicted.
 
 A number is the time in units of 10 us, increased where that is taken.
 """
@@ -43,17 +44,27 @@ __all__ = [
     "receipts",
 ]
 
-# KEYS: order, data, seen, state, mixed. ARGV begins with the limits: size, bytes, age in milliseconds.
+# KEYS: order, data, seen, state. ARGV begins with the limits: size, bytes, age in milliseconds.
 _BEGIN: Final = """
-local order, data, seen, state, mixed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local order, data, seen, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local size, most, age = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 100000 + math.floor(time[2] / 10)
-local created = tonumber(redis.call('HGET', state, 'created'))
+local found = redis.call('HMGET', state, 'created', 'count', 'last', 'mixed')
+local created, mixed = tonumber(found[1]), (tonumber(found[4]) or 0) > now
 if not created then
   -- Less than all numbers, the first of which may be given now.
   created = now - 1
   redis.call('HSET', state, 'created', created)
+end
+local count = tonumber(found[2]) or 0
+if redis.call('ZCARD', order) ~= count or redis.call('HLEN', data) ~= count then
+  redis.call('DEL', order, data)
+  redis.call('HSET', state, 'count', 0, 'bytes', 0, 'since', found[3] or created)
+end
+local function mix()
+  mixed = true
+  redis.call('HSET', state, 'mixed', now + 86400 * 100000)
 end
 local function number()
   local given = math.max(now, (tonumber(redis.call('HGET', state, 'last')) or 0) + 1)
@@ -64,7 +75,7 @@ local function add(id, place, given, previous, text)
   local value = string.format('%.0f %.0f %.0f %s', given, previous, now, text)
   redis.call('ZADD', order, place, id)
   redis.call('ZADD', seen, now, id)
-  redis.call('HSET', data, id, value)
+  redis.call('HINCRBY', state, 'count', redis.call('HSET', data, id, value))
   redis.call('HINCRBY', state, 'bytes', #value)
 end
 local function numbers(id)
@@ -73,7 +84,7 @@ local function numbers(id)
 end
 local function remove(id)
   redis.call('HINCRBY', state, 'bytes', 0 - redis.call('HSTRLEN', data, id))
-  redis.call('HDEL', data, id)
+  redis.call('HINCRBY', state, 'count', 0 - redis.call('HDEL', data, id))
   redis.call('ZREM', order, id)
 end
 local function finish()
@@ -92,7 +103,7 @@ local function finish()
   -- Eight for each message kept, because another worker may lag behind.
   redis.call('ZREMRANGEBYRANK', seen, 0, -1 - size * 8)
   for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], age + 10000) end
-  redis.call('EXPIRE', state, 3600)
+  redis.call('PEXPIRE', state, math.max(mixed and 86400000 or 3600000, age + 10000))
 end
 """
 
@@ -138,7 +149,7 @@ for i = 4, #ARGV, 3 do
   local at, last = redis.call('ZSCORE', order, id), redis.call('ZSCORE', order, before)
   if not redis.call('ZSCORE', seen, id) then
     -- Nobody recorded that it is published: somebody else publishes to the channel, too.
-    redis.call('SET', mixed, '1', 'PX', 86400000)
+    mix()
     add(id, number(), 0, 0, ARGV[i + 2])
     at = last and 0
   end
@@ -159,7 +170,7 @@ return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created
 MARK: Final = (
     _BEGIN
     + """
-if ARGV[4] == 'mixed' then redis.call('SET', mixed, '1', 'PX', 86400000) end
+if ARGV[4] == 'mixed' then mix() end
 finish()
 -- The second one is greater than all numbers given before, and less than those given afterwards.
 return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created, now - 1), now}
@@ -180,7 +191,7 @@ for i = 5, #ARGV, 2 do
 end
 local messages = {}
 for _, id in ipairs(redis.call('ZRANGE', order, 0, -1)) do messages[#messages + 1] = redis.call('HGET', data, id) end
-return {now, since, created, redis.call('EXISTS', mixed), redis.call('HGETALL', state), messages}
+return {now, since, created, mixed and 1 or 0, redis.call('HGETALL', state), messages}
 """
 )
 
@@ -190,7 +201,7 @@ def keys_of(prefix: str, channel: str) -> list[str]:
     # An empty hash tag is none: `{}...}` would be spread over the nodes.
     tag = f"%{channel}" if channel[:1] in ("}", "%") else channel
     base = f"{prefix}{{{tag}}}:"
-    return [base + name for name in ("order", "data", "seen", "state", "mixed")]
+    return [base + name for name in ("order", "data", "seen", "state")]
 
 
 def namespace_of(settings: Settings, claims: TokenClaims) -> str:

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, cast
 
 from inngest_realtime_core._api.claims import TokenClaims
-from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks, look_at_failure
+from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks
 from inngest_realtime_core._concurrency.timers import deadline
 from inngest_realtime_core._replay.event_ids import Cursor, EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
 from inngest_realtime_core._replay.numbers import TICKS, Clock
-from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
 
-from .clients import new_client
+from .clients import Executor, new_client
 from .clock import RedisClock
 from .marks import Marks
-from .scripts import LOAD, MARK, PUBLISH, RECEIVE, WITHDRAW, encode_envelope, keys_of, namespace_of, read_kept, receipts
-from .trouble import Trouble
+from .scripts import (
+    LOAD,
+    MARK,
+    PUBLISH,
+    RECEIVE,
+    WITHDRAW,
+    encode_envelope,
+    keys_of,
+    namespace_of,
+    read_kept,
+    receipts,
+)
+from .trouble import Trouble, is_of_another_kind, tell_unreadable
 
 __all__ = ["RedisHistory"]
-
-_log = ThrottledLog(logging.getLogger("inngest_realtime.replay"))
 
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
@@ -78,7 +85,7 @@ class RedisHistory:
             self._wake.set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._executing: set[asyncio.Task[Any]] = set()
+        self._execute = Executor(_TIMEOUT)
         self._setup: asyncio.Task[bool] = create_shared_task(self._set_up(), name="inngest-realtime redis")
         self._writer = create_shared_task(self._run(), name="inngest-realtime redis")
 
@@ -203,7 +210,10 @@ class RedisHistory:
             answer = await self._execute(self._run_script(script, channel, arguments))
         except Exception as error:
             # Whatever keeps Redis from answering: publishing and subscriptions go on, and clients get a gap.
-            self._failed(error)
+            if is_of_another_kind(error):
+                tell_unreadable(channel, error)
+            else:
+                self._failed(error)
             return None
         if not self._trouble.lasts:
             self._trouble.ends()
@@ -215,17 +225,6 @@ class RedisHistory:
             args=[*self._arguments, *arguments],
             client=client,
         )
-
-    async def _execute(self, command: Awaitable[Any]) -> Any:
-        # In a task of its own, because redis swallows a cancellation now and then (132 of 300 tried), and with it the
-        # end of whoever waits. In an empty context, which a connection that it opens would keep.
-        task = create_shared_task(_awaited(command), name="inngest-realtime redis")
-        self._executing.add(task)
-        task.add_done_callback(self._executing.discard)
-        task.add_done_callback(look_at_failure)
-        with deadline(_TIMEOUT):
-            return await asyncio.shield(task)
-        raise TimeoutError
 
     async def _run(self) -> None:
         while not self._closed:
@@ -277,7 +276,10 @@ class RedisHistory:
             sent_at = time.monotonic()
             try:
                 async with pipeline:
-                    answers = await self._execute(pipeline.execute())
+                    answers = await self._execute(pipeline.execute(raise_on_error=False))
+                    for error in (answer for answer in answers if isinstance(answer, Exception)):
+                        if not is_of_another_kind(error):
+                            raise error
             except Exception as error:
                 # What was not recorded must not look as if nothing were missing.
                 self._failed(error)
@@ -287,8 +289,13 @@ class RedisHistory:
                 self._count = self._size = 0
                 self._idle.set()
                 return
-            self._marks.answered(taken, zip(channels, answers, strict=False))
-            self._clock.read(answers[-1][2] / TICKS, sent_at)
+            for channel, answer in zip([*channels, _PROBE], answers, strict=False):
+                if isinstance(answer, Exception):
+                    tell_unreadable(channel, answer)
+                    self._marks.answered(taken, channel, (0, 0))
+                else:
+                    self._marks.answered(taken, channel, answer)
+                    self._clock.read(answer[2] / TICKS, sent_at)
             self._trouble.ends()
         self._idle.set()
 
@@ -328,13 +335,7 @@ class RedisHistory:
             return read_kept(channel, answer, self._clock.reading, whole=self._limits.published)
         except Exception as error:
             # Whatever somebody else has put there: nothing of it is known, and clients get a gap.
-            _log.write(
-                logging.WARNING,
-                type(error).__name__,
-                f"What Redis keeps of channel {channel[:200]!r} cannot be read: set namespace=. Clients get a gap.",
-                error,
-                event="redis.unreadable",
-            )
+            tell_unreadable(channel, error)
             return None
 
     # -- the end --------------------------------------------------------------------------------------------------
@@ -352,9 +353,5 @@ class RedisHistory:
         finally:
             self._closed = True
             await end_tasks([self._writer, self._setup])
-            await end_tasks(self._executing)
+            await self._execute.close()
             await self._redis.aclose()
-
-
-async def _awaited(command: Awaitable[Any]) -> Any:
-    return await command

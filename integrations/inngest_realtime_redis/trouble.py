@@ -8,12 +8,14 @@ from typing import Final
 
 import redis
 
+from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_core.errors import RealtimeError
 from inngest_realtime_core.stats import ReplayHealth
 
-__all__ = ["Trouble"]
+__all__ = ["Trouble", "is_of_another_kind", "tell_unreadable"]
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.replay")
+_log = ThrottledLog(logger)
 
 _INTERVAL: Final = 30.0  # seconds between two lines about the same cause
 _REST: Final = 2.0  # seconds after a failure until Redis is asked again
@@ -94,6 +96,17 @@ class Trouble:
                     now - health.since,
                     extra={"event": "replay.restored"},
                 )
+
+
+def is_of_another_kind(error: Exception) -> bool:
+    """Whether somebody else has a key with the name of one of a channel's."""
+    return "WRONGTYPE" in str(error)
+
+
+def tell_unreadable(channel: str, error: Exception) -> None:
+    """Log what concerns one channel alone."""
+    text = f"What Redis keeps of channel {channel[:200]!r} cannot be read: set namespace=. Clients get a gap."
+    _log.write(logging.WARNING, type(error).__name__, text, error, event="redis.unreadable")
 
 
 def _cause(error: BaseException) -> str:
