@@ -184,7 +184,7 @@ async def test_a_proxys_own_403_is_not_taken_for_inngests(server: DevServer) -> 
     """Neither where it responds in place of Inngest nor where it makes no tunnel; the key is not to blame."""
     async with running(HttpProxy(refuse=True)) as proxy:
         async with Realtime(api_base_url=server.url, proxy=proxy.url) as realtime:
-            with pytest.raises(AuthenticationError, match="may have answered in its place") as caught:
+            with pytest.raises(AuthenticationError, match="may have responded in its place") as caught:
                 await realtime.publish(("c", "t"), 1)
             assert not caught.value.by_inngest
             assert "INNGEST_SIGNING_KEY" not in str(caught.value)

@@ -258,7 +258,7 @@ class TestNoAnswer:
     async def test_cut_off(self, answer: bytes) -> None:
         with (
             raw_server(answer) as server,
-            pytest.raises(UnreachableError, match="closed before the answer"),
+            pytest.raises(UnreachableError, match="closed before the response"),
         ):
             await mint_form(settings_for(server.url), [("c", "t")])
 
@@ -266,20 +266,20 @@ class TestNoAnswer:
         def reset(connection: socket.socket) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
-        with raw_server(reset) as server, pytest.raises(UnreachableError, match="did not answer"):
+        with raw_server(reset) as server, pytest.raises(UnreachableError, match="did not respond"):
             await mint_form(settings_for(server.url), [("c", "t")])
 
     async def test_a_server_that_hangs(self) -> None:
         with hanging_server() as server:
             async with httpx.AsyncClient() as http:
-                with pytest.raises(UnreachableError, match=r"no answer within 0\.2 s"):
+                with pytest.raises(UnreachableError, match=r"no response within 0\.2 s"):
                     await seam.send(http, HttpRequest("POST", server.url, {}, b"[]"), timeout=0.2)
 
     async def test_a_server_that_trickles(self) -> None:
         with trickling_server() as server:
             request = HttpRequest("POST", f"{server.url}/x?secret=1", {}, b"[]")
             async with httpx.AsyncClient() as http:
-                with pytest.raises(UnreachableError, match=r"no answer within 0\.2 s") as caught:
+                with pytest.raises(UnreachableError, match=r"no response within 0\.2 s") as caught:
                     await seam.send(http, request, timeout=0.2)
             assert caught.value.url == f"{server.url}/x"
 

@@ -323,7 +323,7 @@ async def test_a_rejection_that_is_not_inngests_own_ends_nothing_for_a_minute(
     (_, error) = channel.told
     assert isinstance(error, AuthenticationError)
     assert not error.by_inngest
-    assert "may have answered in its place" in str(error)
+    assert "may have responded in its place" in str(error)
     assert len(inngest.connect_failures) < 997
 
 

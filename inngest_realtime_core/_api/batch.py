@@ -199,7 +199,7 @@ class Batch(Generic[B]):
         return self._size + len(content) + (len(self._between) if self._parts else 2)
 
     async def _next_progress(self) -> None:
-        """Have what is pending sent, and return when the sender has got on."""
+        """Request that what is pending is sent. Returns when the sender has made progress."""
         self._check()
         self._progress.clear()
         self._due.set()

@@ -49,7 +49,7 @@ def check_response(request: HttpRequest, response: HttpResponse, *, action: str)
 def unexpected(request: HttpRequest, response: HttpResponse, action: str, meaning: str) -> UnexpectedResponseError:
     """An error that says what was attempted, where, with which status, and what that means."""
     return UnexpectedResponseError(
-        f"{action} failed: {request.endpoint} answered {response.status}: {meaning}",
+        f"{action} failed: {request.endpoint} responded with {response.status}: {meaning}",
         url=request.endpoint,
         status=response.status,
     )
@@ -68,7 +68,7 @@ def is_inngests_rejection(status: int, content: bytes) -> bool:
 def _rejected(request: HttpRequest, response: HttpResponse, action: str) -> InngestError:
     own = is_inngests_rejection(response.status, response.content)
     if not own:
-        what = "it is not the response of an Inngest server: a proxy or a login page may have answered in its place."
+        what = "it is not the response of an Inngest server: a proxy or a login page may have responded in its place."
         what += f" {_CHECK_ADDRESS}"
     elif "authorization" in request.headers:
         what = "Inngest refused the signing key. Check that INNGEST_SIGNING_KEY belongs to this server and environment"
@@ -76,7 +76,7 @@ def _rejected(request: HttpRequest, response: HttpResponse, action: str) -> Inng
     else:
         what = "it needs a signing key and none was sent. Set INNGEST_SIGNING_KEY or pass signing_key=."
     return AuthenticationError(
-        f"{action} failed: {request.endpoint} answered {response.status}: {what}",
+        f"{action} failed: {request.endpoint} responded with {response.status}: {what}",
         url=request.endpoint,
         status=response.status,
         by_inngest=own,

@@ -99,7 +99,7 @@ async def _exchange(http: httpx.AsyncClient, request: HttpRequest, deadlines: _D
             received += part
             if len(received) > _MAX_BODY:
                 raise UnexpectedResponseError(
-                    f"{request.endpoint} answered with over {_MAX_BODY} bytes. Is this an Inngest server?",
+                    f"{request.endpoint} responded with over {_MAX_BODY} bytes. Is this an Inngest server?",
                     url=request.endpoint,
                     status=response.status_code,
                 )
@@ -185,15 +185,15 @@ def _failures(request: HttpRequest, timeout: float | None) -> Generator[None]:
         what = (
             f"no connection within {CONNECT_TIMEOUT:g} s"
             if connecting
-            else f"no answer within {timeout or TIMEOUT:g} s"
+            else f"no response within {timeout or TIMEOUT:g} s"
         )
         _unreachable(url, f"{what}. Is it the right address, and is the server healthy?", error)
     except httpx.ConnectError as error:
         _unreachable(url, f"no connection ({error}). Is it the right address, and is the server running?", error)
     except (httpx.DecodingError, httpx.RemoteProtocolError) as error:
         if "disconnected" in str(error) or "closed" in str(error):
-            _unreachable(url, "the connection was closed before the answer was complete.", error)
-        raise UnexpectedResponseError(f"{url} answered something that is not HTTP.", url=url) from error
+            _unreachable(url, "the connection was closed before the response was complete.", error)
+        raise UnexpectedResponseError(f"{url} responded with something that is not HTTP.", url=url) from error
     except httpx.ProxyError as error:
         _unreachable(url, f"the proxy did not let it pass ({error}). Check what it allows, and its password.", error)
     except httpx.HTTPError as error:
@@ -201,4 +201,4 @@ def _failures(request: HttpRequest, timeout: float | None) -> Generator[None]:
 
 
 def _unreachable(url: str, reason: str, error: Exception) -> NoReturn:
-    raise UnreachableError(f"{url} did not answer: {reason}", url=url) from error
+    raise UnreachableError(f"{url} did not respond: {reason}", url=url) from error

@@ -254,7 +254,7 @@ class _Text:
 
     @contextmanager
     def failures(self) -> Generator[None]:
-        """Let what the source raised come out of the sending as it was."""
+        """Raises what the source raised as it was, in place of what the HTTP client made of it."""
         try:
             yield
         except Exception as error:

@@ -92,7 +92,7 @@ class _Call(Generic[T]):
         return self._result[0]
 
     async def in_thread(self, function: Callable[[], P]) -> P:
-        """Have the thread that waits for the call do something, and return what it comes to."""
+        """Calls a function in the thread that waits for the call, and returns its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[P] = loop.create_future()
 

@@ -31,7 +31,7 @@ class Backoff:
         self._opened: float | None = None
 
     def opened(self) -> None:
-        """Note that a connection was established."""
+        """Called when a connection was established."""
         self._opened = time.monotonic()
 
     def next_delay(self) -> float:

@@ -178,7 +178,7 @@ class Connection:
     # -- delivering -----------------------------------------------------------------------------------------------
 
     def deliver(self, route: Callable[[Envelope], None]) -> None:
-        """Give what was held to `route`, and from now on each message as it comes."""
+        """Deliver what was held to `route`, and from now on each message as it arrives."""
         held, self._held = self._held, []
         self.delivery = "delivering"
         self._deliver = route
@@ -305,7 +305,7 @@ def _handshake_failure(error: HandshakeError, url: str) -> InngestError:
             "minute), or have been issued by another server: mint a fresh one from the same address."
             if own
             else f"The WebSocket handshake got a response of status {status} that is not an Inngest server's: a proxy "
-            "or a login page may have answered in its place. Check the address, and what is in front of it.",
+            "or a login page may have responded in its place. Check the address, and what is in front of it.",
             url=url,
             status=status,
             by_inngest=own,

@@ -150,7 +150,7 @@ class Dialer:
         return self._cut_off >= _CUT_OFF
 
     async def request(self, entries: Sequence[Entry], *, partial: bool = False) -> TokenResult:
-        """Have a token made for topics. One that Inngest makes none for does not cost the others theirs.
+        """Request a token for topics. One that Inngest rejects does not cost the others theirs.
 
         Args:
             partial: Whether, when many are rejected, a token for some of them is enough for now.
@@ -222,7 +222,7 @@ class Dialer:
         return _outcome(result)
 
     async def remove(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Take topics off a connection; returns when that is proved.
+        """Unsubscribe topics from a connection. Returns when that is proved.
 
         Raises:
             UnreachableError: The connection has ended.

@@ -75,7 +75,7 @@ class Handover:
             self._new.deliver(self._take_new)
 
     def adopt(self, newcomers: Iterable[Entry]) -> None:
-        """Let the successor lead at once for topics that the old connection never had."""
+        """Called with topics that the old connection never had: the successor leads for them at once."""
         self._merge.adopt(newcomers)
 
     def _take_old(self, envelope: Envelope) -> None:
@@ -103,7 +103,7 @@ class Handover:
         return self._overlap_from is not None and self.old.handled >= self._overlap_from
 
     def poll(self) -> float:
-        """Give up on twins that have not come for long; returns the seconds until the next look is due."""
+        """Stop waiting for twins that are overdue. Returns the seconds until the next call is due."""
         if not self._drained or time.monotonic() - self._since < _TWIN_WAIT:
             return _OVERLAP / 4
         self._route_all(self._merge.expire())
@@ -215,7 +215,7 @@ class Handovers:
         return new
 
     async def overlap(self) -> None:
-        """Let both connections deliver from now on."""
+        """Make both connections deliver from now on."""
         handover, channels = self._active, self._overlapping
         if handover is None:
             return

@@ -43,7 +43,7 @@ class Joiner:
         return self._request is not None and self._request.done()
 
     def request(self) -> None:
-        """Have a token made for who joins, unless one is on its way. All else goes on: it may take long."""
+        """Start requesting a token for the channels that join, unless one is under way. Nothing waits for it here."""
         if self._request is not None or not self._registry.joining:
             return
         batches = frame_batches(self._registry.wanted())
@@ -57,14 +57,14 @@ class Joiner:
         self._request.add_done_callback(lambda _: self._wake.set())
 
     async def stop(self) -> None:
-        """Drop the token that has been requested. Who joins is served, or told, by the next connection."""
+        """Cancel the request for a token. The next connection serves the channels that join."""
         request, self._request = self._request, None
         if request is not None:
             await end_tasks([request])
             look_at_failure(request)
 
     async def subscribe(self, connection: Connection, adopt: Callable[[Sequence[Entry]], None]) -> None:
-        """Add the topics of the token that has come.
+        """Subscribe the topics of the token that has come.
 
         Args:
             adopt: Called with them before they are subscribed.
@@ -98,7 +98,7 @@ class Joiner:
         self._registry.resolve()
 
     async def unsubscribe(self, connection: Connection) -> None:
-        """Take off what has been left, and let those who left come back."""
+        """Unsubscribe what has been left, and release those who wait for that."""
         registry = self._registry
         leavers = registry.take_leavers()
         try:

@@ -50,7 +50,7 @@ class StreamMerge:
         return topic
 
     def adopt(self, topics: Iterable[tuple[str, str]]) -> None:
-        """Let the new connection lead at once for (channel, topic) pairs that the old one never had.
+        """Called with (channel, topic) pairs that the old connection never had: the new one leads for them at once.
 
         What is known of them from before they were left and taken again does not count any more.
         """
@@ -69,7 +69,7 @@ class StreamMerge:
         return [start for topic in self._topics.values() for start in topic.only_old.values()]
 
     def old(self, envelope: Envelope) -> Iterator[Envelope]:
-        """Take a message of the old connection; returns what to deliver now, in order."""
+        """Called with a message of the old connection. Returns what to deliver now, in order."""
         topic = self._topic(envelope)
         if topic.switched:
             return
@@ -97,7 +97,7 @@ class StreamMerge:
         yield envelope
 
     def new(self, envelope: Envelope) -> Iterator[Envelope]:
-        """Take a message of the new connection; returns what to deliver now, in order."""
+        """Called with a message of the new connection. Returns what to deliver now, in order."""
         topic = self._topic(envelope)
         identity = envelope.identity
         if identity in topic.ahead:

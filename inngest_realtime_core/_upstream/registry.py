@@ -107,7 +107,7 @@ class ChannelRegistry:
     # -- joining --------------------------------------------------------------------------------------------------
 
     def join(self, subscriber: ChannelSubscriber, topics: Iterable[str]) -> asyncio.Future[None]:
-        """Take a channel along, or more topics of it; the future is for `resolve` and `fail`."""
+        """Add a channel, or more topics of one. Returns a future that `resolve` or `fail` completes."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._subscribers[subscriber.channel] = subscriber
         self.measure(subscriber)
@@ -115,16 +115,16 @@ class ChannelRegistry:
         return done
 
     def joins(self) -> dict[str, list[Join]]:
-        """Who waits at this moment."""
+        """Returns the joins that are waiting, by channel."""
         return {channel: list(joins) for channel, joins in self._joins.items()}
 
     def not_awaited(self, channel: str, topics: Iterable[str]) -> list[str]:
-        """Those of some topics that nobody waits for."""
+        """Returns those of some topics that no join waits for."""
         awaited = {topic for join in self._joins.get(channel, ()) if not join.done.done() for topic in join.topics}
         return [topic for topic in topics if topic not in awaited]
 
     def resolve(self) -> None:
-        """Tell those whose topics are covered by now."""
+        """Complete the joins whose topics are covered by now."""
         for channel, joins in list(self._joins.items()):
             covered = self._covered.get(channel, set[str]())
             waiting: list[Join] = []
@@ -141,7 +141,7 @@ class ChannelRegistry:
                 del self._joins[channel]
 
     def fail(self, error: RealtimeError, channels: Iterable[str] | None = None) -> None:
-        """Tell those who wait, for some channels or for any, that it can't be had."""
+        """Fail the joins of some channels, or of all."""
         for channel in list(self._joins) if channels is None else channels:
             for join in self._joins.pop(channel, ()):
                 if not join.done.done():
@@ -150,7 +150,7 @@ class ChannelRegistry:
                     join.done.exception()
 
     def reject_pending(self, joined: dict[str, list[Join]], error: RealtimeError, *, drop: bool) -> None:
-        """Tell those who waited when an attempt began that it failed; who came since waits for the next one.
+        """Fail the joins that waited when an attempt began; later ones wait for the next attempt.
 
         Args:
             drop: Whether a channel goes for which nobody waits any more.
@@ -168,7 +168,7 @@ class ChannelRegistry:
                     self._drop(channel)
 
     def reject_topic(self, entry: Entry, error: RealtimeError) -> None:
-        """Tell that Inngest does not deliver one topic, though it does others."""
+        """Fail what depends on one topic that Inngest does not deliver, though it does others."""
         channel, topic = entry
         self.fail(error, {channel})
         for subscriber in self.of([channel]):
@@ -197,7 +197,7 @@ class ChannelRegistry:
         return done
 
     def take_leaving(self) -> list[Entry]:
-        """Take what is to be left. A channel that has been joined again since keeps its topics."""
+        """Remove and return the topics to unsubscribe. A channel that has joined again since keeps its topics."""
         leaving, self._leaving = self._leaving, {}
         gone = [entry for entry in leaving if entry[0] not in self._subscribers]
         for channel, topic in gone:
@@ -208,18 +208,18 @@ class ChannelRegistry:
         return gone
 
     def take_leavers(self) -> list[asyncio.Future[None]]:
-        """Who waits for a departure, to be given to `release` when it is made."""
+        """Remove and return the futures of those who left, to be given to `release` once it is done."""
         left, self._left = self._left, []
         return left
 
     def release(self, leavers: Iterable[asyncio.Future[None]] | None = None) -> None:
-        """Tell those who left, some or all, that they may come back."""
+        """Complete the futures of those who left, some or all: they may come back."""
         for future in self.take_leavers() if leavers is None else leavers:
             if not future.done():
                 future.set_result(None)
 
     def keep_waiting(self, leavers: Iterable[asyncio.Future[None]]) -> None:
-        """Have those who left wait on."""
+        """Put back futures that `take_leavers` returned."""
         self._left.extend(leavers)
 
     # -- connections ----------------------------------------------------------------------------------------------
@@ -266,14 +266,14 @@ class ChannelRegistry:
                 subscriber.fail(error)
 
     def take_pending_gaps(self) -> Iterator[ChannelSubscriber]:
-        """Take those that are to be told of a gap."""
+        """Remove and return the channels to which a gap is due."""
         pending_gaps, self._pending_gaps = self._pending_gaps, set()
         return self.of(pending_gaps)
 
     # -- what comes -----------------------------------------------------------------------------------------------
 
     def route(self, envelope: Envelope) -> None:
-        """Give a message to its channel."""
+        """Deliver a message to its channel."""
         subscriber = self._subscribers.get(envelope.channel)
         if subscriber is not None:
             try:
@@ -290,7 +290,7 @@ class ChannelRegistry:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
     def unreadable(self, found: Unreadable) -> None:
-        """Tell the channel, or all when it is not known, that a message of it can't be decoded."""
+        """Report a message that can't be decoded to its channel, or to all when that is not known."""
         where = f"on channel {found.channel!r}, topic {found.topic!r}" if found.channel else "of one of the channels"
         error = MessageError(
             f"A message {where} was not delivered: its JSON is nested deeper than {MAX_DEPTH} levels, is not UTF-8, or "
@@ -304,7 +304,7 @@ class ChannelRegistry:
             subscriber.gap("unreadable", 1 if found.channel else None)
 
     def oversized(self, size: int, envelope: Envelope | Unreadable | None) -> None:
-        """Tell the channel, or all when it can't be read, that a frame of so many bytes was left out."""
+        """Report a frame that was left out for its size in bytes to its channel, or to all when that can't be read."""
         channel, topic = (envelope.channel or None, envelope.topic) if envelope is not None else (None, None)
         error = FrameTooLargeError(
             f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
@@ -320,6 +320,6 @@ class ChannelRegistry:
             subscriber.gap("too-large", None if channel is None else 1)
 
     def tell_state(self, state: State) -> None:
-        """Tell everybody of a new state of the connection."""
+        """Report a new state of the connection to every channel."""
         for subscriber in list(self.subscribers):
             subscriber.state_changed(state)

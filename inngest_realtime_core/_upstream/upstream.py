@@ -91,7 +91,7 @@ class Upstream:
         return self.state != "closed"
 
     def join(self, subscriber: ChannelSubscriber, topics: Iterable[str]) -> asyncio.Future[None]:
-        """Take a channel along, or more topics of it.
+        """Add a channel, or more topics of one.
 
         Returns:
             A future that is done when Inngest has proved to deliver them, and fails if that can't be had.
@@ -101,7 +101,7 @@ class Upstream:
         return done
 
     def not_awaited(self, channel: str, topics: Iterable[str]) -> list[str]:
-        """Those of some topics that nobody waits for."""
+        """Returns those of some topics that no join waits for."""
         return self._registry.not_awaited(channel, topics)
 
     def measure(self, subscriber: ChannelSubscriber) -> None:
@@ -237,7 +237,7 @@ class Upstream:
         self._tell_gap(subscribers)
 
     def _tell_gap(self, subscribers: Iterable[ChannelSubscriber]) -> None:
-        """Tell that messages may have been missed: before what comes after them, and once nothing more can be."""
+        """Report that messages may have been missed: before what comes after them, and once nothing more can be."""
         self._on_reconnect()
         for subscriber in subscribers:
             subscriber.lost()

@@ -75,7 +75,7 @@ class EventStreams:
         with deadline(_OPEN_TIMEOUT):
             return await pending
         url = self._realtime.settings.api_base_url
-        raise UnreachableError(f"Inngest did not answer within {_OPEN_TIMEOUT} s.", url=url)
+        raise UnreachableError(f"Inngest did not respond within {_OPEN_TIMEOUT} s.", url=url)
 
     def subscribe_sync(self, selection: Selection) -> SyncSubscription:
         """The sync twin of `subscribe`."""

@@ -63,7 +63,7 @@ class Endpoints:
     | 422 | `invalid_parameter` | a value does not fit its parameter's type, is empty, too long, or holds a separator |
     | 429 | `too_many_requests`, `too_many_streams_per_client` | one client asks for too much; ask again after `Retry-After` seconds |
     | 500 | `misconfigured`, `failed` | no signing key, and the like; the log says more |
-    | 502 | `inngest_refused`, `inngest_failed` | Inngest refused this server, or answered something unexpected |
+    | 502 | `inngest_refused`, `inngest_failed` | Inngest refused this server, or responded with something unexpected |
     | 503 | `inngest_unreachable`, `shutting_down`, `too_many_streams`, `too_many_token_requests`, `authorize_timeout`, `single_threaded_server` | ask again after `Retry-After` seconds |
 
     Parameters are checked first, then `authorize` is asked, and only then is anything minted or opened.

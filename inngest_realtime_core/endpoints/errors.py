@@ -109,7 +109,7 @@ class EndpointError(RealtimeError):
         if isinstance(error, AuthenticationError):
             return cls(502, "inngest_refused", "Inngest refused this server's request. The server's log says why.")
         if isinstance(error, InngestError):
-            return cls(502, "inngest_failed", "Inngest gave an unexpected answer. The server's log says which.")
+            return cls(502, "inngest_failed", "Inngest gave an unexpected response. The server's log says which.")
         if isinstance(error, ConfigurationError):
             return cls(500, "misconfigured", "Realtime is not set up rightly here. The server's log says how.")
         return cls(500, "failed", "The request failed. The server's log says why.")

@@ -172,7 +172,7 @@ class TokenGate:
 
 
 class Circuit:
-    """Leaves an Inngest that does not answer alone for a while, so that whoever asks is told at once.
+    """Leaves an Inngest that does not respond alone for a while, so that whoever asks is told at once.
 
     After three failures in a row requests are refused for two seconds; then one is let through, and decides.
     """
@@ -187,7 +187,7 @@ class Circuit:
         """A request to Inngest, whose outcome counts.
 
         Raises:
-            EndpointError: 503, it did not answer a moment ago.
+            EndpointError: 503, it did not respond a moment ago.
         """
         on_trial = self.check()
         began = time.monotonic()
@@ -214,7 +214,7 @@ class Circuit:
         """Called before Inngest is asked. Returns whether the answer decides for others.
 
         Raises:
-            EndpointError: 503, it did not answer a moment ago.
+            EndpointError: 503, it did not respond a moment ago.
         """
         with self._lock:
             if self._failures < _FAILURES:

@@ -119,7 +119,7 @@ async def _reach(proxy: SplitResult, settings: Settings) -> Finding:
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), _CONNECT)
     except (OSError, asyncio.TimeoutError, TimeoutError) as error:
-        why = str(error) or f"no answer within {_CONNECT:g} s"
+        why = str(error) or f"no response within {_CONNECT:g} s"
         return problem(
             "proxy",
             f"{named}, and there is no connection to it ({why}). Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to the right "

@@ -41,7 +41,7 @@ _REASONS = {
     413: "The body is too large",
     422: "A value does not fit its parameter",
     429: "One client asks for too much: ask again after Retry-After seconds",
-    502: "Inngest refused, or gave an unexpected answer",
+    502: "Inngest refused, or gave an unexpected response",
     503: "Inngest is unreachable, or this server has no room: ask again after Retry-After seconds",
 }
 _ERRORS: dict[int | str, dict[str, Any]] = {

@@ -166,7 +166,7 @@ async def test_hanging_token_endpoint(
         await server.publish(channel, "t", {"n": n})
     await until(lambda: witness.last("t") == 9)
     unharmed = time.monotonic() - began
-    with pytest.raises(UnreachableError, match="no answer within"):
+    with pytest.raises(UnreachableError, match="no response within"):
         await late
     failed = time.monotonic() - began
     note("hanging token endpoint", others_delivered_s=unharmed, subscribe_fails_s=failed)
