@@ -14,9 +14,10 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from inngest_realtime_core import GapReason, Grant, Kind, Realtime, State, Stats, subscribe
+from inngest_realtime_core import GapReason, Grant, Kind, Realtime, Replay, State, Stats, subscribe
 from inngest_realtime_core.endpoints import EndpointOptions
 from inngest_realtime_otel import metrics, spans
+from inngest_realtime_redis import RedisReplay
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -55,6 +56,19 @@ def test_options_and_their_defaults(heading: str, function: Callable[..., Any]) 
     assert {name: [eval(text) for text in default] for name, default in listed.items()} == {
         name: [] if parameter.default is NONE else [parameter.default] for name, parameter in parameters.items()
     }
+
+
+@pytest.mark.parametrize("function", [Replay, RedisReplay, Realtime.batch], ids=["Replay", "RedisReplay", "batch"])
+def test_defaults_in_the_text(function: Callable[..., Any], request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id
+    parameters = inspect.signature(function).parameters
+    (written,) = {text for text in re.findall(rf"`{name}\(([^`]*=[^`]*)\)`", REFERENCE) if "//" not in text}
+    call = ast.parse(f"f({written})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    listed = {str(each.arg): eval(ast.unparse(each.value)) for each in call.keywords}
+    assert listed
+    assert listed == {each: parameters[each].default for each in listed}
+    assert [each.id for each in call.args if isinstance(each, ast.Name)] == [*parameters][: len(call.args)] or name == "batch"
 
 
 def test_variables_of_the_environment() -> None:
