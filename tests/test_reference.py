@@ -68,7 +68,6 @@ def test_defaults_in_the_text(function: Callable[..., Any], request: pytest.Fixt
     listed = {str(each.arg): eval(ast.unparse(each.value)) for each in call.keywords}
     assert listed
     assert listed == {each: parameters[each].default for each in listed}
-    assert [each.id for each in call.args if isinstance(each, ast.Name)] == [*parameters][: len(call.args)] or name == "batch"
 
 
 def test_variables_of_the_environment() -> None:
