@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 
 import django
+import httpx
 import pytest
 
 from conformance.client import Client, EventStream
@@ -106,6 +107,20 @@ async def test_a_form_with_the_csrf_token(client: Client) -> None:
     )
     assert broken.status_code in (400, 403)
     assert broken.json()["error"]["code"] in ("missing_parameter", "malformed_body", "csrf_failed")
+
+
+async def test_a_form_that_is_too_large_is_not_read_for_its_csrf_token(client: Client, server: RunningServer) -> None:
+    """It was written to a temporary file, whatever its size, by whoever sent a cookie of the right length."""
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + b"x" * 2**20
+    try:
+        response = await client.http.post(
+            "/api/realtime/inbox/token",
+            content=part * 4 + b"\r\n--x--",
+            headers={"Content-Type": "multipart/form-data; boundary=x"},
+        )
+    except (httpx.ReadError, httpx.WriteError):
+        return  # the connection was closed while it was being sent
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
 
 
 async def test_views_compose_with_decorators(client: Client, server: RunningServer) -> None:

@@ -46,7 +46,8 @@ def _endpoint(view: _View) -> _View:
     @functools.wraps(view)
     def wrapper(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponseBase:
         in_transaction.set(is_in_transaction())
-        reason = _csrf_failure(request)
+        # A body that is too large is refused by the endpoint, unread; to look for a token in it is to read it all.
+        reason = None if _is_too_large(request) else _csrf_failure(request)
         if reason is None:
             return view(request, *args, **kwargs)
         message = f"{reason} Send the X-CSRFToken header with the value of the csrftoken cookie, or use GET."
@@ -85,6 +86,11 @@ def _answered(request: HttpRequest, grant: str, what: Literal["token", "stream"]
     else:
         answer = getattr(endpoints, f"{what}_sync")(grant, endpoint_request(request))
     return response_for(request, answer)
+
+
+def _is_too_large(request: HttpRequest) -> bool:
+    length = str(request.META.get("CONTENT_LENGTH") or "")
+    return length.isdecimal() and int(length[:20]) > conf.endpoints(asgi=is_asgi(request)).options.max_body
 
 
 class _CsrfCheck(CsrfViewMiddleware):
