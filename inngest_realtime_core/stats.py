@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -146,7 +146,7 @@ class Stats(msgspec.Struct, frozen=True):
         )
 
 
-class ReplayHealth(NamedTuple):
+class ReplayHealth(msgspec.Struct, frozen=True):
     """Whether what is kept for all processes can be reached, as one event loop sees it.
 
     Attributes:

@@ -249,9 +249,9 @@ def test_a_rewind_counts_by_topic_and_a_data_stream_once(clock: Clock) -> None:
     receive(kept, *(envelope(number) for number in range(5)), envelope(5, "b"))
     receive(kept, envelope(6, "s", kind="datastream-start", stream_id="x"))
     receive(kept, *(envelope(number, "s", kind="chunk", stream_id="x") for number in (7, 8)))
-    assert told([entry for entry, _ in kept.rewind(2, TOPICS).selected]) == ["3", "4", "5"]
-    assert told([entry for entry, _ in kept.rewind(1, ["s"]).selected]) == ["6", "7", "8"]
-    assert told([entry for entry, _ in kept.rewind("all", ["a"]).selected]) == ["0", "1", "2", "3", "4"]
+    assert told([entry for entry, _ in kept.rewind(2, TOPICS)[0]]) == ["3", "4", "5"]
+    assert told([entry for entry, _ in kept.rewind(1, ["s"])[0]]) == ["6", "7", "8"]
+    assert told([entry for entry, _ in kept.rewind("all", ["a"])[0]]) == ["0", "1", "2", "3", "4"]
 
 
 def test_a_rewind_begins_with_the_id_of_the_place_before(clock: Clock) -> None:
@@ -259,7 +259,7 @@ def test_a_rewind_begins_with_the_id_of_the_place_before(clock: Clock) -> None:
     receive(kept, envelope(1), envelope(2), envelope(3))
     result = kept.rewind(2, TOPICS)
     assert resumed(kept, result.start_id) == ["2", "3"]
-    assert kept.rewind(0, TOPICS).start_id == kept.here()
+    assert kept.rewind(0, TOPICS)[1] == kept.here()
 
 
 # -- holes -------------------------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_hole_is_a_gap_where_it_is_not(clock: Clock, why: str) -> None:
     clock.now += 5
     known = whole(clock, envelope(2, ours=True), since=clock.now if why == "too late" else 0.0)
     if why == "not whole":
-        known = known._replace(whole=False)
+        known = msgspec.structs.replace(known, whole=False)
     assert told(kept.bridge(None if why == "unknown" else known, "reconnect")) == ["reconnect"]
 
 
@@ -319,7 +319,7 @@ def test_who_left_off_before_a_part_that_is_not_whole_is_told(clock: Clock) -> N
     start = kept.here()
     receive(kept, envelope(3))
     kept.catch_up(Kept([(clock.now - 9, envelope(1))], whole=False, since=clock.now))
-    assert told([entry for entry, _ in kept.rewind("all", TOPICS).selected]) == ["1", "expired", "3"]
+    assert told([entry for entry, _ in kept.rewind("all", TOPICS)[0]]) == ["1", "expired", "3"]
     assert resumed(kept, start) == ["3"]
 
 

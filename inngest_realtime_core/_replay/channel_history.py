@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
@@ -21,18 +23,6 @@ from .resume import Rewind, Selected, rewind, since
 
 _SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
 _LATE: Final = 10.0  # seconds for which a message that was known before it was received may still be received
-
-
-class Resumed(NamedTuple):
-    """What a reader gets first.
-
-    Attributes:
-        selected: The entries, each with its id for this reader.
-        start_id: The id of the place before them.
-    """
-
-    selected: list[Selected]
-    start_id: str
 
 
 class ChannelHistory:
@@ -174,7 +164,7 @@ class ChannelHistory:
     def _lose_coverage(self) -> None:
         now = time.monotonic()
         for topic, coverage in self.coverage.items():
-            self.coverage[topic] = coverage._replace(moment=now)
+            self.coverage[topic] = msgspec.structs.replace(coverage, moment=now)
 
     def catch_up(self, kept: Kept) -> list[Entry]:
         """Put what is kept into the log, in front of it, once, or behind it: that is to be given to every reader.
@@ -244,9 +234,9 @@ class ChannelHistory:
         """What came after a cursor; None when that is not known for certain, before or after `catch_up`."""
         return since(self.kept_log(), cursor, topics, by_time=self.loaded)
 
-    def rewind(self, count: Rewind, topics: Collection[str], before: int | None = None) -> Resumed:
-        """The last messages of each topic, of those before an offset; and all from there on."""
-        return Resumed(*rewind(self.kept_log(), count, topics, before))
+    def rewind(self, count: Rewind, topics: Collection[str], before: int | None = None) -> tuple[list[Selected], str]:
+        """The last messages of each topic, of those before an offset, and all from there on; the id before them."""
+        return rewind(self.kept_log(), count, topics, before)
 
     @property
     def end(self) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
@@ -26,7 +28,7 @@ _MIN_GRANT: Final = 1024  # bytes
 _MOST: Final = 2**48  # what a number is less than
 
 
-class Coverage(NamedTuple):
+class Coverage(msgspec.Struct, frozen=True):
     """From when on the log has all messages of a topic.
 
     Attributes:
@@ -200,7 +202,7 @@ class ChannelLog(NamedEntries):
         if whole:
             self.whole_since = since
             for topic, coverage in self.coverage.items():
-                self.coverage[topic] = coverage._replace(moment=float("-inf"), offset=self.first)
+                self.coverage[topic] = msgspec.structs.replace(coverage, moment=float("-inf"), offset=self.first)
         return early
 
     # -- what is known of numbers -------------------------------------------------------------------------------------

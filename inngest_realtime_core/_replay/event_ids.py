@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b, sha256
 from hmac import compare_digest
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from .numbers import TICKS, Numbers
 
@@ -39,7 +41,7 @@ _NAME: Final = r"[\w-]{13}|[\w-]{12}(?:[\w-]{8}){0,16}"
 _FORM: Final = rf"[\w-]{{8}}\.-?\d{{1,12}}\.\d{{1,15}}((?:\.(?:{_NAME}))*)(\.~)?\.[\w-]{{11}}"
 
 
-class Cursor(NamedTuple):
+class Cursor(msgspec.Struct, frozen=True):
     """A place in a log.
 
     Attributes:

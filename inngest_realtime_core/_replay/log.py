@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -41,7 +41,7 @@ class Replay(msgspec.Struct, frozen=True):
         check_flag("published of a replay", self.published)
 
 
-class Numbered(NamedTuple):
+class Numbered(msgspec.Struct, frozen=True):
     """What is known of the numbers that a log for all processes gives to messages.
 
     Attributes:
@@ -67,7 +67,7 @@ class Numbered(NamedTuple):
         return numbers.low >= self.since_of(topic)
 
 
-class Kept(NamedTuple):
+class Kept(msgspec.Struct, frozen=True):
     """What is kept of a channel beside the log of whoever asks.
 
     Attributes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 TICKS: Final = 100_000
 """Numbers for each second."""
@@ -17,7 +19,7 @@ TICKS: Final = 100_000
 _LATE: Final = 10 * TICKS  # after its recording, within which Inngest takes a message, if it does
 
 
-class Clock(NamedTuple):
+class Clock(msgspec.Struct, frozen=True):
     """How the clock of where numbers are given compares with `time.monotonic()`, as far as an exchange can tell.
 
     Attributes:

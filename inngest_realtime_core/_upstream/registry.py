@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from .._api.tokens import Entry
 from .._telemetry.throttled_log import ThrottledLog
@@ -19,7 +20,7 @@ logger = logging.getLogger("inngest_realtime.upstream")
 _log = ThrottledLog(logger)
 
 
-class Join(NamedTuple):
+class Join(msgspec.Struct, frozen=True):
     """Someone who waits for topics of a channel."""
 
     topics: frozenset[str]
