@@ -119,20 +119,19 @@ class SyncMessageStream(Generator[Message[Any], None, None]):
         on_close: Called by `close()`. None: it is only left, as the iterator of the subscription itself.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_holds", "_on_close", "_take", "_turns")
+    __slots__ = ("__weakref__", "_buffer", "_holds", "_on_close", "_take")
 
     def __init__(
         self, buffer: ReaderBuffer, holds: object = None, *, on_close: Callable[[], object] | None = None
     ) -> None:
         self._buffer = buffer
         self._take = buffer.take
-        self._turns = buffer.turns
         self._holds = holds
         self._on_close = on_close
 
     def __next__(self) -> Message[Any]:
         # Mostly one is there: then nothing is waited for, and nothing checked that concerns waiting.
-        message = self._take() if self._turns else None
+        message = self._take()
         if message is None and (message := self._buffer.next_sync()) is None:
             raise StopIteration
         return message
