@@ -25,7 +25,7 @@ export type DataMessage<T extends Topics = Topics> = {
 export interface RunMessage extends Common {
   kind: "run";
   topic?: string;
-  data: any;
+  data: unknown;
   createdAt?: string;
   envId?: string;
 }

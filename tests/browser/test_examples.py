@@ -91,9 +91,8 @@ def demo(request: pytest.FixtureRequest, examples: Path) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}
     command = [sys.executable, "demo.py", request.param, "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        command, cwd=examples, env={**environment, "PIPELINE_PACE": "0.4"}, stdout=subprocess.DEVNULL
-    ) as process:
+    environment["PIPELINE_PACE"] = "1" if os.environ.get("SCREENSHOTS") else "0.4"  # pictures take a while
+    with subprocess.Popen(command, cwd=examples, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + 60
             while True:

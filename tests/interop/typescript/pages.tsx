@@ -146,6 +146,8 @@ listen<ShapesTopics>("/stream", {
     }
     // @ts-expect-error: no such kind
     message.kind === "nope";
+    // @ts-expect-error: of which kind and topic?
+    message.data.message;
   },
   onGap: (gap) => gap.data.missed?.toFixed(),
   onState(state, error) {
