@@ -271,9 +271,9 @@ class Worker:
         elif rewind is not None:
             if not history.loaded:
                 self.load()
-            resumed = history.rewind(rewind, client.topics)
-            client.last_id = resumed.start_id
-            client.give(resumed.selected)
+            selected, start_id = history.rewind(rewind, client.topics)
+            client.last_id = start_id
+            client.give(selected)
         else:
             client.last_id = history.here()
             client.since_offset = history.end
