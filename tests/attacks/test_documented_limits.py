@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import Realtime, Replay
+from inngest_realtime_core._api import http
 from inngest_realtime_core._hub import held, hub
 from inngest_realtime_core._hub import options as hub_options
 from inngest_realtime_core._replay import record
@@ -79,6 +80,7 @@ SAYS: dict[str, list[object]] = {
         private(store, "_QUEUE"),
         f"{private(store, '_QUEUE_BYTES') // MIB} MiB",
     ],
+    "size of a response of Inngest": [f"{private(http, '_MAX_BODY') // MIB} MiB"],
     "size of one message": [f"{protocol.MAX_SERVER_FRAME // MIB} MiB"],
     "nesting of a message": [protocol.MAX_DEPTH, protocol.MAX_DIGITS],
     "length of an event id": [200],
