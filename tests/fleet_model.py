@@ -58,7 +58,7 @@ class Shared:
         self._size = size
         self.messages: dict[str, Envelope] = {}
         self.numbers: dict[str, tuple[int, int]] = {}
-        self.places: dict[str, float] = {}
+        self.ranks: dict[str, float] = {}
         self.recorded_at: dict[str, int] = {}
         self.last: dict[str, int] = {}
         self.number = self.since = 0
@@ -76,12 +76,12 @@ class Shared:
         self.number = max(self.now(), self.number + 1)
         return self.number
 
-    def _keep(self, envelope: Envelope, place: float) -> None:
+    def _keep(self, envelope: Envelope, rank: float) -> None:
         self.messages[envelope.identity] = envelope
-        self.places[envelope.identity] = place
+        self.ranks[envelope.identity] = rank
         self.recorded_at[envelope.identity] = self.now()
         while len(self.messages) > self._size:
-            oldest = min(self.messages, key=lambda identity: self.places[identity])
+            oldest = min(self.messages, key=lambda identity: self.ranks[identity])
             self.since = max(self.since, self.numbers.get(oldest, (0, 0))[0])
             del self.messages[oldest]
 
@@ -101,13 +101,13 @@ class Shared:
     def add(self, envelope: Envelope, before: str) -> None:
         """Take what a worker has received, after a message of the same topic."""
         identity = envelope.identity
-        last = self.places.get(before)
-        if identity not in self.places:
+        last = self.ranks.get(before)
+        if identity not in self.ranks:
             self.mixed = True
             self._keep(envelope, self._next() if last is None else 0)
-        if last is not None and self.places[identity] < last:
-            following = min((place for place in self.places.values() if place > last), default=last + 2)
-            self.places[identity] = (last + min(following, last + 2)) / 2
+        if last is not None and self.ranks[identity] < last:
+            following = min((rank for rank in self.ranks.values() if rank > last), default=last + 2)
+            self.ranks[identity] = (last + min(following, last + 2)) / 2
 
     def load(self, clock: NumberClock, history: ChannelHistory) -> Kept:
         messages = [
@@ -115,7 +115,7 @@ class Shared:
                 self.numbers.get(identity, (self.recorded_at[identity], 0))[0] / TICKS - clock.ahead,
                 self.messages[identity],
             )
-            for identity in sorted(self.messages, key=lambda identity: self.places[identity])
+            for identity in sorted(self.messages, key=lambda identity: self.ranks[identity])
         ]
         since = max(self.since, self.created) / TICKS - clock.ahead
         numbers = Numbered(self.created, self.since, self.number, self.numbers, dict(self.last))

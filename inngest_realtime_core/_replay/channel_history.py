@@ -227,7 +227,7 @@ class ChannelHistory:
     # -- readers ------------------------------------------------------------------------------------------------------
 
     def cursor(self, event_id: str) -> Cursor | None:
-        """The place that an event id names; None when this deployment did not make it for this channel."""
+        """The cursor that an event id names; None when this deployment did not make it for this channel."""
         return self._ids.decode(self._channel, event_id)
 
     def resume(self, cursor: Cursor, topics: Collection[str]) -> list[Selected] | None:
@@ -252,7 +252,7 @@ class ChannelHistory:
         return () if self.log is None else self.log.recent(seconds)
 
     def here(self) -> str:
-        """The id of the place before what comes next."""
+        """The id of the cursor before what comes next."""
         return self.kept_log().name_all()
 
     def prune(self) -> None:

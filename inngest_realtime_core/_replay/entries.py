@@ -1,4 +1,4 @@
-"""The entries of a channel's log, their offsets, and the ids of the places behind them."""
+"""The entries of a channel's log, their offsets, and the ids of the cursors behind them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     Attributes:
         at: When it was received, by `time.monotonic()`.
         envelope: The message, or why something may be missing here.
-        event_id: The id of the place behind it; empty until somebody needs it.
+        event_id: The id of the cursor behind it; empty until somebody needs it.
         views: The message as it was made for readers, so that it is validated and encoded once; empty until then.
         early_offset: Where the log had it before it was received: it is only for readers who read from later on.
         number: The number of the message; 0 where it has none.
@@ -44,7 +44,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
 
 
 class NamedEntries:
-    """Messages and gaps in order, and what names each place among them to whoever comes back.
+    """Messages and gaps in order, and what names each cursor among them to whoever comes back.
 
     Attributes:
         channel: The channel's name.
@@ -139,12 +139,12 @@ class NamedEntries:
         return self._position
 
     def name_all(self) -> str:
-        """Give each entry its id; returns that of the place behind the last one."""
+        """Give each entry its id; returns that of the cursor behind the last one."""
         self._name(self.end)
         return self._id(self.end, self._position)
 
     def id_before(self, offset: int) -> str:
-        """The id of the place before an entry, once all have theirs."""
+        """The id of the cursor before an entry, once all have theirs."""
         if offset > self.first:
             return self.entries[offset - self.first - 1].event_id
         return self._id(offset, self._first_position())

@@ -42,7 +42,7 @@ _FORM: Final = rf"[\w-]{{8}}\.-?\d{{1,12}}\.\d{{1,15}}((?:\.(?:{_NAME}))*)(\.~)?
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A place in a log.
+    """An offset in a log, and what was had up to there.
 
     Attributes:
         log: The name of the log.
@@ -109,7 +109,7 @@ class EventIds:
         return f"<EventIds of {len(self._keys)} keys>"
 
     def encode(self, channel: str, log: str, offset: int, since: int, names: dict[str, str]) -> str:
-        """The id of a place.
+        """The id of a cursor.
 
         Args:
             since: As of a cursor.
@@ -126,7 +126,7 @@ class EventIds:
         return f"{text}.{_tag(self._keys[0], channel, text)}"
 
     def decode(self, channel: str, event_id: str) -> Cursor | None:
-        """The place that an id names; None when it is not an id of this channel that was made with one of the keys."""
+        """The cursor that an id encodes; None when it is no id of this channel made with one of the keys."""
         found = re.fullmatch(_FORM, event_id, re.ASCII)
         if found is None:
             return None

@@ -13,7 +13,7 @@ _NUMBERED: Final = "\n"  # before a topic, as the key of the name of its numbers
 
 
 class Position:
-    """What whoever has read a log up to a place has had.
+    """What whoever has read a log up to an offset has had.
 
     Attributes:
         since: Since when it has had nothing of other topics, in the units of numbers.

@@ -67,27 +67,27 @@ def _since_offset(
             return None
     return [
         (entry, entry.event_id)
-        for place, entry in enumerate(log.entries, log.first)
-        if place >= offset and _concerns(entry, concerned)
+        for at, entry in enumerate(log.entries, log.first)
+        if at >= offset and _concerns(entry, concerned)
     ]
 
 
 def _since_names(
     log: ChannelLog, cursor: Cursor, topics: Collection[str], concerned: Collection[str], by_time: bool
 ) -> list[Selected] | None:
-    """The same, where some of what was published has no number: its place is known by receipt alone."""
-    places = _places_of(log, cursor, concerned)
+    """The same, where some of what was published has no number: its offset is known by receipt alone."""
+    offsets = _offsets_of(log, cursor, concerned)
     stops: dict[str, float] = {}
     for topic in concerned:
         tag = topic_tag(topic)
         named = [name for name in cursor.names if name.startswith(tag)]
-        if any(name not in places for name in named):
+        if any(name not in offsets for name in named):
             # A message that was never received here, or is no longer kept: what followed may be lost with it.
             return None
         for name in (*named, topic):
-            found, place = places.get(name, ("", 0))
+            found, at = offsets.get(name, ("", 0))
             if found == topic:
-                stops[topic] = max(place, stops.get(topic, place))
+                stops[topic] = max(at, stops.get(topic, at))
         if log.floor is not None and stops.get(topic, log.floor) < log.floor:
             return None
     unseen = [topic for topic in topics if topic not in stops]
@@ -97,14 +97,14 @@ def _since_names(
     if _knows_since(log, moment, unseen):
         # The client has had nothing of these topics since then.
         return _replay(log, cursor, stops, concerned, lambda _, entry: entry.at >= moment)
-    newest = places.get(cursor.names[0]) if cursor.names else None
+    newest = offsets.get(cursor.names[0]) if cursor.names else None
     if newest is None or not by_time or not _knows_after(log, newest[1], unseen):
         return None
     after = newest[1]
     return _replay(log, cursor, stops, concerned, lambda offset, _: offset > after)
 
 
-def _places_of(log: ChannelLog, cursor: Cursor, topics: Collection[str]) -> dict[str, tuple[str, int]]:
+def _offsets_of(log: ChannelLog, cursor: Cursor, topics: Collection[str]) -> dict[str, tuple[str, int]]:
     """Where the messages are that a client has had last, as far as they are known: the topic and the offset.
 
     By the names of messages, and by topics for those with a number.
@@ -216,12 +216,12 @@ def _own_position(
 ) -> Position:
     """Where the client stands that has had what it has had, and not all that the log has before that."""
     own = Position(cursor.since)
-    places = {offset: topic for topic, offset in stops.items()}
+    offsets = {offset: topic for topic, offset in stops.items()}
     for topic, (offset, identity, number) in log.evicted.items():
         if stops.get(topic) == offset and not number:
             own.names[topic] = name_of(topic, identity)
     for offset, _, envelope in log.messages():
-        if places.get(offset) == envelope.topic and not log.entries[offset - log.first].number:
+        if offsets.get(offset) == envelope.topic and not log.entries[offset - log.first].number:
             own.add(envelope)
     for topic, each in numbers.items():
         if each:
@@ -232,7 +232,7 @@ def _own_position(
 def rewind(
     log: ChannelLog, count: Rewind, topics: Collection[str], before: int | None = None
 ) -> tuple[list[Selected], str]:
-    """The last messages of each topic, in order, with the gaps among them; and the id of the place before them.
+    """The last messages of each topic, in order, with the gaps among them; and the id of the cursor before them.
 
     A data stream counts as one message.
 

@@ -71,9 +71,9 @@ local function number()
   redis.call('HSET', state, 'last', given)
   return given
 end
-local function add(id, place, given, previous, text)
+local function add(id, rank, given, previous, text)
   local value = string.format('%.0f %.0f %.0f %s', given, previous, now, text)
-  redis.call('ZADD', order, place, id)
+  redis.call('ZADD', order, rank, id)
   redis.call('ZADD', seen, now, id)
   redis.call('HINCRBY', state, 'count', redis.call('HSET', data, id, value))
   redis.call('HINCRBY', state, 'bytes', #value)
@@ -155,9 +155,9 @@ for i = 4, #ARGV, 3 do
   end
   if at and last and tonumber(at) < tonumber(last) then
     local following = redis.call('ZRANGEBYSCORE', order, '(' .. last, '+inf', 'WITHSCORES', 'LIMIT', 0, 2)
-    local place = following[2]
-    if following[1] == id then place = following[4] end
-    redis.call('ZADD', order, string.format('%.17g', (last + math.min(place or last + 2, last + 2)) / 2), id)
+    local rank = following[2]
+    if following[1] == id then rank = following[4] end
+    redis.call('ZADD', order, string.format('%.17g', (last + math.min(rank or last + 2, last + 2)) / 2), id)
   end
 end
 finish()
