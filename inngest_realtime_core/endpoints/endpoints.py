@@ -135,9 +135,7 @@ class Endpoints:
             return Answer.options(_allow(_STREAM_METHODS))
         try:
             with self.realtime.operation("stream"):
-                opening = self._opening(name, request)
-                await self._authorizer.check(opening.selection, opening.request)
-                opening = await self._limited(opening, request)
+                opening = await self._admit(name, request)
                 return StreamAnswer(await self._streams.open(opening), self.options.send_timeout)
         except RealtimeError as error:
             return self._rejected(error)
@@ -148,10 +146,8 @@ class Endpoints:
             return Answer.options(_allow(_STREAM_METHODS))
         try:
             with self.realtime.operation("stream"):
-                opening = self._opening(name, request)
-                self._authorizer.check_sync(opening.selection, opening.request)
-                self._check_server(request)
-                opening = self._limited_sync(opening, request)
+                opening = self._admit_sync(name, request)
+                self._check_server()
                 return SyncStreamAnswer(self._streams.open_sync(opening), self.options.send_timeout)
         except RealtimeError as error:
             return self._rejected(error)
@@ -199,9 +195,7 @@ class Endpoints:
             EndpointError: Nothing was opened.
         """
         with self._counted():
-            opening = self._opening(name, request)
-            await self._authorizer.check(opening.selection, opening.request)
-            await self._limited(opening, request)
+            opening = await self._admit(name, request)
             subscription = await self._streams.subscribe(opening.selection)
             resume(subscription, opening.last_event_id)
             return subscription
@@ -209,10 +203,7 @@ class Endpoints:
     def subscribe_sync(self, name: str, request: EndpointRequest) -> SyncSubscription:
         """The sync twin of `subscribe`."""
         with self._counted():
-            opening = self._opening(name, request)
-            self._authorizer.check_sync(opening.selection, opening.request)
-            _check_threads(request)
-            self._limited_sync(opening, request)
+            opening = self._admit_sync(name, request)
             subscription = self._streams.subscribe_sync(opening.selection)
             resume(subscription, opening.last_event_id)
             return subscription
@@ -244,23 +235,28 @@ class Endpoints:
         selection = select(grant, parameters, ignore_unknown=own, wishes=wishes, max_length=most)
         return Opening(selection, request.native, None, last_event_id, selection.json)
 
-    def _check_server(self, request: EndpointRequest) -> None:
-        _check_threads(request)
-        if not self._limit_checked:
-            self._limit_checked = True
-            check_limit(self.options.max_streams)
-
-    async def _limited(self, opening: Opening, request: EndpointRequest) -> Opening:
+    async def _admit(self, name: str, request: EndpointRequest) -> Opening:
+        opening = self._opening(name, request)
+        await self._authorizer.check(opening.selection, opening.request)
         client = await self._client(request)
         if client is not None and not await self._continues(opening):
             self._rate.spend(client)
         return replace(opening, client=client)
 
-    def _limited_sync(self, opening: Opening, request: EndpointRequest) -> Opening:
+    def _admit_sync(self, name: str, request: EndpointRequest) -> Opening:
+        opening = self._opening(name, request)
+        self._authorizer.check_sync(opening.selection, opening.request)
+        if request.single_threaded:
+            raise single_threaded()
         client = self._client_sync(request)
         if client is not None and not run_sync(lambda: self._continues(opening)):
             self._rate.spend(client)
         return replace(opening, client=client)
+
+    def _check_server(self) -> None:
+        if not self._limit_checked:
+            self._limit_checked = True
+            check_limit(self.options.max_streams)
 
     async def _continues(self, opening: Opening) -> bool:
         selection = opening.selection
@@ -347,11 +343,6 @@ def _check_method(request: EndpointRequest, methods: Sequence[str]) -> None:
         message = f"{request.method} is not allowed here; allowed: {', '.join(methods)}."
         headers = {"Allow": _allow(methods)}
         raise EndpointError(405, "method_not_allowed", message, headers=headers)
-
-
-def _check_threads(request: EndpointRequest) -> None:
-    if request.single_threaded:
-        raise single_threaded()
 
 
 def _allow(methods: Sequence[str]) -> str:
