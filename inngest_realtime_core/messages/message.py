@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, cast
@@ -70,6 +71,7 @@ class _StreamWire(msgspec.Struct, omit_defaults=True, rename="camel"):
 # As numbers: looking for a byte by its number is many times faster than looking for a byte string of one.
 _LF: Final = 10
 _CR: Final = 13
+_HUGE: Final = rb"[0-9.][eE]\+?[0-9]{3}|[0-9]{309}"  # what a number beyond all floats has in it
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -225,7 +227,11 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
             # Not what was handed out, which may have been changed.
             kept = self._validated or [self._schema.validate_json(bytes(envelope.data))]
             sparse = leaves_none_out(self._schema)
-            raw = msgspec.Raw(self._schema.dump_json(kept[0], by_alias=True, exclude_none=sparse))
+            text = self._schema.dump_json(kept[0], by_alias=True, exclude_none=sparse)
+            if b"null" in text and re.search(_HUGE, envelope.data):
+                # A number beyond all floats is an infinity, which pydantic writes as null without a word.
+                json.dumps(self._schema.dump_python(kept[0], mode="json", by_alias=True), allow_nan=False)
+            raw = msgspec.Raw(text)
         if envelope.stream_id is not None:
             encoded = _encode(
                 _StreamWire(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from pydantic import PlainSerializer
+from pydantic import BaseModel, PlainSerializer
 
 from inngest_realtime_core import Channel, Message, MessageError, PublishError, Realtime, topic
 from inngest_realtime_core._upstream.protocol import Decoder, Unreadable
@@ -86,6 +86,37 @@ async def test_an_envelope_that_is_not_as_it_should_be(
         after = await subscription.receive(timeout=5)
         assert after is not None
         assert after.data == "next"
+
+
+class Measured(BaseModel):
+    value: float
+    note: str | None = None
+
+
+class Gauge(Channel, name="gauge:{name_of}"):
+    name_of: str
+    value = topic(float)
+    measured = topic(Measured)
+
+
+@pytest.mark.parametrize("huge", ["1e400", "-1e400", "9" * 400 + ".0"])
+async def test_a_number_beyond_all_floats(server: DevServer, realtime: Realtime, huge: str) -> None:
+    """An infinity in Python, which JSON cannot say: a browser would get null where a number is declared."""
+    gauge = Gauge(name_of=fresh().replace(":", "-"))
+    told: list[Exception] = []
+    async with realtime.subscribe(channel=gauge, topics=["value", "measured"], on_error=told.append) as subscription:
+        events = subscription.get_event_stream(heartbeat=60)
+        await server.publish(gauge.name, "value", huge.encode())
+        await server.publish(gauge.name, "measured", f'{{"value":{huge}}}'.encode())
+        await server.publish(gauge.name, "measured", b'{"value":1e300,"note":"1e400"}')
+        await server.publish(gauge.name, "measured", b'{"value":1e200}')
+        text = b""
+        while b"1e+200" not in text and b"1e200" not in text:
+            text += await anext(events)
+        assert text.count(b"data: {") == 3  # one of them is the preamble
+        assert b'"note":"1e400"' in text
+        await eventually(lambda: len(told) == 2)
+        await events.aclose()
 
 
 @pytest.mark.parametrize("kind", ["data", "run", "datastream-start"])
