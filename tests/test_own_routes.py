@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -25,6 +25,14 @@ class Wrapping:
 
 
 REQUEST = Request()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[DevServer]:
+    with DevServer().in_thread() as server:
+        yield server
+
+
 View = Callable[..., Any]
 
 
@@ -99,9 +107,9 @@ async def is_cancelled(stream: object) -> None:
 
 @pytest.mark.parametrize(("view", "error"), [(fails, LookupError), (is_cancelled, asyncio.CancelledError)])
 async def test_a_view_that_fails_leaves_no_subscription_open(
-    inngest_realtime_server: DevServer, view: Callable[[object], Awaitable[None]], error: type[BaseException]
+    server: DevServer, view: Callable[[object], Awaitable[None]], error: type[BaseException]
 ) -> None:
-    async with Realtime(api_base_url=inngest_realtime_server.url) as realtime:
+    async with Realtime(api_base_url=server.url) as realtime:
         stream = await realtime.subscribe(channel="own-routes", topics=["t"])
         assert isinstance(stream, Subscription)
         with pytest.raises(error):
@@ -109,13 +117,13 @@ async def test_a_view_that_fails_leaves_no_subscription_open(
         assert realtime.stats().subscriptions == 0, "although a variable holds it"
 
 
-def test_a_sync_view_that_fails_leaves_none_open_either(inngest_realtime_server: DevServer) -> None:
+def test_a_sync_view_that_fails_leaves_none_open_either(server: DevServer) -> None:
     def view(stream: object) -> None:
         raise LookupError
 
-    realtime = Realtime(api_base_url=inngest_realtime_server.url)
+    realtime = Realtime(api_base_url=server.url, linger=0)
     stream = realtime.subscribe_sync(channel="own-routes-sync", topics=["t"])
     with pytest.raises(LookupError):
         hand_over(view, "stream")(stream)
-    assert realtime.stats().subscriptions == 0
-    del stream
+    assert realtime.stats().subscriptions == 0, "although a variable holds it"
+    realtime.close_sync()
