@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,20 @@ def test_the_output_is_the_same_each_time_and_ends_each_line_alike() -> None:
 def test_a_class_is_exported_in_camel_case(name: str, export: str) -> None:
     made = type(name, (Channel,), {"done": topic(bool)}, name="some")
     assert f"export const {export} = realtime.channel({{" in typescript([made])
+
+
+def test_types_of_parameters_are_written_out() -> None:
+    class Kind(enum.Enum):
+        A = "a"
+        B = "b"
+
+    class Job(Channel, name="job:{kind}:{number}:{title}"):
+        kind: Kind | int
+        number: Literal[1, 2] | Kind
+        title: str | None
+        done = topic(bool)
+
+    assert 'params: { kind: "a" | "b" | number; number: 1 | 2 | "a" | "b"; title: string }' in typescript([Job])
 
 
 def test_two_classes_of_one_export_are_refused() -> None:

@@ -112,7 +112,7 @@ export interface Subscription<T extends Topics = Topics> extends AsyncIterable<M
 
 /**
  * Opens an event stream and keeps it open: reconnects with a growing, random delay, resumes with the id of the last
- * event, heeds Retry-After, and ends with the first final answer (403 and other 4xx).
+ * event, waits as Retry-After says, and ends with the first final answer (403 and other 4xx).
  */
 export function subscribe<T extends Topics = Topics>(url: string | URL, options?: SubscribeOptions<T>): Subscription<T>;
 

@@ -207,11 +207,16 @@ def _channel(
 def _parameter_type(annotation: Any) -> str:
     """The type of a channel's parameter as a page has it: what goes into the channel's name."""
     schema = TypeAdapter[Any](annotation).json_schema(mode="serialization")
-    parts = Definitions(schema.get("$defs", {}), set())
-    # A name of a type would be another export: enums are written out.
-    while "$ref" in schema:
-        schema = schema["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    return parts.type_of({key: value for key, value in schema.items() if key != "$defs"}) or "string"
+    definitions = schema.get("$defs", {})
+
+    def written_out(part: Schema) -> Schema:
+        # The name of an enum or an alias would be another export; and None is in no channel's name.
+        while "$ref" in part:
+            part = definitions[part["$ref"].removeprefix("#/$defs/")]
+        choices = [written_out(choice) for choice in part.get("anyOf", ()) if choice.get("type") != "null"]
+        return {"anyOf": choices} if choices else part
+
+    return Definitions({}, set()).type_of(written_out(schema))
 
 
 def _member(owner: str, name: str) -> str:

@@ -279,7 +279,7 @@ test("a page instead of a stream, and no content at all, are final", async () =>
   assert.equal((await collect()).error.code, "http_204");
 });
 
-test("Retry-After is heeded, in seconds and as a date", async () => {
+test("Retry-After is kept to, in seconds and as a date", async () => {
   for (const value of ["1", () => new Date(Date.now() + 2_000).toUTCString()]) {
     requests = [];
     const at = [];
