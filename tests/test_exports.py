@@ -50,6 +50,11 @@ def test_the_site_shows_its_docstrings(package: str) -> None:
     assert package in shown or package == "inngest_realtime"  # the alias
 
 
+def test_the_site_shows_what_a_class_has_of_its_bases() -> None:
+    """`Realtime` has `publish()` and `subscribe()` of its bases, which are not exported."""
+    assert re.search(r"^ +inherited_members: true$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("package", SOURCES)
 def test_what_is_exported_exists(package: str) -> None:
     done = python(f"from {package} import *")
