@@ -105,16 +105,19 @@ def _share(budget: ByteBudget) -> None:
 
 def _room(limit: float, shedders: Sequence[Shedder]) -> float:
     """The bytes that may still come, after something was dropped where nearly as many wait as may."""
-    held = sum(each.recount() for each in shedders)
+    sizes = [(each.recount(), index) for index, each in enumerate(shedders)]
+    held = sum(size for size, _ in sizes)
     # Not at the limit itself: it would have to be looked again for each message.
     excess = int(held - _KEPT * limit) if held > _FULL * limit else 0
-    # An event loop drops what it holds itself; the others are asked to when that is not enough.
-    for here in shedders:
-        if excess > 0 and here.is_here:
-            excess -= here.shed(excess)
-    for other in shedders:
-        if excess > 0 and not other.is_here:
-            other.shed_later(excess)
+    if excess > 0:
+        largest = [shedders[index] for _, index in sorted(sizes, reverse=True)]
+        # An event loop drops what it holds itself; the others are asked to when that is not enough.
+        for here in largest:
+            if excess > 0 and here.is_here:
+                excess -= here.shed(excess)
+        for other in largest:
+            if excess > 0 and not other.is_here:
+                other.shed_later(excess)
     held = sum(each.recount() for each in shedders)
     return max(limit - held, (1 - _FULL) * limit)
 

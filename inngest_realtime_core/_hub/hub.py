@@ -36,9 +36,7 @@ _SWEEP: Final = 30.0  # seconds between two looks for what is too old to be repl
 
 
 class Hub:
-    """The feeds and upstreams of one event loop.
-
-    Must be used on the loop it was made on.
+    """The feeds and upstreams of the event loop on which it is made, and has to be used.
 
     Attributes:
         api: Makes calls to Inngest.
@@ -69,6 +67,7 @@ class Hub:
         self.subscriptions = 0
         self.budget: ByteBudget = budget
         self.errors: set[Holder] = set()
+        self._to_shed = 0  # bytes, as another thread has asked
         self.stream_watch: StreamWatch = StreamWatch(
             self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
         )
@@ -131,9 +130,15 @@ class Hub:
         return shed(self._holders(), size)
 
     def shed_later(self, size: int) -> None:
-        """The same from another thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self.shed, size)
+        """The same from another thread. Asked again before it has come to it, it means the same bytes."""
+        asked, self._to_shed = self._to_shed, max(size, self._to_shed)
+        if not asked:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._shed_asked)
+
+    def _shed_asked(self) -> None:
+        size, self._to_shed = self._to_shed, 0
+        self.shed(size)
 
     def _logs(self) -> list[ChannelLog]:
         return [log for feed in self._feeds.values() if (log := feed.log) is not None]

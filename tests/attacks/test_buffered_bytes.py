@@ -115,6 +115,29 @@ def test_another_event_loop_drops_what_it_holds_itself() -> None:
     assert loops[1].asked > 0
 
 
+def test_of_several_on_one_event_loop_the_one_that_holds_most_pays() -> None:
+    loops: list[Loop] = []
+    budget = ByteBudget(300_000, lambda: loops)
+    loops += [Loop([budget], 1), Loop([budget], 1), Loop([budget], 1)]
+    push(loops[0].buffers[0], 0, 50_000)
+    push(loops[2].buffers[0], 0, 50_000)
+    for number in range(8):
+        push(loops[1].buffers[0], number, 50_000)
+    assert [loop.held_bytes for loop in (loops[0], loops[2])] == [50_000, 50_000]
+
+
+async def test_who_is_asked_twice_drops_the_same_bytes_once(server: DevServer, realtime: Realtime) -> None:
+    async with realtime.subscribe(channel=fresh(), topics=["t"]) as subscription:
+        for number in range(10):
+            await server.publish(subscription.channel, "t", f"{number}" + "x" * 100_000)
+        await eventually(lambda: realtime.stats().received == 10)
+        (hub,) = realtime._sessions.at(realtime.settings).process().hubs()  # pyright: ignore[reportPrivateUsage]
+        for size in (150_000, 250_000, 250_000, 150_000):
+            hub.shed_later(size)
+        await eventually(lambda: realtime.stats().buffer_bytes < 800_000)
+        assert realtime.stats().buffer_bytes > 600_000
+
+
 def test_looking_is_rare() -> None:
     looks = 0
 
