@@ -350,8 +350,8 @@ MUTANTS = [
     Mutant(
         "the message at the place is skipped",
         "_replay/resume.py",
-        "if place >= offset and _concerns(entry, concerned)",
-        "if place > offset and _concerns(entry, concerned)",
+        "if at >= offset and _concerns(entry, concerned)",
+        "if at > offset and _concerns(entry, concerned)",
     ),
     Mutant(
         "one evicted message is overlooked",
