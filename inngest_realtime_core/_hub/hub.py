@@ -78,7 +78,7 @@ class Hub:
         self._grant_log = LogTotal(self._limits.max_bytes, self._logs).grant
         self._placement = Placement(api, options, counters)
         throttle = self._placement.throttle
-        self.queue_limits = QueueLimits(
+        self.queue_limits: QueueLimits = QueueLimits(
             options.buffer_size, options.buffer_bytes, throttle=throttle, counters=counters, budget=budget
         )
         self._stream_bytes = 4 * options.buffer_bytes  # of all data streams of one channel that are open

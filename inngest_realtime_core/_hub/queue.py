@@ -53,15 +53,15 @@ class QueueLimits:
         counters: Counters | None = None,
         budget: ByteBudget = NO_BUDGET,
     ) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self.crowded: int = limit - limit // 4
         self.step: int = limit // 8 + 1
         # Smaller ones take a quarter, which leaves the rest to these.
         self.large: int = max_bytes // (4 * limit)
         self.large_bytes: int = max_bytes - max_bytes // 4
-        self.throttle = throttle
+        self.throttle: Throttle | None = throttle
         self.counters: Counters = counters or Counters()
-        self.budget = budget
+        self.budget: ByteBudget = budget
 
 
 class MessageQueue:
