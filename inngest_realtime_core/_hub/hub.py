@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
@@ -20,7 +19,7 @@ from .._replay.log import History, Replay
 from .._replay.total import LogTotal
 from ..errors import ShuttingDownError, SubscriptionClosedError, UnreachableError
 from ..stats import Counters
-from .budget import ByteBudget, Holder, shed
+from .budget import ByteBudget, Holder, SheddingFromElsewhere, shed
 from .feed import Feed
 from .open_streams import OpenStreams
 from .options import OWN, HubOptions, Source
@@ -67,7 +66,7 @@ class Hub:
         self.subscriptions = 0
         self.budget: ByteBudget = budget
         self.errors: set[Holder] = set()
-        self._to_shed = 0  # bytes, as another thread has asked
+        self._shedding = SheddingFromElsewhere(self.loop, self.shed)
         self.stream_watch: StreamWatch = StreamWatch(
             self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
         )
@@ -131,14 +130,7 @@ class Hub:
 
     def shed_later(self, size: int) -> None:
         """The same from another thread. Asked again before it has come to it, it means the same bytes."""
-        asked, self._to_shed = self._to_shed, max(size, self._to_shed)
-        if not asked:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(self._shed_asked)
-
-    def _shed_asked(self) -> None:
-        size, self._to_shed = self._to_shed, 0
-        self.shed(size)
+        self._shedding.ask(size)
 
     def _logs(self) -> list[ChannelLog]:
         return [log for feed in self._feeds.values() if (log := feed.log) is not None]
