@@ -11,7 +11,7 @@ from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import ChannelLog
 from .._replay.log import History
 from .._replay.resume import Rewind
-from ..errors import RealtimeError
+from ..errors import RealtimeError, SubscriptionClosedError
 from ..messages.envelope import Envelope
 from ..stats import Counters
 from .budget import Holder
@@ -305,11 +305,16 @@ class Feed(Recall):
         for buffer in self._groups:
             buffer.end(error)
 
-    def abandon(self, error: RealtimeError) -> None:
+    def abandon(self) -> None:
         """Called in the child of a fork, where nothing comes: reads fail, and nothing of the parent is touched."""
         for buffer in self._groups:
             buffer.clear()
-        self._end_readers(error)
+        self._end_readers(
+            SubscriptionClosedError(
+                f"The subscription to {self.channel!r} was opened before this process was forked, and is its "
+                "parent's. Subscribe in the process that reads, after the fork."
+            )
+        )
 
     def state_changed(self, state: State) -> None:
         self.state = state

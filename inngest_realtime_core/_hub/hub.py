@@ -17,7 +17,7 @@ from .._replay.channel_log import ChannelLog
 from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
 from .._replay.total import LogTotal
-from ..errors import ShuttingDownError, SubscriptionClosedError, UnreachableError
+from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
 from .budget import ByteBudget, Holder, SheddingFromElsewhere, shed
 from .feed import Feed
@@ -315,12 +315,7 @@ class Hub:
     def abandon(self) -> None:
         """Called in the child of a fork: what is open here is the parent's."""
         for feed in list(self._feeds.values()):
-            feed.abandon(
-                SubscriptionClosedError(
-                    f"The subscription to {feed.channel!r} was opened before this process was forked, and is its "
-                    "parent's. Subscribe in the process that reads, after the fork."
-                )
-            )
+            feed.abandon()
 
     async def close(self) -> None:
         """End everything. Returns when no task and no socket of the hub is left."""
