@@ -348,7 +348,7 @@ MUTANTS = [
         "while entries and (excess > 0 or entries",
     ),
     Mutant(
-        "the message at the place is skipped",
+        "the message at the cursor is skipped",
         "_replay/resume.py",
         "if at >= offset and _concerns(entry, concerned)",
         "if at > offset and _concerns(entry, concerned)",
@@ -365,7 +365,13 @@ MUTANTS = [
         "if coverage is None or coverage.offset > offset:",
         "if coverage is None:",
     ),
-    Mutant("a place in the future is believed", "_replay/resume.py", "if offset > log.end or (", "if ("),
+    Mutant(
+        "what was recorded before a worker began follows what it received",
+        "_replay/channel_history.py",
+        "number <= covered and (",
+        "False and (",
+    ),
+    Mutant("a cursor in the future is believed", "_replay/resume.py", "if offset > log.end or (", "if ("),
     Mutant(
         "an id need not be authentic",
         "_replay/event_ids.py",
