@@ -164,13 +164,15 @@ class Hub:
         )
 
     async def _open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
-        self._check_open()
+        if self.shutting_down:
+            raise _shutting_down()
         await self._history.ready()
         key = (channel, source)
         while (left := self._leaving.get(key)) is not None:
             # Taking a topic again while it is being left can leave it silent for good.
             await asyncio.wait([left])
-        self._check_open()
+        if self.shutting_down:
+            raise _shutting_down()
         feed = self._feeds.get(key)
         if feed is None or not feed.upstream.alive:
             feed = self._new_feed(channel, source, topics)
@@ -184,19 +186,12 @@ class Hub:
         except BaseException:
             # What was rejected would be asked for again at every reconnect, and all others might be rejected with it.
             feed.withdraw(set(topics) - feed.confirmed)
-            if not feed.confirmed:
+            feed.release()
+            if feed.idle and not feed.confirmed:
                 # A linger would keep what never worked.
-                feed.release()
-                if feed.idle:
-                    self._release(feed)
-            else:
-                feed.release()
+                self._release(feed)
             raise
         return feed
-
-    def _check_open(self) -> None:
-        if self.shutting_down:
-            raise _shutting_down()
 
     def _new_feed(self, channel: str, source: Source, topics: Sequence[str]) -> Feed:
         upstream = self._placement.upstream_for(channel, source, topics)
