@@ -43,6 +43,7 @@ TESTS = {
     "_upstream/upstream.py": "upstream handover",
     "_hub/placement.py": "placement sharing",
     "_hub": "sharing buffer",
+    "_replay/channel_history.py": "channel_log history_model",
     "_replay/numbers.py": "history_model",
     "_replay": "channel_log",
 }
