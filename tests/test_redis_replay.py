@@ -402,6 +402,25 @@ async def test_a_hung_redis_costs_one_time_out(server: DevServer, own: RedisServ
         own.process.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.parametrize("hung", ["from the start", "later"])
+async def test_the_first_bytes_of_a_page_do_not_wait_for_a_hung_redis(
+    server: DevServer, own: RedisServer, channel: str, hung: str
+) -> None:
+    try:
+        if hung == "from the start":
+            own.process.send_signal(signal.SIGSTOP)
+        async with worker(server, own) as one:
+            if hung == "later":
+                await one.publish((channel, "t"), 0)
+                own.process.send_signal(signal.SIGSTOP)
+            began = time.monotonic()
+            async with one.subscribe(channel=channel, topics=["t"]) as subscription:
+                assert b"event: ready" in await anext(subscription.get_event_stream())
+            assert time.monotonic() - began < 1.5, "it took as long as Redis may take for an answer"
+    finally:
+        own.process.send_signal(signal.SIGCONT)
+
+
 async def test_an_emptied_redis_is_a_gap(server: DevServer, own: RedisServer, channel: str) -> None:
     async with worker(server, own) as publisher, worker(server, own) as one, worker(server, own) as two:
         async with page(one, channel) as reading:

@@ -37,6 +37,7 @@ from .trouble import Trouble, is_of_another_kind, tell_unreadable
 __all__ = ["RedisHistory"]
 
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
+_PATIENCE: Final = 0.5  # seconds that a subscription waits for one: a page is not to wait for its first bytes
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
 _LOOK: Final = 120.0  # seconds between two looks for channels that are to be marked again
@@ -92,10 +93,18 @@ class RedisHistory:
     # -- the beginning --------------------------------------------------------------------------------------------
 
     async def ready(self) -> None:
-        """Returns when event ids can be made that every process understands, or after 2 s, once."""
-        if not (self._setup.done() or self._has_waited or self._trouble.is_away):
-            with deadline(_TIMEOUT):
+        """Returns when event ids can be made that every process understands, or after half a second."""
+        await self._wait_for_setup(_PATIENCE)
+
+    async def _wait_for_setup(self, seconds: float) -> None:
+        if not (self._setup.done() or self._trouble.is_away):
+            with deadline(seconds):
                 await asyncio.wait([self._setup])
+
+    async def _ready_to_record(self) -> None:
+        """Returns when Redis can be used, or after 2 s, once."""
+        if not self._has_waited:
+            await self._wait_for_setup(_TIMEOUT)
             self._has_waited = not self._setup.done()
 
     async def _set_up(self) -> bool:
@@ -151,7 +160,7 @@ class RedisHistory:
         if not self._is_away:
             answer = self._marks.cover(channel)
             self._wake.set()
-            with deadline(_TIMEOUT):
+            with deadline(_PATIENCE):
                 return await answer
         return 0
 
@@ -181,7 +190,7 @@ class RedisHistory:
         """Record a message before it is sent; returns its number."""
         if not self._limits.published:
             return None
-        await self.ready()
+        await self._ready_to_record()
         seq = None
         if not self._is_away:
             content = envelope.identity, envelope.topic, encode_envelope(envelope)
@@ -315,7 +324,7 @@ class RedisHistory:
         topics: Collection[str] = (),
     ) -> Kept | None:
         """What is kept of a channel; None when Redis does not answer, or does not have what a client needs."""
-        await self.ready()
+        await self._ready_to_record()
         if self._is_away:
             return None
         needed: list[str | int] = [""]
@@ -344,7 +353,7 @@ class RedisHistory:
         """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
         try:
             if self._waiting or self._marks or not self._idle.is_set():
-                await self.ready()
+                await self._ready_to_record()
                 if not self._is_away:
                     self._idle.clear()
                     self._wake.set()
