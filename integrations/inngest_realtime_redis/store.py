@@ -34,8 +34,6 @@ from .scripts import (
 )
 from .trouble import Trouble, is_of_another_kind, tell_unreadable
 
-__all__ = ["RedisHistory"]
-
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
 _PATIENCE: Final = 0.5  # seconds that a subscription waits for one: a page is not to wait for its first bytes
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
@@ -92,19 +90,16 @@ class RedisHistory:
 
     # -- the beginning --------------------------------------------------------------------------------------------
 
-    async def ready(self) -> None:
+    async def ready(self, patience: float = _PATIENCE) -> None:
         """Returns when event ids can be made that every process understands, or after half a second."""
-        await self._wait_for_setup(_PATIENCE)
-
-    async def _wait_for_setup(self, seconds: float) -> None:
         if not (self._setup.done() or self._trouble.is_away):
-            with deadline(seconds):
+            with deadline(patience):
                 await asyncio.wait([self._setup])
 
     async def _ready_to_record(self) -> None:
         """Returns when Redis can be used, or after 2 s, once."""
         if not self._has_waited:
-            await self._wait_for_setup(_TIMEOUT)
+            await self.ready(_TIMEOUT)
             self._has_waited = not self._setup.done()
 
     async def _set_up(self) -> bool:
@@ -133,8 +128,7 @@ class RedisHistory:
 
     @property
     def _is_ready(self) -> bool:
-        setup = self._setup
-        return setup.done() and not setup.cancelled() and setup.result()
+        return self._setup.done() and not self._setup.cancelled() and self._setup.result()
 
     @property
     def _is_away(self) -> bool:
