@@ -19,6 +19,7 @@ from inngest_realtime_core.stats import ReplayHealth
 
 from .clients import Executor, new_client
 from .clock import RedisClock
+from .event_id_key import share_key
 from .marks import Marks
 from .scripts import (
     LOAD,
@@ -114,12 +115,7 @@ class RedisHistory:
                 self._clock.read(seconds + microseconds / 1e6, sent_at)
             if self._settings.signing_key is None:
                 name = f"{self._root}{self._namespace}:event-id-key"
-                own = self._event_ids.new_key().hex()
-                await self._execute(self._redis.set(name, own, nx=True))
-                if (key := self._event_ids.read_key(await self._execute(self._redis.get(name)))) is None:
-                    # What somebody else has put there would fail every stream, or be known to them.
-                    await self._execute(self._redis.set(name, own))
-                self._event_ids.share(key or bytes.fromhex(own))
+                await share_key(self._event_ids, self._redis, self._execute, name)
         except Exception as error:
             # Inngest or Redis is away: nothing is kept until they are back.
             self._failed(error)
