@@ -421,6 +421,24 @@ async def test_the_first_bytes_of_a_page_do_not_wait_for_a_hung_redis(
         own.process.send_signal(signal.SIGCONT)
 
 
+async def test_a_page_that_returns_to_a_worker_without_the_key_of_ids_yet(
+    server: DevServer, own: RedisServer, channel: str
+) -> None:
+    try:
+        async with worker(server, own) as publisher, worker(server, own) as one:
+            async with page(one, channel) as before:
+                await publisher.publish((channel, "t"), 1)
+                assert await before.read(1) == [1]
+            await publisher.publish((channel, "t"), 2)
+            own.process.send_signal(signal.SIGSTOP)
+            async with worker(server, own) as two, page(two, channel, before.id) as after:
+                await after.opened()
+                own.process.send_signal(signal.SIGCONT)
+                assert await after.read(1) == [2]
+    finally:
+        own.process.send_signal(signal.SIGCONT)
+
+
 async def test_an_emptied_redis_is_a_gap(server: DevServer, own: RedisServer, channel: str) -> None:
     async with worker(server, own) as publisher, worker(server, own) as one, worker(server, own) as two:
         async with page(one, channel) as reading:

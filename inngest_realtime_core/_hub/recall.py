@@ -24,6 +24,7 @@ from .open_streams import OpenStreams
 from .views import SubscriptionSpec
 
 _PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
+_PATIENCE: Final = 2.0  # seconds that a client is let wait, after its first bytes, for its id to be understood
 _SLICE: Final = 0.005  # seconds of work on what a reader missed between two turns of the event loop
 
 
@@ -72,14 +73,22 @@ class Recall(ABC):
     def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
         """Gives a reader what it missed, or a gap."""
         cursor = self._history.cursor(after)
-        if cursor is None:
+        if cursor is None and self._shared is None:
             self._replay_missed(spec, buffer, None)
         else:
-            buffer.catch_up = functools.partial(self._catch_up, spec, buffer, cursor)
+            buffer.catch_up = functools.partial(self._catch_up, spec, buffer, after, cursor)
 
-    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, cursor: Cursor) -> None:
+    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str, cursor: Cursor | None) -> None:
         """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
         history = self._history
+        if cursor is None and self._shared is not None:
+            # The key of ids, which all processes share, may still be on its way.
+            await self._shared.ready(_PATIENCE)
+            cursor = history.cursor(after)
+        if cursor is None:
+            if not buffer.detached:
+                self._replay_missed(spec, buffer, None)
+            return
         if history.resume(cursor, spec.topics) is None:
             # What another process has given to the client may be on its way to here.
             for pause in _PAUSES if self._beside is not None else ():

@@ -162,8 +162,8 @@ class History(Protocol):
     def health(self) -> ReplayHealth | None:
         """Whether what is kept elsewhere can be reached; None where nothing is. Callable from any thread."""
 
-    async def ready(self) -> None:
-        """Returns when event ids can be made that every process understands, or when that takes too long."""
+    async def ready(self, patience: float = 0.5) -> None:
+        """Returns when event ids can be made that every process understands, or after so many seconds."""
 
     async def close(self) -> None:
         """Record what waits, as far as that is possible soon, and disconnect."""
