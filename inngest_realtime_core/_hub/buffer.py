@@ -132,6 +132,11 @@ class ReaderBuffer(MessageQueue):
             self.owner.unread()
 
     @property
+    def waiting(self) -> list[Message[Any]]:
+        """What waits to be read."""
+        return list(self._items)
+
+    @property
     def unread(self) -> tuple[int, Message[Any] | None]:
         """How many were dropped that the reader has not been told of; and the first message that waits, gaps left out.
 

@@ -139,7 +139,10 @@ class Recall(ABC):
 
     def _replay_missed(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
         if selected is None:
-            buffer.replay([Message.gap(self.channel, "expired", event_id=self._history.here())])
+            # What has come since then follows it, and is not to be skipped by who is cut off in between.
+            waiting = buffer.waiting
+            event_id = None if waiting else self._history.here()
+            buffer.replay([Message.gap(self.channel, "expired", event_id=event_id), *waiting])
         else:
             self._replay(spec, buffer, selected)
         gapped = selected is None or any(isinstance(entry.envelope, str) for entry, _ in selected)

@@ -20,7 +20,7 @@ async def test_methods_that_are_not_served(client: Client, run_id: str, path: st
         assert response.headers["allow"] == f"{allowed}, OPTIONS"
     options = await client.http.options(f"{PREFIX}/{path}")
     assert (options.status_code, options.content, options.headers["allow"]) == (204, b"", f"{allowed}, OPTIONS")
-    assert (await client.stats())["subscriptions"] == before
+    assert (await client.stats())["subscriptions"] <= before
 
 
 async def test_the_client_for_browsers(client: Client) -> None:
