@@ -294,7 +294,7 @@ MUTANTS = [
         "            buffer.end(*self._end)",
         "            pass",
     ),
-    Mutant("a failed channel is kept", "_hub/feed.py", "        self._owner.feed_failed(self)\n", ""),
+    Mutant("a failed channel is kept", "_hub/feed.py", "        self._owner.forget(self)\n", ""),
     Mutant(
         "a subscription that nobody holds stays open",
         "_hub/readers.py",

@@ -439,6 +439,18 @@ async def test_a_page_that_returns_to_a_worker_without_the_key_of_ids_yet(
         own.process.send_signal(signal.SIGCONT)
 
 
+async def test_what_came_meanwhile_follows_the_gap_of_a_page_whose_id_is_not_understood(
+    server: DevServer, shared: RedisServer, channel: str
+) -> None:
+    async with worker(server, shared) as one, page(one, channel, "made.up") as returned:
+        await one.publish((channel, "t"), "live")
+        await until(lambda: one.stats().received == 1)
+        assert await returned.read(1) == ["expired"]
+        assert returned.id == "made.up", "who is cut off here would else skip what follows"
+        assert await returned.read(1) == ["live"]
+        assert returned.id != "made.up"
+
+
 async def test_an_emptied_redis_is_a_gap(server: DevServer, own: RedisServer, channel: str) -> None:
     async with worker(server, own) as publisher, worker(server, own) as one, worker(server, own) as two:
         async with page(one, channel) as reading:

@@ -42,8 +42,8 @@ class FeedOwner(Protocol):
     def feed_idle(self, feed: Feed) -> None:
         """Called when the last reader has left."""
 
-    def feed_failed(self, feed: Feed) -> None:
-        """Called when nothing more will come."""
+    def forget(self, feed: Feed) -> None:
+        """Called when nothing more will come: the channel is kept no longer."""
 
 
 class Feed(Recall):
@@ -287,7 +287,7 @@ class Feed(Recall):
     def fail(self, error: RealtimeError) -> None:
         """Ends every reader: nothing more will come."""
         # First, so that nobody asks Inngest to be off a channel that it has refused.
-        self._owner.feed_failed(self)
+        self._owner.forget(self)
         for follower in list(self._groups.followers):
             follower.failed(error)
         self.end(error)

@@ -240,7 +240,7 @@ class Hub:
         self._cancel_linger(feed)
         if not self._keeps(feed):
             return
-        self.feed_failed(feed)
+        self.forget(feed)
         if feed.upstream.alive:
             key = (feed.channel, feed.source)
             left = self._leaving[key] = feed.upstream.leave(feed)
@@ -252,8 +252,8 @@ class Hub:
         if leaving:
             await asyncio.wait(leaving)
 
-    def feed_failed(self, feed: Feed) -> None:
-        """Called when nothing more will come: the channel is kept no longer."""
+    def forget(self, feed: Feed) -> None:
+        """Called when nothing more will come of a channel, or it is left: it is kept no longer."""
         self._cancel_linger(feed)
         if self._keeps(feed):
             del self._feeds[(feed.channel, feed.source)]
@@ -323,7 +323,7 @@ class Hub:
         self._lingering.clear()
         for feed in list(self._feeds.values()):
             feed.end()
-            self.feed_failed(feed)
+            self.forget(feed)
         await self._placement.close()
         # Those that this is called from, by a callback, end by themselves.
         tasks = self._tasks.difference((asyncio.current_task(), *calling_tasks()))

@@ -13,9 +13,8 @@ from ..messages.message import Message, payload_size
 from ..stats import Counters
 from .budget import NO_BUDGET, ByteBudget
 
-_NONE: Final[deque[Message[Any]]] = deque(
-    maxlen=0
-)  # nothing so far: a queue of one's own takes 760 bytes, also an empty one
+# Nothing so far: a deque of its own would take 760 bytes, even an empty one.
+_NONE: Final[deque[Message[Any]]] = deque(maxlen=0)
 
 
 class Waiter(Protocol):
