@@ -83,7 +83,7 @@ class Realtime(Publisher, Subscriber):
                 env=env,
             ),
         )
-        unchecked = HubOptions(proxy=proxy)  # which does not show it
+        unchecked = HubOptions(proxy=proxy)  # whose repr does not show it: an error report may show this variable
         del signing_key, signing_key_fallback, proxy  # error reports show local variables
         self._source.check()
         if not is_proxy(unchecked.proxy):

@@ -43,9 +43,9 @@ def attach_callbacks(
     on_state: OnState | None = None,
 ) -> None:
     """Calls an application's functions from now on, in the running context."""
-    context = contextvars.copy_context()
     if on_state is None and on_error is None and on_message is None:
         return
+    context = contextvars.copy_context()
     if on_state is not None:
         tell_state(on_state, readers.feed.state)
     reporter = ErrorReporter(readers, on_error, context)

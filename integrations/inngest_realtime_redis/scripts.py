@@ -87,6 +87,10 @@ local function remove(id)
   redis.call('HINCRBY', state, 'count', 0 - redis.call('HDEL', data, id))
   redis.call('ZREM', order, id)
 end
+-- The second one is greater than all numbers given before, and less than those given afterwards.
+local function standing()
+  return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created, now - 1), now}
+end
 local function finish()
   local evicted = tonumber(redis.call('HGET', state, 'since')) or 0
   while true do
@@ -161,8 +165,7 @@ for i = 4, #ARGV, 3 do
   end
 end
 finish()
--- The second one is greater than all numbers given before, and less than those given afterwards.
-return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created, now - 1), now}
+return standing()
 """
 )
 
@@ -172,8 +175,7 @@ MARK: Final = (
     + """
 if ARGV[4] == 'mixed' then mix() end
 finish()
--- The second one is greater than all numbers given before, and less than those given afterwards.
-return {created, math.max(tonumber(redis.call('HGET', state, 'last')) or created, now - 1), now}
+return standing()
 """
 )
 

@@ -92,7 +92,7 @@ class RedisHistory:
     # -- the beginning --------------------------------------------------------------------------------------------
 
     async def ready(self, patience: float = _PATIENCE) -> None:
-        """Returns when event ids can be made that every process understands, or after half a second."""
+        """Returns when event ids can be made that every process understands, or after so many seconds."""
         if not (self._setup.done() or self._trouble.is_away):
             with deadline(patience):
                 await asyncio.wait([self._setup])
