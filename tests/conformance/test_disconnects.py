@@ -20,6 +20,12 @@ def nobody_listens(stats: dict[str, Any]) -> bool:
     return stats["subscriptions"] == 0
 
 
+@pytest.fixture(autouse=True)
+async def others_have_left(client: Client) -> None:
+    """What other tests have opened on this server is closed."""
+    await client.until_stats(nobody_listens)
+
+
 @contextlib.asynccontextmanager
 async def raw_stream(server: RunningServer, run_id: str) -> Any:
     """A stream on a bare socket, once its first bytes have come; leaving the block resets the connection."""
@@ -86,7 +92,6 @@ async def test_a_client_that_leaves_before_the_first_byte(client: Client, server
 
 
 async def test_nothing_is_left_of_many_clients(client: Client, server: RunningServer, run_id: str) -> None:
-    await client.until_stats(nobody_listens)
     printed = len(server.log)
     async with client.stream("pipeline/stream", runId=run_id) as stream:
         await stream.next_block()
