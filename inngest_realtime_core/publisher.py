@@ -244,13 +244,13 @@ class Publisher(RealtimeBase):
     ) -> Batch[B]:
         """Publish many small parts of a text, or of a list, in few messages: enter it with `async with`.
 
-        Texts are joined in order, lists are extended. A message is sent `every` seconds after its first part came, or
-        when it has `max_bytes`, and at the end of the block, also when that ends by an error. One request is under
-        way at a time; what comes meanwhile goes into the next.
+        Texts are joined in order, lists are extended. A message is sent at most `every` seconds after its first part,
+        when it has `max_bytes`, and at the end of the block, also when that ends by an error. One request is under way
+        at a time; what comes meanwhile goes into the next.
 
         Args:
             topic: A topic whose type is `str` or a list.
-            every: Seconds that a part waits for others.
+            every: Seconds that a part waits for others at most.
             max_bytes: The size of a message as JSON, in bytes, at most 512 KiB; a larger part goes alone.
             run_id: As in `publish()`.
             metadata: As in `publish()`, for each message.

@@ -29,6 +29,7 @@ B = TypeVar("B", bound="str | list[Any]", default=Any)
 
 # The quotes of a text, or the brackets of a list, around what is joined, and what is put between two parts.
 _JOINS = {"str": (b'"', b"", b'"'), "list": (b"[", b",", b"]")}
+_LATENESS = 0.0025  # seconds; event loops count whole milliseconds, and call a timer late rather than early
 _WRAPPERS = frozenset({"definitions", "function-after", "function-before", "function-wrap"})
 
 
@@ -63,7 +64,8 @@ class Batch(Generic[B]):
         self._interrupted = False
         self._adapter = adapter
         self._open, self._between, self._close = _JOINS[kind]
-        self._every = every
+        # A part is not to wait for longer than `every`.
+        self._delay = max(every - _LATENESS, 0.9 * every)
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
         self._size = 0
@@ -95,7 +97,7 @@ class Batch(Generic[B]):
                 await self._next_progress()
             self._check()
             if not self._parts:
-                self._cancel_timer = call_after(running_event_loop(), self._every, self._due.set)
+                self._cancel_timer = call_after(running_event_loop(), self._delay, self._due.set)
             self._size = self._size_with(content)
             self._parts.append(content)
             if self._size >= self._max_bytes:
