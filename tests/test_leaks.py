@@ -224,7 +224,8 @@ def by_hand(last):
         try:
             return loop.run_until_complete(work)
         finally:
-            loop.run_until_complete(last(loop))
+            if last is not None:
+                loop.run_until_complete(last(loop))
             loop.close()
     return run
 
@@ -234,6 +235,7 @@ with DevServer().in_thread() as server:
         "asyncio.run": asyncio.run,
         "anyio.run": lambda work: anyio.run(lambda: work),
         "close": by_hand(lambda loop: realtime.close()),
+        "loop.close": by_hand(None),
         "async_to_sync": async_to_sync(wait),
     }[sys.argv[1]]
     run(realtime.publish(("c", "t"), 0))
@@ -249,7 +251,7 @@ with DevServer().in_thread() as server:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="descriptors are counted in /proc")
-@pytest.mark.parametrize("run", ["asyncio.run", "anyio.run", "async_to_sync", "close"])
+@pytest.mark.parametrize("run", ["asyncio.run", "anyio.run", "async_to_sync", "close", "loop.close"])
 def test_nothing_is_left_of_event_loops_that_are_closed(run: str) -> None:
     """Without waiting for the garbage collector, and without a warning."""
     done = subprocess.run(

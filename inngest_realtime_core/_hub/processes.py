@@ -9,10 +9,10 @@ import functools
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
-from typing import Final
 
 from .._api.claims import TokenClaims, read_claims_unverified
 from .._api.client import ApiClient
+from .._concurrency.loop_end import close_with_loop
 from .._concurrency.threads import running_event_loop
 from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
@@ -22,8 +22,6 @@ from ..stats import Counters, ReplayHealth
 from .budget import ByteBudget
 from .hub import Hub
 from .options import HubOptions
-
-_NEVER: Final = 365 * 24 * 3600.0  # seconds
 
 
 class LoopResources:
@@ -35,7 +33,7 @@ class LoopResources:
         hub: The subscriptions; None until the first one.
     """
 
-    __slots__ = ("__weakref__", "_last", "_owner", "api", "history", "hub")
+    __slots__ = ("__weakref__", "_of_loop", "_owner", "api", "history", "hub")
 
     def __init__(self, api: ApiClient, history: History) -> None:
         self.api = api
@@ -44,11 +42,7 @@ class LoopResources:
         self._owner = self._own()
         with contextlib.suppress(StopIteration):
             self._owner.asend(None).send(None)
-        # A timer that never comes: an event loop drops it when it is closed, whatever else was not ended.
-        on_close = weakref.WeakMethod(self._loop_closed)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(_NEVER, _nothing, context=contextvars.Context())
-        self._last: weakref.ref[asyncio.TimerHandle] | None = weakref.ref(timer, lambda _: _call(on_close(), loop))
+        self._of_loop = close_with_loop(asyncio.get_running_loop(), self)
 
     async def _own(self) -> AsyncGenerator[None, None]:
         # A generator, because `asyncio.run()` and its like close those of a loop before they wait for its threads: what
@@ -56,9 +50,7 @@ class LoopResources:
         try:
             yield
         finally:
-            timer, self._last = None if self._last is None else self._last(), None
-            if timer is not None:
-                timer.cancel()
+            self._of_loop.discard(self)
             try:
                 if self.hub is not None:
                     await self.hub.close()
@@ -72,21 +64,10 @@ class LoopResources:
         """Ends everything. Returns when no task and no socket is left."""
         await self._owner.aclose()
 
-    def _loop_closed(self) -> None:
+    def loop_closed(self) -> None:
         """Called when the event loop has been closed although not everything had ended: threads may be waiting."""
         if self.hub is not None:
-            # What would schedule something on the loop fails.
-            with contextlib.suppress(RuntimeError):
-                self.hub.end_streams()
-
-
-def _nothing() -> None: ...
-
-
-def _call(function: Callable[[], None] | None, loop: asyncio.AbstractEventLoop) -> None:
-    # A clock that jumps, in a test that freezes it, makes the timer come all the same.
-    if function is not None and loop.is_closed():
-        function()
+            self.hub.end_streams()
 
 
 class Process:
