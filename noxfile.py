@@ -146,7 +146,7 @@ def try_extra(session: nox.Session, wheel: Path, name: str) -> None:
 @nox.session
 def tutorials(session: nox.Session) -> None:
     """Follow each tutorial from an empty folder, commands included, and take the time; `-- flask` selects."""
-    session.install("build", ".[devserver]", *group("test"))
+    session.install("build", ".[devserver]", *group("test"), *group("browser"))
     folder = Path(session.create_tmp()).resolve() / "wheel"  # read from another folder below
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), silent=True)

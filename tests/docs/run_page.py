@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_STARTED = "INSTALLED_APPS = []\n"  # in the settings that `startproject` makes, which a page may add to
+
 
 def main(path: str) -> None:
     blocks: list[tuple[str, str]] = json.loads(Path(path).read_text())
@@ -25,7 +27,7 @@ def main(path: str) -> None:
         if title:
             file = Path(title)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(code)
+            file.write_text(_STARTED + code if title == settings else code)
     if settings is not None:
         _set_up_django(settings)
     namespace: dict[str, Any] = {"__name__": "__console__"}
@@ -44,7 +46,8 @@ def main(path: str) -> None:
 def _import(title: str, code: str) -> None:
     if not title.endswith(".py") or title == "manage.py" or Path(title).name.startswith(("test_", "conftest")):
         return
-    Path(title).write_text(code)
+    if not title.endswith("settings.py"):
+        Path(title).write_text(code)
     name = title.removesuffix(".py").replace("/", ".")
     importlib.invalidate_caches()
     if name in sys.modules:
@@ -59,7 +62,7 @@ def _set_up_django(settings: str) -> None:
 
     module = importlib.import_module(settings.removesuffix(".py").replace("/", "."))
     # What `startproject` has made already.
-    made = {"SECRET_KEY": "documentation", "DEBUG": True, "ALLOWED_HOSTS": ["*"]}
+    made = {"SECRET_KEY": "documentation", "DEBUG": True, "ALLOWED_HOSTS": ["*"], "ROOT_URLCONF": "mysite.urls"}
     names = {name: getattr(module, name) for name in dir(module) if name.isupper()}
     configured.configure(**{**made, **names})
     django.setup()

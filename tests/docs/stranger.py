@@ -2,13 +2,15 @@
 
 What the page says is done as it stands and in its order, in an empty folder: its commands are typed into a shell, `pip
 install` included, its files are written, its servers are left running. Only the wheel comes from here instead of the
-package index, and the ports have to be free. Then the page in the browser is what the page says it is.
+package index, and the ports have to be free. Then the page's button is pressed, in Chromium where there is one and
+playwright, and its text is what the tutorial says it becomes.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from .blocks import Block, blocks_of
 from .test_tutorials import follow
 
 SERVERS = re.compile(r"python -m inngest_realtime_devserver|INNGEST_DEV=1 (?:uvicorn|gunicorn)|INNGEST_DEV=1 .*tail")
+TEXTS = ["Collecting", "Comparing", "Writing", "Done"]
 PORTS = {"inngest_realtime_devserver": 8288, "uvicorn": 8000, "gunicorn": 8000}
 
 
@@ -57,8 +60,11 @@ class Shell:
                     start_new_session=True,
                 )
             )
+            if " tail " in line:
+                self.wait_for_text("Listening to report:run-1")
+                return
             for name, port in PORTS.items():
-                if name in line and "tail" not in line:
+                if name in line:
                     wait_for(port)
             return
         subprocess.run(["bash", "-ec", command], cwd=self.folder, env=self._environment, check=True, timeout=600)
@@ -69,6 +75,12 @@ class Shell:
 
     def logs(self) -> str:
         return "".join(f"-- {path.name}\n{path.read_text()}" for path in sorted(self.folder.glob("terminal-*.log")))
+
+    def wait_for_text(self, text: str) -> None:
+        deadline = time.monotonic() + 30
+        while text not in self.logs():
+            assert time.monotonic() < deadline, f"no terminal says {text!r}"
+            time.sleep(0.05)
 
     def close(self) -> None:
         for process in self._running:
@@ -92,10 +104,33 @@ def write(block: Block, folder: Path) -> None:
     path = folder / block.title
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name == "settings.py":
-        # "Add to what startproject has made."
-        path.write_text(path.read_text() + "\n" + block.code.replace("INSTALLED_APPS = [", "INSTALLED_APPS += ["))
+        # "At the end of the settings that `startproject` has made, add:"
+        path.write_text(path.read_text() + "\n" + block.code)
     else:
         path.write_text(block.code)
+
+
+def press_the_button() -> None:
+    chromium = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        print("There is no Chromium, or no playwright: the button was not pressed.")
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto("http://127.0.0.1:8000/")
+        page.get_by_role("button").click()
+        for text in TEXTS:
+            page.get_by_role("status").get_by_text(text).wait_for()
+        assert not errors, errors
+        browser.close()
+    print("The button was pressed, and the page's text went from", " to ".join(TEXTS))
 
 
 def main(page: str, wheel: str) -> None:
@@ -108,25 +143,20 @@ def main(page: str, wheel: str) -> None:
                     write(block, shell.folder)
                 elif block.language == "console":
                     for line in block.code.splitlines():
-                        shell.type(line.removeprefix("$ ").replace("RUN_ID", "run-1"))
-            installed = time.monotonic()
+                        shell.type(line.removeprefix("$ "))
+            set_up = time.monotonic() - began
+            for text in TEXTS:
+                shell.wait_for_text(f'"{text}"')  # in the terminal that tails
             with httpx.Client(base_url="http://127.0.0.1:8000", timeout=30, trust_env=False) as site:
                 assert "/api/realtime/client.js" in site.get("/").text
-                deadline = time.monotonic() + 30
-                while "Listening to report:run-1" not in shell.logs():
-                    assert time.monotonic() < deadline, "tail does not listen"
-                    time.sleep(0.05)
-                assert follow(site, "run-1") == ["Collecting", "Comparing", "Writing", "Done"]
-            while '"Done"' not in shell.logs():
-                assert time.monotonic() < deadline, "tail has not seen the end"
-                time.sleep(0.05)
+                assert follow(site, "run-2") == TEXTS
+            press_the_button()
         except BaseException:
             print(shell.logs())
             raise
         finally:
             shell.close()
     total = time.monotonic() - began
-    set_up = installed - began
     print(f"{Path(page).stem}: {total:.1f} s from an empty folder to the last message, {set_up:.1f} s of it setting up")
 
 

@@ -47,10 +47,9 @@ def create(blocks: list[Block], folder: Path) -> None:
         if block.title:
             path = folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
-            # "Add these to what is there": the settings of a new project.
+            # "At the end of the settings", of a new project.
             kept = path.read_text() if path.name == "settings.py" and path.exists() else ""
-            addition = block.code.replace("INSTALLED_APPS = [", "INSTALLED_APPS += [") if kept else block.code
-            path.write_text(f"{kept}\n{addition}")
+            path.write_text(f"{kept}\n{block.code}")
 
 
 def commands(blocks: list[Block]) -> list[str]:
@@ -62,7 +61,7 @@ def commands(blocks: list[Block]) -> list[str]:
 @contextmanager
 def serving(typed: list[str], folder: Path, inngest: str) -> Iterator[httpx.Client]:
     """Runs the page's server command until the block ends, on a free port."""
-    (line,) = (line for line in typed if line.startswith("INNGEST_DEV=1") and "tail" not in line)
+    (line,) = (line for line in typed if line.startswith("INNGEST_DEV=1") and " tail " not in line)
     port = free_port()
     words = shlex.split(line.removeprefix("INNGEST_DEV=1 ").replace("127.0.0.1:8000", f"127.0.0.1:{port}"))
     if words[0] == "uvicorn":
