@@ -135,6 +135,10 @@ class Memory(Shared):
     def withdraw(self, envelope: Envelope) -> None:
         self._record.remove(envelope)
 
+    def leave(self, history: ChannelHistory) -> None:
+        """Called when the channel has been left."""
+        self._record.leave(CHANNEL, history.received(), mixed=history.mixed, since=history.kept_since)
+
     def load(self, clock: NumberClock, history: ChannelHistory) -> Kept:
         return self._record.load(CHANNEL, history.received(), mixed=history.mixed)
 
@@ -254,6 +258,8 @@ class Worker:
         if client.last_id:
             cursor = history.cursor(client.last_id)
             assert cursor is not None
+            if self._fleet.memory and history.must_load(cursor):
+                self.load()
             selected = history.resume(cursor, client.topics)
             for drains in (False, True):
                 if selected is None:
@@ -428,9 +434,8 @@ class Fleet:
 
     def kill(self, worker: Worker) -> None:
         worker.report()
-        if self.memory:
-            # Its channel has been left.
-            worker.load()
+        if isinstance(self.shared, Memory):
+            self.shared.leave(worker.history)
         self.workers.remove(worker)
         for client in list(worker.clients):
             worker.detach(client)

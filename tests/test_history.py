@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import httpx
+import msgspec
 import pytest
 from pydantic import AfterValidator
 from starlette.applications import Starlette
@@ -24,11 +25,13 @@ from inngest_realtime_core import (
     allow_anyone,
     topic,
 )
+from inngest_realtime_core.messages.envelope import METADATA_KEY, Envelope
 from inngest_realtime_core.messages.message import Message
 from inngest_realtime_core.subscriptions.subscription import Subscription
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_starlette import realtime_routes
-from talk import fresh
+from talk import eventually, fresh
+from test_subscription import cut_off
 
 
 @pytest.fixture
@@ -113,6 +116,32 @@ async def test_without_a_record_or_with_others_a_hole_is_a_gap(
             message = await subscription.receive(timeout=5)
             assert message is not None
             assert message.kind == "gap"
+
+
+@pytest.mark.parametrize("came", ["first", "again"])
+async def test_of_two_published_at_once_neither_is_lost_while_the_channel_is_left(
+    server: DevServer, channel: str, came: str
+) -> None:
+    """One of them is on its way for long; a client had the other one, and comes back when nobody knows its log."""
+    metadata = msgspec.json.encode({METADATA_KEY: {"id": "slow"}})
+    slow = Envelope("data", msgspec.Raw(b'"slow"'), channel, "t", metadata=msgspec.Raw(metadata))
+    async with Realtime(api_base_url=server.url, linger=0) as realtime:
+        record = realtime._sessions.at(realtime.settings).process().record  # pyright: ignore[reportPrivateUsage]
+        if came == "first":
+            record.add(slow)
+        async with realtime.subscribe(channel=channel, topics=["t"]) as page:
+            await realtime.publish((channel, "t"), "quick", id="quick")
+            seen, id = await cut_off(page, 1)
+            assert seen == ["quick"]
+        await eventually(lambda: not realtime.stats().channels)
+        if came == "again":
+            record.add(slow)
+        async with realtime.subscribe(channel=channel, topics=["t"]) as page:
+            if came == "again":
+                # The same request once more: here it is received before the slow one.
+                await realtime.publish((channel, "t"), "quick", id="quick")
+                assert await taken(page, 1) == ["quick"]
+            assert (await cut_off(page, 1, id))[0] == ["slow"]
 
 
 async def test_what_is_kept_is_deliverable(server: DevServer, channel: str) -> None:

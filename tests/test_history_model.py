@@ -324,10 +324,7 @@ def check_concurrent(client: Client, fleet: Fleet, *, seed: str) -> int:
 
 @pytest.mark.parametrize("publishers", [1, 2, 3])
 def test_one_process_without_redis(clock: Clock, publishers: int) -> None:
-    """Where the channel was left in between, and its log with it, a gap may come.
-
-    And of two messages published at the same time the one that fell into a hole may not come (docs/history.md).
-    """
+    """Where the channel was left in between, and its log with it, a gap may come."""
     gaps = 0
     for number in rounds(ROUNDS // 2):
         seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
@@ -342,10 +339,54 @@ def test_one_process_without_redis(clock: Clock, publishers: int) -> None:
             act(fleet, rng, foreign=0.0)
         fleet.settle()
         for client in fleet.clients:
-            if publishers == 1 or left == fleet.workers:
-                check_concurrent(client, fleet, seed=seed)
+            check_concurrent(client, fleet, seed=seed)
             gaps += client.gaps if left == fleet.workers else 0
     assert gaps == 0
+
+
+@pytest.mark.parametrize("how", ["never received", "given by another log", "known to another log"])
+def test_what_is_published_at_once_without_redis_while_its_channel_is_left(clock: Clock, how: str) -> None:
+    """Of two messages published at the same time the client has had the one, and comes back after its log is gone."""
+    fleet = Fleet(clock, random.Random(0), publishers=2, memory=True)
+    first = fleet.start_worker()
+    client = Client(("a",))
+    client.since = {"a": 0}
+    fleet.clients.append(client)
+    first.attach(client)
+    fleet.record("a")
+    if how.startswith("never"):
+        fleet.record("a")
+        fleet.send("a", fleet.in_flight["a"][1])
+        first.receive("a")
+    else:
+        # Who rewinds makes it known.
+        first.attach(Client(("a",)), "all")
+        fleet.record("a")
+    client.read(9)
+    first.detach(client)
+    first.disconnect()
+    fleet.kill(first)
+    clock.now += 2.0
+    if how == "never received":
+        fleet.send("a")
+    else:
+        if how == "known to another log":
+            fleet.send("a", fleet.in_flight["a"][1])
+        second = fleet.start_worker()
+        fleet.send("a", fleet.in_flight["a"][0])
+        second.receive("a")
+        if how == "given by another log":
+            second.attach(Client(("a",)), "all")
+            second.disconnect()
+            fleet.kill(second)
+    fleet.settle()
+    expected: dict[str, list[tuple[str, int]]] = {
+        "never received": [("a", 1), ("a", 0)],
+        "given by another log": [("a", 0), ("gap", 0)],
+        "known to another log": [("a", 0), ("gap", 0)],
+    }
+    assert client.seen[:2] == expected[how]
+    check_concurrent(client, fleet, seed="")
 
 
 @pytest.mark.parametrize("publishers", [2, 3])

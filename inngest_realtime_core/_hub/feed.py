@@ -129,8 +129,9 @@ class Feed(Recall):
 
     def forget(self) -> None:
         """Called when the channel has been left."""
+        history = self._history
         if self._beside is not None:
-            self._beside.leave(self.channel, self._history.received(), mixed=self._history.mixed)
+            self._beside.leave(self.channel, history.received(), mixed=history.mixed, since=history.kept_since)
 
     # -- readers --------------------------------------------------------------------------------------------------
 

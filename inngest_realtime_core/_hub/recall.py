@@ -89,6 +89,8 @@ class Recall(ABC):
             if not buffer.detached:
                 self._replay_missed(spec, buffer, None)
             return
+        if self._beside is not None and history.must_load(cursor):
+            self._take(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
         if history.resume(cursor, spec.topics) is None:
             # What another process has given to the client may be on its way to here.
             for pause in _PAUSES if self._beside is not None else ():

@@ -106,6 +106,12 @@ class ChannelHistory:
         return [envelope for _, _, envelope in self.log.messages()]
 
     @property
+    def kept_since(self) -> float:
+        """From when on all that was received is in the log, by `time.monotonic()`."""
+        log = self.log
+        return -inf if log is None or not (log.evicted_last or log.floor) else log.entries[0].at if log.entries else inf
+
+    @property
     def mixed(self) -> bool:
         """Whether something was received that was not recorded."""
         return self.log is not None and self.log.mixed
@@ -173,6 +179,7 @@ class ChannelHistory:
         """
         log = self.kept_log()
         first, self.loaded = not self.loaded, True
+        ambiguous = set(kept.ambiguous)
         if kept.clock is not None:
             log.clock = kept.clock
         # Of a topic that has a hole before what is kept, the rest is received, or comes after a gap.
@@ -181,6 +188,7 @@ class ChannelHistory:
         numbers: Mapping[str, tuple[int, int]] = {} if kept.numbers is None else kept.numbers.of
         known = {envelope.identity: at for _, at, envelope in log.messages()}
         passed: dict[str, float] = {}  # by topic, when one was received that comes before
+        identities: dict[str, list[str]] = {}  # by topic, what was received that comes before
         before: list[tuple[float, Envelope, int, int]] = []
         after: list[tuple[Envelope, int, int]] = []
         evicted_until = {
@@ -193,6 +201,7 @@ class ChannelHistory:
             topic, coverage = envelope.topic, self.coverage.get(envelope.topic)
             if envelope.identity in known:
                 passed[topic] = min(known[envelope.identity], passed.get(topic, inf))
+                identities.setdefault(topic, []).append(envelope.identity)
                 continue
             number, previous = numbers.get(envelope.identity, (0, 0))
             # Of what others received, nobody knows how much earlier it was published.
@@ -207,6 +216,8 @@ class ChannelHistory:
             if is_before:
                 if first:
                     before.append((at, envelope, number, previous))
+                    # Here it is in front of these.
+                    ambiguous.update(() if number else identities.get(topic, ()))
                 elif number:
                     log.lack(topic, number)
             elif coverage is None or not whole or topic not in reached or index <= evicted_until.get(topic, -1):
@@ -214,6 +225,7 @@ class ChannelHistory:
                 continue
             elif log.lacks(topic, number) if number else at >= coverage.moment or coverage.moment == coverage.began:
                 after.append((envelope, number, previous))
+        log.ambiguous = ambiguous
         now = time.monotonic()
         if first:
             for entry in log.prepend(before, whole=whole, since=kept.since):
@@ -229,6 +241,10 @@ class ChannelHistory:
     def cursor(self, event_id: str) -> Cursor | None:
         """The cursor that an event id names; None when this deployment did not make it for this channel."""
         return self._ids.decode(self._channel, event_id)
+
+    def must_load(self, cursor: Cursor) -> bool:
+        """Whether a cursor that holds no numbers is of another log, which may have had messages in another order."""
+        return not (self.loaded or cursor.numbers or cursor.log == self.kept_log().name)
 
     def resume(self, cursor: Cursor, topics: Collection[str]) -> list[Selected] | None:
         """What came after a cursor; None when that is not known for certain, before or after `catch_up`."""

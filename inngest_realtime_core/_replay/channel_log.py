@@ -52,6 +52,7 @@ class ChannelLog(NamedEntries):
         coverage: From when on each topic is covered.
         mixed: Whether something was received that was not recorded.
         evicted_last: Of each topic, the identity of the last message that is no longer kept, also of before a gap.
+        ambiguous: The identities of messages that do not tell what a client of another log has had.
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
 
@@ -75,6 +76,7 @@ class ChannelLog(NamedEntries):
         self.coverage: dict[str, Coverage] = coverage
         self.mixed: bool = False
         self.evicted_last: dict[str, str] = {}
+        self.ambiguous: Collection[str] = ()
         self.floor: int | None = None
         self._limits = limits
         self._max_bytes = limits.max_bytes

@@ -78,6 +78,7 @@ class Kept(msgspec.Struct, frozen=True):
         clock: That of where they are kept; None where it is this process's. Each message was published at most `error`
             seconds earlier than is said here.
         numbers: Of messages that all processes know; None where there is nothing for all of them.
+        ambiguous: The identities of messages that do not tell what a client has had which had them last.
     """
 
     messages: Sequence[tuple[float, Envelope]]
@@ -85,6 +86,7 @@ class Kept(msgspec.Struct, frozen=True):
     since: float
     clock: Clock | None = None
     numbers: Numbered | None = None
+    ambiguous: Collection[str] = ()
 
 
 class History(Protocol):
@@ -119,12 +121,13 @@ class History(Protocol):
             before: What was received before it in its topic.
         """
 
-    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
+    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool, since: float) -> None:
         """Called when this process is no longer subscribed.
 
         Args:
             received: What its log has, in order.
             mixed: Whether something was received that was not published through this package.
+            since: From when on all that the log had is in `received`, by `time.monotonic()`.
         """
 
     def load_now(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> Kept | None:

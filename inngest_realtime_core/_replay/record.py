@@ -19,6 +19,7 @@ from .numbers import Clock
 
 _CHANNELS: Final = 1_000
 _BYTES: Final = 64 * 1024 * 1024
+_LATE: Final = 10.0  # seconds after its recording within which Inngest takes a message, if it does
 
 
 class _Published:
@@ -28,14 +29,17 @@ class _Published:
         at: When it was recorded.
         number: Its offset among the channel's messages.
         envelope: The message itself; None when it was withdrawn, after a reader may have had it.
+        received: Whether a log is known to have had it.
+        is_ambiguous: Whether two logs had it in different places among the others.
     """
 
-    __slots__ = ("at", "envelope", "number")
+    __slots__ = ("at", "envelope", "is_ambiguous", "number", "received")
 
     def __init__(self, at: float, number: float, envelope: Envelope | None) -> None:
         self.at = at
         self.number = number
         self.envelope = envelope
+        self.received = self.is_ambiguous = False
 
 
 class _Channel:
@@ -57,6 +61,11 @@ class _Channel:
         self.last = 0
         self.since = since
         self.mixed = False
+
+    def behind(self, number: float) -> float:
+        """An offset between this one and the next."""
+        following = (each.number for each in self.messages.values() if each.number > number)
+        return (number + min([*following, number + 2])) / 2
 
 
 class Record:
@@ -123,24 +132,56 @@ class Record:
             channel = self._channels.get(name)
             if channel is None:
                 return Kept((), whole=False, since=time.monotonic())
-            now = time.monotonic()
-            self._evict(channel, now)
-            messages = channel.messages
-            # What another process has published is not here: this record has no more than a part.
-            channel.mixed = channel.mixed or mixed or any(envelope.identity not in messages for envelope in received)
-            last: dict[str, float] = {}
-            for envelope in received:
-                known = messages.get(envelope.identity)
-                if known is not None:
-                    before = last.get(envelope.topic, 0.0)
-                    if known.number < before:
-                        # Known first, but received later.
-                        following = (each.number for each in messages.values() if each.number > before)
-                        known.number = (before + min([*following, before + 2])) / 2
-                    last[envelope.topic] = known.number
-            ordered = sorted(messages.values(), key=lambda message: message.number)
+            self._compare(channel, received, mixed=mixed)
+            ordered = sorted(channel.messages.values(), key=lambda message: message.number)
             kept = [(message.at, message.envelope) for message in ordered if message.envelope is not None]
-            return Kept(kept, whole=not channel.mixed, since=channel.since)
+            ambiguous = {identity for identity, each in channel.messages.items() if each.is_ambiguous}
+            return Kept(kept, whole=not channel.mixed, since=channel.since, ambiguous=ambiguous)
+
+    def leave(self, name: str, received: Sequence[Envelope], *, mixed: bool, since: float) -> None:
+        """Called when a log goes: of what it never had, its clients may have had what was published at the same time.
+
+        So that is behind what they have had, for those who come back.
+
+        Args:
+            since: From when on all that the log had is in `received`.
+        """
+        with self._lock:
+            channel = self._channels.get(name)
+            if channel is None:
+                return
+            for topic, last in self._compare(channel, received, mixed=mixed).items():
+                since_ = max(since, last.at - _LATE)
+                at = last.number
+                for each in sorted(channel.messages.values(), key=lambda message: message.number):
+                    envelope = each.envelope
+                    if (
+                        each.number < last.number
+                        and each.at >= since_
+                        and not each.received
+                        and envelope is not None
+                        and envelope.topic == topic
+                    ):
+                        at = each.number = channel.behind(at)
+
+    def _compare(self, channel: _Channel, received: Sequence[Envelope], *, mixed: bool) -> dict[str, _Published]:
+        """Put what was received in the order of its receipt; returns the last one of each topic."""
+        self._evict(channel, time.monotonic())
+        messages = channel.messages
+        # What another process has published is not here: this record has no more than a part.
+        channel.mixed = channel.mixed or mixed or any(envelope.identity not in messages for envelope in received)
+        last: dict[str, _Published] = {}
+        for envelope in received:
+            known = messages.get(envelope.identity)
+            if known is not None:
+                before = last.get(envelope.topic)
+                if before is not None and known.number < before.number:
+                    # Known first, but received later; not by everybody where it was received before.
+                    known.is_ambiguous = known.received
+                    known.number = channel.behind(before.number)
+                known.received = True
+                last[envelope.topic] = known
+        return last
 
     def _touch(self, name: str, now: float) -> _Channel:
         channel = self._channels.get(name)
@@ -188,8 +229,8 @@ class MemoryHistory:
 
     def add(self, envelope: Envelope, before: Envelope | None) -> None: ...
 
-    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
-        self._record.load(channel, received, mixed=mixed)
+    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool, since: float) -> None:
+        self._record.leave(channel, received, mixed=mixed, since=since)
 
     def load_now(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
         return self._record.load(channel, received, mixed=mixed)

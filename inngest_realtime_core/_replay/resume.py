@@ -123,7 +123,9 @@ def _offsets_of(log: ChannelLog, cursor: Cursor, topics: Collection[str]) -> dic
         if entry.number:
             if last.get(envelope.topic) == entry.number:
                 found[envelope.topic] = envelope.topic, offset
-        elif (name := name_of(envelope.topic, envelope.identity)) in cursor.names:
+        elif (
+            name := name_of(envelope.topic, envelope.identity)
+        ) in cursor.names and envelope.identity not in log.ambiguous:
             found[name] = envelope.topic, offset
     return found
 

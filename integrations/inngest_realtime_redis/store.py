@@ -141,7 +141,7 @@ class RedisHistory:
         self._marks.follow(channel)
         self._wake.set()
 
-    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool) -> None:
+    def leave(self, channel: str, received: Sequence[Envelope], *, mixed: bool, since: float) -> None:
         """Called when this process is no longer subscribed."""
         self._marks.leave(channel)
 
