@@ -192,7 +192,10 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Put wrong lines into the floors of connections, sharing and history, one by one: each has to make a test fail."""
+    """Put in wrong lines, one by one, each of which has to make a test fail.
+
+    They are of the floors of connections, sharing and history, and of what protects from attacks (`-- attacks`).
+    """
     session.install("-e", ".[all]", *group("test"))
     session.run("python", "tests/mutants.py", *session.posargs)
 

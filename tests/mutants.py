@@ -1,8 +1,9 @@
-"""Wrong lines on the floors `_upstream`, `_hub` and `_replay`, and the test that catches each: `nox -s mutants`.
+"""Wrong lines, and the test that catches each: `nox -s mutants`.
 
-Each mutant is imported in place of its file, in a process of its own, where the tests of its floor run: those without
-sockets, which take seconds together. `survives` says why none fails:
-because nobody could tell the difference, or what would tell it.
+Each mutant is put into a copy of the tree, and a process of its own runs tests there: for the floors `_upstream`,
+`_hub` and `_replay` those of the floor that need no sockets, which take seconds together, and for the protections that
+`attack_mutants` lists the one test that stands for each. `survives` says why none fails: because nobody could tell the
+difference, or what would tell it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from pathlib import Path
-from types import ModuleType
 
 # What the tests import of others, so that the process of each mutant has it.
 import httpx  # noqa: F401
@@ -27,8 +26,13 @@ import starlette.applications  # noqa: F401
 import uvicorn  # noqa: F401
 import websockets.asyncio.client  # noqa: F401
 
+from attack_mutants import ATTACKS
+
 ROOT = Path(__file__).parent.parent
 CORE = "inngest_realtime_core"
+# What the tests need of the tree.
+COPIED = (CORE, "integrations", "tests", "docs", "examples", "benchmarks", "pyproject.toml", "README.md")
+IGNORED = shutil.ignore_patterns("node_modules", ".hypothesis", ".*_cache")
 TESTS = {
     "_upstream/batching.py": "batching dialer",
     "_upstream/connecting.py": "upstream handover",
@@ -54,10 +58,11 @@ class Mutant:
     """A wrong line.
 
     Attributes:
-        file: Below the core.
+        file: Below the core, or below the root.
         right: The text that is replaced; it occurs once.
         wrong: What takes its place.
         survives: Why no test fails, where none does.
+        test: The one that is to fail, where it is not any of the floor's.
     """
 
     name: str
@@ -65,6 +70,21 @@ class Mutant:
     right: str
     wrong: str
     survives: str = ""
+    test: str = ""
+
+    @property
+    def path(self) -> Path:
+        """From the root."""
+        below = Path(CORE) / self.file
+        return below if (ROOT / below).exists() else Path(self.file)
+
+    @property
+    def tests(self) -> list[str]:
+        """Arguments for pytest."""
+        if self.test:
+            return [f"tests/attacks/{self.test}"]
+        names = (TESTS.get(self.file) or TESTS[self.file.partition("/")[0]]).split()
+        return [f"tests/test_{name}.py" for name in names]
 
 
 MUTANTS = [
@@ -447,29 +467,17 @@ MUTANTS = [
 ]
 
 
-class Mutated(MetaPathFinder, Loader):
-    """Imports the wrong module in place of the right one."""
-
-    def __init__(self, name: str, path: Path, text: str) -> None:
-        self._name, self._path, self._text = name, path, text
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
-        return spec_from_loader(fullname, self, origin=str(self._path)) if fullname == self._name else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__file__ = str(self._path)
-        exec(compile(self._text, str(self._path), "exec"), vars(module))
-
-
 class Failures:
-    """A plugin of pytest that collects which tests failed, and after how many seconds."""
+    """A plugin of pytest that collects which tests failed, and after how many seconds, and how many passed."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, float]] = []
+        self.passed = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.found.append((report.nodeid, report.duration))
+        self.passed += report.passed and report.when == "call"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -477,23 +485,33 @@ class Failures:
 
 
 def run_tests(mutant: Mutant, results: int) -> None:
-    """Runs the tests of a mutant's file in this process, and writes the failures to a descriptor."""
-    path = ROOT / CORE / mutant.file
-    wrong = path.read_text().replace(mutant.right, mutant.wrong)
-    module = ".".join((CORE, *Path(mutant.file).with_suffix("").parts))
-    sys.path[:0] = [str(ROOT), str(ROOT / "integrations")]
-    sys.meta_path.insert(0, Mutated(module, path, wrong))
-    names = (TESTS.get(mutant.file) or TESTS[mutant.file.partition("/")[0]]).split()
-    failures = Failures()
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
-    files = [f"tests/test_{name}.py" for name in names]
-    pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", "--timeout=20", *files], plugins=[failures])
-    os.write(results, json.dumps(failures.found).encode())
+    """Runs the tests of a mutant in this process, and writes the failures to a descriptor."""
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=IGNORED)
+            else:
+                shutil.copy2(ROOT / name, tree / name)
+        (tree / mutant.path).write_text((ROOT / mutant.path).read_text().replace(mutant.right, mutant.wrong))
+        os.chdir(tree)
+        places = [str(tree), str(tree / "integrations")]
+        sys.path[:] = places + [place for place in sys.path if not place.startswith(str(ROOT / "tests"))]
+        os.environ["PYTHONPATH"] = os.pathsep.join(places)  # of the servers that tests start
+        failures = Failures()
+        # Also what servers print that the tests start.
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        options = ["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", *([] if mutant.test else ["--timeout=20"])]
+        pytest.main([*options, *mutant.tests], plugins=[failures])
+        found = failures.found or ([] if failures.passed else [("no test has run", 0.0)])
+        os.write(results, json.dumps(found).encode())
 
 
 def outcome(mutant: Mutant) -> tuple[str, float]:
     """The test that catches a mutant, empty when it survives; and its seconds."""
-    found = (ROOT / CORE / mutant.file).read_text().count(mutant.right)
+    found = (ROOT / mutant.path).read_text().count(mutant.right)
     if found != 1:
         return f"does not apply: its text is there {found} times", 0.0
     # The child has what does not change imported already.
@@ -520,18 +538,25 @@ def main() -> int:
     words = parser.parse_args().words
     os.chdir(ROOT)
     unexpected = 0
-    chosen = [
-        mutant for mutant in MUTANTS if not words or any(word in f"{mutant.file} {mutant.name}" for word in words)
+    attacks = [
+        Mutant(f"attacks, {file}: {right.strip().splitlines()[0]}", file, right, wrong, test=test)
+        for test, file, right, wrong in ATTACKS
     ]
-    for file in sorted({mutant.file for mutant in chosen}):
+    chosen = [
+        mutant
+        for mutant in (*MUTANTS, *attacks)
+        if not words or any(word in f"{mutant.file} {mutant.name} {mutant.test}" for word in words)
+    ]
+    for file, test in sorted({(mutant.file if not mutant.test else "__init__.py", mutant.test) for mutant in chosen}):
         # Without a wrong line nothing fails.
-        caught, _ = outcome(Mutant("", file, (text := (ROOT / CORE / file).read_text()), text))
+        text = (ROOT / CORE / file).read_text()
+        caught, _ = outcome(Mutant("", file, text, text, test=test))
         if caught:
-            print(f"! {file} as it is: {caught}", flush=True)
+            print(f"! {test or file} as it is: {caught}", flush=True)
             unexpected += 1
     for mutant in chosen:
         caught, seconds = outcome(mutant)
-        as_said = caught.startswith("test_") is not bool(mutant.survives)
+        as_said = caught.startswith(("test_", "attacks/")) is not bool(mutant.survives)
         unexpected += not as_said
         said = f"{caught} ({seconds:.2f} s)" if caught else f"survives: {mutant.survives or 'nobody knows why'}"
         print(f"{'  ' if as_said else '! '}{mutant.name}: {said}", flush=True)

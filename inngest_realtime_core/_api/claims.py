@@ -86,7 +86,7 @@ def read_claims(key: str) -> TokenClaims | None:
             account_id=_text(payload.get("sub")),
             token_id=_text(payload.get("jti")),
         )
-    except (jwt.InvalidTokenError, AttributeError, TypeError, ValueError, OverflowError):
+    except (jwt.InvalidTokenError, AttributeError, TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 

@@ -150,7 +150,7 @@ async def publish(
 
 def _envelope(query: Mapping[str, str], content: bytes) -> Envelope:
     """The message as subscribers will receive it, as far as that is known here."""
-    return Envelope(
+    envelope = Envelope(
         "data",
         msgspec.Raw(content),
         query["channel"],
@@ -159,6 +159,8 @@ def _envelope(query: Mapping[str, str], content: bytes) -> Envelope:
         run_id=query.get("run_id"),
         metadata=msgspec.Raw(query["metadata"].encode()),
     )
+    envelope.weigh(len(envelope.data) + len(envelope.metadata))
+    return envelope
 
 
 def _is_rejected(error: RealtimeError) -> bool:

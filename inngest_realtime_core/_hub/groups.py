@@ -185,7 +185,7 @@ class ReaderGroups:
                 self._tell(envelope, schema, result)
                 return
             message = result
-        size = len(envelope.data)
+        size = envelope.weight or len(envelope.data)
         if group.encoders and self._encodes(envelope, schema, message):
             for buffer in group.encoders:
                 buffer.push(message, size)
@@ -200,7 +200,7 @@ class ReaderGroups:
         self, entry: Entry, envelope: Envelope, stream: DataStream | None, history: ChannelHistory
     ) -> None:
         early_offset = entry.early_offset
-        size = len(envelope.data)
+        size = envelope.weight or len(envelope.data)
         views: list[tuple[ReaderGroup, Message[Any]]] = []
         for group in tuple(self._by_spec.values()):
             spec = group.spec

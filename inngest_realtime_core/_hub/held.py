@@ -28,7 +28,7 @@ class HeldMessages:
 
     def add(self, envelope: Envelope) -> None:
         self.envelopes.append(envelope)
-        self.held_bytes += len(envelope.data)
+        self.held_bytes += envelope.size
 
     @property
     def full(self) -> bool:

@@ -183,7 +183,7 @@ class Recall(ABC):
 
     def _hold(self, held: HeldMessages, envelope: Envelope) -> None:
         held.add(envelope)
-        self._streams.budget.spend(len(envelope.data))
+        self._streams.budget.spend(envelope.size)
         if held.full:
             self.gap("reconnect")
             self._release_held()

@@ -124,7 +124,7 @@ class ChannelLog(NamedEntries):
             self.run_topics.add(envelope.topic)
         entries = self.entries
         entries.append(entry)
-        self._bytes += len(envelope.data)
+        self._bytes += envelope.weight or len(envelope.data)
         # Not at every message: whoever reads the log prunes it first.
         if len(entries) > self._slack or self._bytes > self._granted:
             self._trim(entry.at)
@@ -183,14 +183,14 @@ class ChannelLog(NamedEntries):
             self._push_front(Entry(min(missed, received), "expired"))
         while known:
             at, envelope, number, previous = known.pop()
-            if len(self.entries) >= self._limits.size or self._bytes + len(envelope.data) > self._limits.max_bytes:
+            if len(self.entries) >= self._limits.size or self._bytes + envelope.size > self._limits.max_bytes:
                 # As if the rest had been evicted: a client that stopped there has missed some.
                 self.floor = self.first if self.floor is None else self.floor
                 self._lack([*known, (at, envelope, number, previous)])
                 break
             early.append(Entry(at, envelope, number=number, previous=previous))
             self._push_front(early[-1])
-            self._bytes += len(envelope.data)
+            self._bytes += envelope.size
             self._filter_room = 0
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
@@ -323,7 +323,7 @@ class ChannelLog(NamedEntries):
             entry = entries.popleft()
             envelope = entry.envelope
             if isinstance(envelope, Envelope):
-                self._bytes -= len(envelope.data)
+                self._bytes -= envelope.size
                 last[envelope.topic] = self.first, envelope, entry.number
                 newest[envelope.topic] = envelope
                 if entry.number > evicted.get(envelope.topic, 0):

@@ -101,7 +101,7 @@ class Record:
                 del channel.messages[identity]
             channel.last += 1
             channel.messages[identity] = _Published(now, channel.last, envelope)
-            self._count(channel, len(envelope.data))
+            self._count(channel, envelope.size)
             self._evict(channel, now)
             while len(self._channels) > _CHANNELS or (self._bytes > _BYTES and len(self._channels) > 1):
                 _, oldest = self._channels.popitem(last=False)
@@ -119,7 +119,7 @@ class Record:
             known = None if channel is None else channel.messages.get(envelope.identity)
             if channel is not None and known is not None and known.envelope is not None:
                 known.envelope = None
-                self._count(channel, -len(envelope.data))
+                self._count(channel, -envelope.size)
 
     def load(self, name: str, received: Sequence[Envelope], *, mixed: bool) -> Kept:
         """What is kept of a channel: in the order of publication, or of receipt where that was another one.
@@ -200,7 +200,7 @@ class Record:
             messages.popitem(last=False)
             channel.since = max(channel.since, at)
             if oldest.envelope is not None:
-                self._count(channel, -len(oldest.envelope.data))
+                self._count(channel, -oldest.envelope.size)
 
     def _count(self, channel: _Channel, size: int) -> None:
         channel.bytes += size

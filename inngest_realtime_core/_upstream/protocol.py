@@ -27,6 +27,8 @@ MAX_SERVER_FRAME: Final = 4 * 1024 * 1024
 MAX_OPEN_STREAMS: Final = 10_000
 """Data streams tracked on one connection; beyond it the oldest is taken for lost."""
 
+_MAX_STREAM_ID: Final = 200  # characters
+
 Closing = Literal["closing"]
 CLOSING: Final[Closing] = "closing"
 """The server shuts down: it goes on sending for a while, so there is time to open a successor."""
@@ -98,12 +100,14 @@ class Decoder:
                 logger.debug("Dropped a frame of %d bytes that is not a JSON envelope.", len(frame))
                 return None
             envelope = repaired
-        # Ours, whatever the wire says. (Of a stream it can say nothing: no JSON is one.)
+        # Ours, whatever the wire says. (Of a stream and a weight it can say nothing: no JSON is one.)
         if envelope.index or envelope.known_identity:
             envelope.index, envelope.known_identity = 0, ""
-        # Shorter ones have no room for it.
-        if len(frame) > _SHORT and not is_decodable(envelope):
-            return Unreadable(envelope.channel, envelope.topic) if envelope.channel else None
+        if len(frame) > _SHORT:
+            # Shorter ones have no room for it.
+            if not is_decodable(envelope):
+                return Unreadable(envelope.channel, envelope.topic) if envelope.channel else None
+            envelope.weigh(len(frame))
         if envelope.kind == "data":
             if envelope.channel and envelope.topic:
                 envelope.stream_id = None
@@ -139,8 +143,8 @@ class Decoder:
 
     def _boundary(self, envelope: Envelope) -> Envelope | None:
         stream_id = _text(envelope.data)
-        if not stream_id or not envelope.channel or not envelope.topic:
-            return _dropped(envelope, "it names no channel, topic or stream")
+        if not stream_id or len(stream_id) > _MAX_STREAM_ID or not envelope.channel or not envelope.topic:
+            return _dropped(envelope, "it names no channel, topic or stream, or a stream by a text that is too long")
         envelope.stream_id = stream_id
         if envelope.kind == "datastream-end":
             if self._streams.pop(stream_id, None) is None:

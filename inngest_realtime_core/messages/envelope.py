@@ -22,6 +22,11 @@ _NULL = msgspec.Raw(b"null")
 NO_METADATA: Final = msgspec.Raw(b"null")
 """The metadata of a message that came without any: this very object."""
 _MAX_ID: Final = 200  # characters
+_LIGHT: Final = 1_000  # bytes beside the payload that are not counted
+
+
+class Weight(int):
+    """A number that no JSON is."""
 
 
 class Added(msgspec.Struct, gc=False):
@@ -45,9 +50,10 @@ _decode_metadata = msgspec.json.Decoder(_Metadata).decode
 
 
 class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
-    """A decoded frame. The last three attributes are ours and never on the wire.
+    """A decoded frame. The last four attributes are ours and never on the wire.
 
     Attributes:
+        weight: Bytes of all of it, where more than the payload is large: metadata, most likely. None elsewhere.
         index: The position of a chunk in its data stream, counted from 0.
         stream: What collects the chunks, for a `datastream-start` that has been delivered.
         known_identity: What `identity` was found to be.
@@ -63,9 +69,19 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
     fn_id: str | None = None
     metadata: msgspec.Raw = NO_METADATA
     stream_id: str | None = None
+    weight: Weight | None = msgspec.field(default=None, name="(weight)")
     index: int = msgspec.field(default=0, name="(index)")
     stream: DataStream | None = msgspec.field(default=None, name="(stream)")
     known_identity: str = msgspec.field(default="", name="(identity)")
+
+    @property
+    def size(self) -> int:
+        """Bytes that count where the bytes of messages are limited."""
+        return self.weight or len(self.data)
+
+    def weigh(self, size: int) -> None:
+        """Called with the bytes of all of it, where those may be many."""
+        self.weight = Weight(size) if size - len(self.data) > _LIGHT else None
 
     @property
     def added(self) -> Added | None:

@@ -303,8 +303,8 @@ def envelope_of(message: Message[Any]) -> Envelope:
 
 
 def payload_size(message: Message[Any]) -> int:
-    """Returns how many bytes the payload has, as Inngest sent it."""
-    return len(message._envelope.data)
+    """Returns how many bytes it has that count, as Inngest sent it: those of the payload, and of large metadata."""
+    return message._envelope.size
 
 
 def carries(message: Message[Any], schema: TypeAdapter[Any] | None) -> bool:

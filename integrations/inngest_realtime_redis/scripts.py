@@ -221,11 +221,13 @@ def receipts(batch: Iterable[tuple[Envelope, Envelope | None]]) -> list[str | by
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    return msgspec.json.encode(envelope)
+    return msgspec.json.encode(envelope if envelope.weight is None else msgspec.structs.replace(envelope, weight=None))
 
 
 def decode_envelope(text: bytes) -> Envelope:
-    return msgspec.json.decode(text, type=Envelope)
+    envelope = msgspec.json.decode(text, type=Envelope)
+    envelope.weigh(len(text))
+    return envelope
 
 
 def read_kept(channel: str, answer: Sequence[Any], clock: Clock, *, whole: bool) -> Kept:

@@ -165,7 +165,7 @@ class RedisHistory:
 
     def add(self, envelope: Envelope, before: Envelope | None) -> None:
         """Record a message that was received. Returns at once."""
-        size = len(envelope.data)
+        size = envelope.size
         too_much = self._count >= _QUEUE or self._size + size > _QUEUE_BYTES
         if too_much or self._trouble.is_away:
             self._marks.mix([envelope.channel])
@@ -266,7 +266,7 @@ class RedisHistory:
                 if rest:
                     self._waiting[channel] = rest
                 self._count -= len(batch)
-                self._size -= sum(len(envelope.data) for envelope, _ in batch)
+                self._size -= sum(envelope.size for envelope, _ in batch)
                 await self._run_script(RECEIVE, channel, receipts(batch), pipeline)
             if probe:
                 # Not a ping: a Redis whose memory is full, or that takes no writes, answers one.

@@ -13,7 +13,7 @@ from inngest_realtime_core import Channel, Message, MessageError, PublishError, 
 from inngest_realtime_core._upstream.protocol import Decoder, Unreadable
 from inngest_realtime_devserver.server import DevServer
 from talk import eventually, fresh
-from wire import frame
+from wire import frame, start_frame
 
 BAD = {
     "deep": b"[" * 1_100 + b"]" * 1_100,
@@ -140,6 +140,15 @@ def test_many_deep_places_are_looked_at_once(depth: int) -> None:
     result = Decoder().decode(raw)
     assert time.process_time() - began < 0.5
     assert isinstance(result, Unreadable) == (depth >= 500)
+
+
+def test_a_stream_that_is_named_by_a_mebibyte_is_not_followed() -> None:
+    """Ten thousand are, on each connection."""
+    decoder = Decoder()
+    decoder.decode(start_frame("x" * 1_000_000))
+    assert not decoder.open_streams
+    decoder.decode(start_frame("x" * 200))
+    assert len(decoder.open_streams) == 1
 
 
 def _refuse(value: str) -> str:

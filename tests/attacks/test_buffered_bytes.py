@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from inngest_realtime_core import Channel, Message, Realtime, RealtimeError, topic
+from inngest_realtime_core import Channel, Message, Realtime, RealtimeError, Replay, topic
 from inngest_realtime_core._hub import budget
 from inngest_realtime_core._hub.budget import ByteBudget, shed
 from inngest_realtime_core._hub.buffer import ReaderBuffer
@@ -260,10 +260,50 @@ async def test_open_data_streams_count_in_the_total(server: DevServer, realtime:
     async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
         stream = subscription.get_json_stream()
         publishing = asyncio.create_task(realtime.publish_stream((channel, "t"), chunks()))
-        await eventually(lambda: realtime.stats().buffer_bytes > 50 * 1_000)
+        for _ in range(51):  # its beginning, and the chunks: as messages they wait no longer
+            await asyncio.wait_for(anext(stream), 5)
+            assert await subscription.receive(timeout=5) is not None
+        assert realtime.stats().buffer_bytes > 50 * 1_000
         published.set()
         await publishing
         await stream.aclose()
+
+
+METADATA = "x" * 200_000
+
+
+async def test_metadata_counts_like_the_payload(server: DevServer) -> None:
+    """It may have a mebibyte: a buffer of 1,024 messages without a payload could hold one GiB."""
+    limit = 2_000_000
+    replay = Replay(max_bytes=1_000_000)
+    async with Realtime(api_base_url=server.url, total_buffer_bytes=limit, replay=replay) as realtime:
+        async with realtime.subscribe(channel=fresh(), topics=["t"]) as subscription:
+            stream = subscription.get_json_stream()
+            for number in range(30):
+                await server.publish(subscription.channel, "t", number, metadata=f'{{"large":"{METADATA}"}}')
+            await eventually(lambda: realtime.stats().received == 30)
+            assert 1_000_000 < realtime.stats().buffer_bytes <= limit
+            gap = await anext(stream)
+            assert gap.kind == "gap"
+            late = await realtime.subscribe(channel=subscription.channel, topics=["t"], rewind="all")
+            history = late.get_event_stream(heartbeat=60)
+            text = await anext(history)
+            while b'"data":29,' not in text:
+                text += await anext(history)
+            assert 3 <= text.count(b'"kind":"data"') <= 5
+            await history.aclose()
+            late.close()
+            await stream.aclose()
+
+
+async def test_metadata_counts_of_what_is_published(server: DevServer) -> None:
+    async with Realtime(api_base_url=server.url, replay=Replay(max_bytes=200_000)) as realtime:
+        channel = fresh()
+        for number in range(8):
+            await realtime.publish((channel, "t"), number, metadata={"large": "x" * 60_000})
+        async with realtime.subscribe(channel=channel, topics=["t"], rewind="all") as subscription:
+            messages = [await subscription.receive(timeout=5) for _ in range(3)]
+            assert [message.data for message in messages if message is not None] == [5, 6, 7]
 
 
 class Job(Channel, name="attack:{job}"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import string
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from inngest_realtime_core._api.claims import read_claims
 from inngest_realtime_core._replay.event_ids import EventIds
 from inngest_realtime_core._upstream.protocol import Decoder, Unreadable
 from inngest_realtime_core.messages.envelope import Envelope
@@ -47,6 +49,7 @@ _NASTY = st.sampled_from(
         frame("BYTE").replace(b"BYTE", b"\xff\xfe"),
         frame("LAST").replace(b"}", b',"metadata":' + b"[" * 1_100 + b"]" * 1_100 + b"}"),
         frame("HALF").replace(b"HALF", b"\\ud800"),
+        frame("LINE").replace(b'"LINE"', b"[1,\n\r\n2]"),
     ]
 )
 
@@ -62,9 +65,22 @@ def test_whatever_frames_come(frames: list[bytes]) -> None:
             _ = message.data, message.metadata, message.created_at, repr(message)
             # What browsers get is JSON on one line.
             assert json.loads(message.to_json())["channel"] == message.channel
+            assert not {*b"\r\n"} & {*message.to_json()}
             assert message.to_sse().count(b"\n\n") == 1
         else:
             assert result is None or isinstance(result, (Unreadable, str))
+
+
+@given(st.binary(max_size=60) | _JSON.map(lambda value: json.dumps(value).encode()))
+@example(b"[" * 20_000)
+@example(b'{"topics":' + b"[" * 20_000)
+@example(b'{"topics":[{"channel":1}],"exp":1e400,"iat":true}')
+def test_whatever_claims_a_token_has(payload: bytes) -> None:
+    """They are Inngest's, or of a token that somebody has handed in."""
+    parts = (b'{"alg":"HS256"}', payload, b"x")
+    token = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+    claims = read_claims(token)
+    assert claims is None or isinstance(claims.topics, tuple)
 
 
 _IDS = EventIds.of("signkey-prod-" + "ab" * 32)

@@ -51,9 +51,14 @@ def frames(error: BaseException) -> Iterator[tuple[str, dict[str, Any]]]:
         code = traceback.tb_frame.f_code
         yield f"{code.co_filename}:{traceback.tb_lineno} {code.co_qualname}", dict(traceback.tb_frame.f_locals)
         traceback = traceback.tb_next
-    linked = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if linked is not None:
+    for linked in linked_to(error):
         yield from frames(linked)
+
+
+def linked_to(error: BaseException) -> list[BaseException]:
+    """What an error came from, also what `from None` hides from tracebacks: it is still there."""
+    members: list[BaseException] = list(getattr(error, "exceptions", ()))
+    return members + [each for each in {error.__cause__, error.__context__} if each is not None]
 
 
 def check(error: BaseException, secrets: set[str]) -> None:
@@ -63,6 +68,15 @@ def check(error: BaseException, secrets: set[str]) -> None:
             for name, value in variables.items():
                 shown = pprint.pformat(value)
                 assert not any(secret in shown for secret in secrets), f"{place}: {name}"
+    check_said(error, secrets)
+
+
+def check_said(error: BaseException, secrets: set[str]) -> None:
+    """What an error says of itself: its text, attributes and notes."""
+    said = [str(error), repr(error), pprint.pformat(vars(error)), *map(pprint.pformat, error.args)]
+    assert not any(secret in text for secret in secrets for text in said), type(error)
+    for linked in linked_to(error):
+        check_said(linked, secrets)
 
 
 def wrong_token(channel: str) -> str:

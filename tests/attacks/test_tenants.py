@@ -78,10 +78,13 @@ async def test_the_order_of_topics_costs_nothing(server: DevServer, realtime: Re
             await stream.aclose()
 
 
-async def test_what_one_subscriber_does_to_a_message(server: DevServer, realtime: Realtime, channel: str) -> None:
+@pytest.mark.parametrize("topics", [["t"], ["t", "u"]], ids=["alike", "others"])
+async def test_what_one_subscriber_does_to_a_message(
+    server: DevServer, realtime: Realtime, channel: str, topics: list[str]
+) -> None:
     async with (
         realtime.subscribe(channel=channel, topics=["t"]) as one,
-        realtime.subscribe(channel=channel, topics=["t"]) as other,
+        realtime.subscribe(channel=channel, topics=topics) as other,
     ):
         events = other.get_event_stream(heartbeat=60)
         second = one.get_json_stream()

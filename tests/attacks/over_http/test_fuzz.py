@@ -122,7 +122,9 @@ def test_whatever_is_asked_for(
 
 
 def test_nothing_of_it_was_an_error_of_the_server(http: httpx.Client, server: RunningServer) -> None:
-    """Runs after the requests above, on the same server, and by itself is true at once."""
+    """Runs after the requests above, on the same server, and after some of its own."""
+    for path in ("none/token", "pipeline/token", "pipeline/stream?runId=a&rewind=9", "room/token?orgId=a&number=x"):
+        assert http.get(f"{PREFIX}/{path}").status_code in _CODES
     assert "Traceback" not in server.log
     stats = http.get("/stats").json()
     assert stats["endpoint_streams"] <= 32
