@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
+import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_core import core_schema
 
-from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
+from conformance.serving import serving
+from inngest_realtime_core import Channel, Grant, Message, Realtime, allow_anyone, topic
 from inngest_realtime_fastapi import realtime_router
 from talk import fresh, soon
+from test_messages import parse_sse
 
 OTHERS = ["ready", "datastream-start", "gap", "closing", "end"]
 
@@ -130,3 +135,54 @@ def fits(event: dict[str, Any], schema: dict[str, Any]) -> bool:
         if "const" in part or "enum" in part
     )
     return constants and set(schema["required"]) <= set(event) <= set(known)
+
+
+def parameters_of(grant: Grant, endpoint: str) -> dict[str, Any]:
+    app = FastAPI()
+    app.include_router(realtime_router(Realtime(), [grant]))
+    operation = app.openapi()["paths"][f"/{grant.name}/{endpoint}"]["get"]
+    return {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
+
+
+def test_what_a_grant_allows_is_a_parameter() -> None:
+    plain = parameters_of(NEWS, "stream")
+    assert not {"rewind", "format"}.intersection(plain)
+    all_of_it = parameters_of(Grant("news", ["headline"], authorize=allow_anyone, rewind="all", render=str), "stream")
+    assert all_of_it["rewind"] == {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "all"}]}
+    assert all_of_it["format"] == {"const": "json"}
+    three = parameters_of(Grant("news", ["headline"], authorize=allow_anyone, rewind=3), "stream")
+    assert three["rewind"] == {"type": "integer", "minimum": 1, "maximum": 3}
+
+
+def test_a_full_token_is_known() -> None:
+    assert parameters_of(NEWS, "token")["full"] == {"type": "boolean", "default": False}
+    app = FastAPI()
+    app.include_router(realtime_router(Realtime(), [Grant("news", ["headline"], authorize=allow_anyone, token="full")]))
+    schemas = app.openapi()["components"]["schemas"]
+    assert set(schemas["FullTokenBody"]["required"]) == {"key", "apiBaseUrl", "channel", "topics"}
+
+
+@pytest.mark.parametrize("annotation", [None, AsyncIterator[Message[Any]], AsyncIterator[Message[Status]]])
+async def test_messages_are_yielded_as_they_are(realtime: Realtime, annotation: object) -> None:
+    sse = pytest.importorskip("fastapi.sse", reason="FastAPI before 0.135 has no events of its own")
+    channel = Pipeline(run_id=fresh().partition(":")[2])
+
+    async def events() -> Any:
+        async with realtime.subscribe(channel=channel, topics=["status"]) as subscription:
+            await realtime.publish(channel.status, Status(message="Half"))
+            message = await subscription.receive(timeout=5)
+            assert message is not None
+            yield message
+            yield sse.ServerSentEvent(data=message, id="7")
+
+    events.__annotations__["return"] = annotation
+    app = FastAPI()
+    app.get("/events", response_class=sse.EventSourceResponse)(events)
+    app.openapi()
+    with serving(app) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            bare, with_id = parse_sse((await http.get("/events")).content)
+    for event in (bare, with_id):
+        data = json.loads(event["data"])
+        assert (data["topic"], data["data"]["message"], data["kind"]) == ("status", "Half", "data")
+    assert with_id["id"] == "7"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
@@ -99,3 +100,10 @@ def test_camel_and_kebab() -> None:
     assert [camel_case(name) for name in ("run_id", "run", "a_b_c", "runId")] == ["runId", "run", "aBC", "runId"]
     names = ("Pipeline", "ChatThread", "HTTPLog", "Run2Go", "A", "Snake_Case")
     assert [kebab_case(name) for name in names] == ["pipeline", "chat-thread", "http-log", "run2-go", "a", "snake-case"]
+
+
+def test_help_and_editors_know_the_parameters() -> None:
+    parameters = inspect.signature(Grant).parameters
+    assert list(parameters)[:3] == ["channel", "topics", "authorize"]
+    assert parameters["authorize"].default is inspect.Parameter.empty
+    assert parameters["rewind"].default is None

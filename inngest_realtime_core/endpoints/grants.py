@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -121,6 +122,9 @@ class Grant:
         self.may_overlap: bool = check_flag(f"may_overlap {of_grant}", may_overlap)
         self.spellings: Mapping[str, str] = MappingProxyType(_spellings(self.channel, grant=self.name))
         """Each accepted spelling of a channel parameter (`runId`, `run_id`) -> its name in Python (`run_id`)."""
+
+    # Not that of `__new__`, for help() and editors.
+    __signature__ = inspect.Signature([*inspect.signature(__init__).parameters.values()][1:])
 
     def __repr__(self) -> str:
         channel = self.channel if isinstance(self.channel, str) else self.channel.__name__

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, cast
 
 import msgspec
-from pydantic import TypeAdapter
+from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypeVar
 
 from .data_stream import DataStream
@@ -291,6 +292,18 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
     def to_dict(self) -> dict[str, Any]:
         """The same content as `to_json()` as plain Python values, with camelCase keys; absent values are left out."""
         return cast("dict[str, Any]", self._load(msgspec.Raw(self.to_json())))
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        # As pydantic's models do: `dict(message)`, which is also how FastAPI encodes what a route yields.
+        yield from self.to_dict().items()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # So that a route may say that it returns or yields messages.
+        encode = core_schema.plain_serializer_function_ser_schema(
+            cls.to_dict, return_schema=core_schema.dict_schema(core_schema.str_schema())
+        )
+        return core_schema.is_instance_schema(cls, serialization=encode)
 
 
 # What the floors above do with a message, and its users have no use for.

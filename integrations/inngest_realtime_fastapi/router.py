@@ -16,7 +16,7 @@ from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, O
 from inngest_realtime_starlette.routing import METHODS, client_response, stream_response, token_response
 
 from .requests import HOST
-from .schemas import TOKEN_RESPONSES, body_schema, query_parameters, stream_responses
+from .schemas import body_schema, stream_parameters, stream_responses, token_parameters, token_responses
 
 __all__ = ["realtime_router"]
 
@@ -69,8 +69,8 @@ def _add_token(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
         return await token_response(endpoints, grant.name, request)
 
     for method, extra in (
-        ("GET", {"parameters": query_parameters(grant)}),
-        ("POST", {"parameters": query_parameters(grant, required=False), "requestBody": body_schema(grant)}),
+        ("GET", {"parameters": token_parameters(grant)}),
+        ("POST", {"parameters": token_parameters(grant, required=False), "requestBody": body_schema(grant)}),
     ):
         router.add_api_route(
             f"/{grant.name}/token",
@@ -80,7 +80,7 @@ def _add_token(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
             summary=f"Get a token for {grant.name}",
             description=f"A token with which a client subscribes to {_what(grant)} at Inngest itself, for one minute.",
             response_model=None,
-            responses=TOKEN_RESPONSES,
+            responses=token_responses(grant),
             openapi_extra=extra,
         )
 
@@ -99,7 +99,7 @@ def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
         response_model=None,
         response_class=Response,
         responses=stream_responses(grant),
-        openapi_extra={"parameters": query_parameters(grant, last_event_id=True)},
+        openapi_extra={"parameters": stream_parameters(grant)},
     )
 
 

@@ -11,7 +11,7 @@ from inngest_realtime_core.endpoints.grants import camel_case
 
 from .events import event_schema
 
-__all__ = ["ErrorBody", "ErrorDetail", "TokenBody"]
+__all__ = ["ErrorBody", "ErrorDetail", "FullTokenBody", "TokenBody"]
 
 
 class TokenBody(BaseModel):
@@ -19,6 +19,13 @@ class TokenBody(BaseModel):
 
     key: str = Field(description="The token, valid for one minute.")
     apiBaseUrl: str = Field(description="The base URL of the Inngest API that the client connects to.")
+
+
+class FullTokenBody(TokenBody):
+    """A token with what it is for: the answer of a grant with `token="full"`."""
+
+    channel: str = Field(description="The name of the channel.")
+    topics: list[str] = Field(description="The names of its topics.")
 
 
 class ErrorDetail(BaseModel):
@@ -47,7 +54,12 @@ _REASONS = {
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": reason} for status, reason in _REASONS.items()
 }
-TOKEN_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"model": TokenBody, "description": "A token"}, **_ERRORS}
+
+
+def token_responses(grant: Grant) -> dict[int | str, dict[str, Any]]:
+    """The answers of a grant's token endpoint."""
+    model = FullTokenBody if grant.token == "full" else TokenBody
+    return {200: {"model": model, "description": "A token"}, **_ERRORS}
 
 
 def stream_responses(grant: Grant) -> dict[int | str, dict[str, Any]]:
@@ -56,14 +68,22 @@ def stream_responses(grant: Grant) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "An event stream", "content": {"text/event-stream": content}}, **_ERRORS}
 
 
-def query_parameters(grant: Grant, *, required: bool = True, last_event_id: bool = False) -> list[dict[str, Any]]:
-    """The OpenAPI parameters of a grant's operations, spelt in camelCase."""
-    parameters = [_parameter(name, schema, required=required) for name, schema in _channel_properties(grant).items()]
-    parameters.append({**_parameter("topics", _topics_schema(grant)), "style": "form", "explode": True})
-    parameters.extend(_parameter(name, {"type": "string"}) for name in sorted(grant.extra_parameters))
-    if last_event_id:
-        parameters.append(_parameter("lastEventId", {"type": "string"}))
-        parameters.append({**_parameter("Last-Event-ID", {"type": "string"}), "in": "header"})
+def token_parameters(grant: Grant, *, required: bool = True) -> list[dict[str, Any]]:
+    """The OpenAPI parameters of a grant's token operations, spelt in camelCase."""
+    return [*_parameters(grant, required=required), _parameter("full", {"type": "boolean", "default": False})]
+
+
+def stream_parameters(grant: Grant) -> list[dict[str, Any]]:
+    """The OpenAPI parameters of a grant's stream, spelt in camelCase."""
+    parameters = _parameters(grant)
+    if grant.rewind is not None:
+        count: dict[str, Any] = {"type": "integer", "minimum": 1}
+        allowed = {"anyOf": [count, {"const": "all"}]} if grant.rewind == "all" else {**count, "maximum": grant.rewind}
+        parameters.append(_parameter("rewind", allowed))
+    if grant.render is not None:
+        parameters.append(_parameter("format", {"const": "json"}))
+    parameters.append(_parameter("lastEventId", {"type": "string"}))
+    parameters.append({**_parameter("Last-Event-ID", {"type": "string"}), "in": "header"})
     return parameters
 
 
@@ -71,6 +91,13 @@ def body_schema(grant: Grant) -> dict[str, Any]:
     """The OpenAPI request body: an object of the same parameters."""
     properties = {**_channel_properties(grant), "topics": _topics_schema(grant)}
     return {"content": {"application/json": {"schema": {"type": "object", "properties": properties}}}}
+
+
+def _parameters(grant: Grant, *, required: bool = True) -> list[dict[str, Any]]:
+    parameters = [_parameter(name, schema, required=required) for name, schema in _channel_properties(grant).items()]
+    parameters.append({**_parameter("topics", _topics_schema(grant)), "style": "form", "explode": True})
+    parameters.extend(_parameter(name, {"type": "string"}) for name in sorted(grant.extra_parameters))
+    return parameters
 
 
 def _parameter(name: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
