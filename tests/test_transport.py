@@ -3,6 +3,8 @@
 `inngest_realtime_core/_upstream/transport.py` is the only file that knows `websockets`. It relies on
 
 - `connect(create_connection=...)` calling a factory with the client protocol, whose `uri` may still be replaced then;
+- `ClientConnection.data_received` being how it is given what was read, in pieces of any length, so that it need not be
+  given whole text frames; and `.state` telling when the handshake is over;
 - `ClientConnection.process_event` getting each frame as a `websockets.frames.Frame`, a text frame's `data` as bytes;
 - `ClientConnection.connection_lost`, and `.transport`, an asyncio transport;
 - `ClientConnection.request` and `.protocol.uri` being of no use any more after the handshake.
@@ -14,26 +16,33 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 import inngest_realtime_core
 from inngest_realtime_core._api.tokens import IssuedToken
-from inngest_realtime_core._upstream.transport import HandshakeError, TransportClosedError, open_websocket
+from inngest_realtime_core._upstream.transport import HandshakeError, TransportClosedError, _Socket, open_websocket
 from raw_server import RawServer, http_answer, raw_server
 from talk import eventually, soon
 
 TOKEN = IssuedToken("a.secret/token", None)
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Receiver:
@@ -62,7 +71,7 @@ def accepting(servers: list[RawServer], sent: bytes = b"", *, end: bool = False)
     def respond(connection: socket.socket) -> None:
         found = re.search(rb"(?i)sec-websocket-key: *(\S+)", servers[0].requests[-1])
         assert found is not None
-        digest = hashlib.sha1(found[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+        digest = hashlib.sha1(found[1] + GUID).digest()
         head = [
             b"HTTP/1.1 101 Switching Protocols",
             b"Upgrade: websocket",
@@ -97,6 +106,126 @@ async def test_every_text_frame_is_handed_on_whole_and_in_order() -> None:
         await transport.close()
     assert receiver.frames == [b"early", b"in three parts", b"last"]
     assert receiver.cuts == 1
+
+
+class Bench:
+    """A socket that is given what a server would send, in pieces as they are."""
+
+    def __init__(self, socket_: Any, head: bytes, peer: socket.socket) -> None:
+        self.socket = socket_
+        self.head = head
+        self.peer = peer
+        self.receiver = Receiver()
+
+    def give(self, data: bytes, cuts: Iterable[int] = (), *, attach_after: int = 0) -> list[bytes]:
+        """Give `data` in pieces, and attach the receiver before the piece of this number; returns what it got."""
+        ends = sorted({cut % (len(data) + 1) for cut in cuts} | {len(data)})
+        attach_after %= len(ends) + 1
+        for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            if number == attach_after:
+                self.socket.attach(self.receiver)
+            self.socket.data_received(data[begin:end])
+        if attach_after == len(ends):
+            self.socket.attach(self.receiver)
+        return self.receiver.frames
+
+
+@contextlib.asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    peer, end = socket.socketpair()
+    with peer:
+        uri = parse_uri("ws://127.0.0.1/")
+        loop = asyncio.get_running_loop()
+        transport, made = await loop.create_connection(lambda: _Socket(ClientProtocol(uri)), sock=end)
+        request = made.protocol.connect()
+        made.protocol.send_request(request)
+        digest = base64.b64encode(hashlib.sha1(request.headers["Sec-WebSocket-Key"].encode() + GUID).digest())
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        try:
+            yield Bench(made, head + b"Sec-WebSocket-Accept: %b\r\n\r\n" % digest, peer)
+        finally:
+            transport.abort()
+            await eventually(lambda: made.state is State.CLOSED)
+
+
+texts = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000]).map(lambda size: b"x" * size)
+controls = st.binary(max_size=125).flatmap(
+    lambda data: st.sampled_from([Frame(Opcode.PING, data), Frame(Opcode.PONG, data)])
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[bytes | None, list[Frame]]:
+    """The text of a message, or None for what is not one, and the frames that it is sent in."""
+    text = draw(texts)
+    if draw(st.integers(0, 3)):
+        return text, [Frame(Opcode.TEXT, text)]
+    parts = [text[at : at + 100] for at in range(0, len(text), 100)][:5] or [b""]
+    kind = draw(st.sampled_from([Opcode.TEXT, Opcode.BINARY]))
+    frames: list[Frame] = []
+    for number, part in enumerate(parts):
+        frames.append(Frame(Opcode.CONT if number else kind, part, fin=number == len(parts) - 1))
+        frames.extend(draw(st.lists(controls, max_size=1)))
+    return (b"".join(parts) if kind is Opcode.TEXT else None), frames
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(messages(), max_size=6),
+    st.lists(st.integers(0, 100_000) | st.integers(0, 300), max_size=12),
+    st.integers(0, 13),
+)
+async def test_frames_are_read_however_they_are_cut(
+    sent: list[tuple[bytes | None, list[Frame]]], cuts: list[int], attach_after: int
+) -> None:
+    """The response to the handshake too, and whenever the receiver is attached."""
+    frames = [frame for _, parts in sent for frame in parts]
+    async with bench() as under_test:
+        got = under_test.give(under_test.head + serialized(*frames), cuts, attach_after=attach_after)
+        assert got == [text for text, _ in sent if text is not None]
+        assert under_test.socket.state is State.OPEN
+        pings = [bytes(frame.data) for frame in frames if frame.opcode is Opcode.PING]
+        # Each was answered: a masked pong.
+        await eventually(lambda: _pongs(under_test.peer) == len(pings))
+
+
+def _pongs(peer: socket.socket) -> int:
+    peer.setblocking(False)
+    try:
+        answered = peer.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return 0
+    answered = answered.partition(b"\r\n\r\n")[2]
+    count = 0
+    while answered:
+        assert answered[0] == 0x80 | Opcode.PONG
+        answered = answered[6 + (answered[1] & 127) :]
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        (Frame(Opcode.TEXT, b"masked").serialize(mask=True), 1002),
+        (b"\x81\x88" + bytes(12), 1002),  # also where its mask is nothing
+        (b"\xc1\x01x", 1002),  # compressed, which was not agreed on
+        (b"\x83\x01x", 1002),  # no such kind
+        (b"\x80\x01x", 1002),  # it continues nothing
+        (b"\x01\x01x\x81\x01y", 1002),  # a message in the middle of another
+        (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002),  # a control frame that is too long
+        (b"\x81\x7f" + (64 * 1024 * 1024 + 1).to_bytes(8, "big"), 1009),
+        (b"\x88\x02\x03\xe9", 1001),  # the server closes: nothing comes after it
+    ],
+)
+@pytest.mark.parametrize("piecewise", [False, True])
+async def test_what_is_no_frame_of_a_server_ends_the_connection(wrong: bytes, code: int, piecewise: bool) -> None:
+    async with bench() as under_test:
+        data = under_test.head + serialized(Frame(Opcode.TEXT, b"before")) + wrong
+        data += serialized(Frame(Opcode.TEXT, b"after"))
+        assert under_test.give(data, range(len(data)) if piecewise else ()) == [b"before"]
+        assert under_test.socket.state is not State.OPEN
+        assert under_test.socket.protocol.close_sent.code == code
 
 
 async def test_a_transport_that_ended_says_so() -> None:
