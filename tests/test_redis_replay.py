@@ -415,7 +415,9 @@ async def test_the_first_bytes_of_a_page_do_not_wait_for_a_hung_redis(
                 own.process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
             async with one.subscribe(channel=channel, topics=["t"]) as subscription:
-                assert b"event: ready" in await anext(subscription.get_event_stream())
+                stream = subscription.get_event_stream()
+                assert await anext(stream) == b"retry: 1000\n"
+                assert b"event: ready" in await anext(stream)
             assert time.monotonic() - began < 1.5, "it took as long as Redis may take for an answer"
     finally:
         own.process.send_signal(signal.SIGCONT)

@@ -251,14 +251,17 @@ async def test_permission_is_asked_for_while_messages_come() -> None:
 def test_the_sync_face_sends_the_same_and_its_first_bytes_before_it_catches_up() -> None:
     source = buffer(2)
     order: list[object] = []
+
+    async def catch_up() -> None:
+        order.append("caught up")
+
+    source.catch_up = catch_up
     stream = event_stream_sync(
-        EventStream(source, "c", ["t"], heartbeat=0.02, reauthorize_every=0.05),
-        lambda: order.append("caught up"),
-        lambda: False,
+        EventStream(source, "c", ["t"], heartbeat=0.02, reauthorize_every=0.05, last_event_id="a.b"), lambda: False
     )
     order.append(next(stream))
     order.extend(stream)
-    assert order[:2] == [READY, "caught up"]
+    assert order[:2] == [preamble("c", ["t"], "a.b"), "caught up"]
     assert order[2] == numbered(0, "id0").to_event() + numbered(1, "id1").to_event()
     assert set(order[3:-1]) == {HEARTBEAT}
     assert order[-1] == end_event("forbidden")

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, cast
 
 from .._concurrency.background import check_may_block
 from .._concurrency.threads import check_event_loop, new_waiter
-from .._concurrency.timers import call_after
+from .._concurrency.timers import call_after, deadline
 from ..errors import ConcurrentReadError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message
@@ -68,7 +68,7 @@ class ReaderBuffer(MessageQueue):
         owner: Told of what happens to it.
         events: Whether it sends events with an id.
         encoded: Whether it only encodes messages, and hands none out.
-        catch_up: To be awaited before the first message is taken: it fetches what the reader missed.
+        catch_up: To be awaited before the first message is taken: it fetches what the reader missed, and what ids tell.
         since_offset: The offset in the channel's log from which on it is given all.
         turns: Taken by the read that waits.
         start_id: The `id:` for a client that begins here, before its first event; None for one that resumes.
@@ -208,7 +208,11 @@ class ReaderBuffer(MessageQueue):
             RealtimeError: Nothing more will come, because of this.
         """
         self.check_turn()
-        await self._caught_up()
+        if self.catch_up is not None:
+            with deadline(timeout):
+                await self._caught_up()
+            if self.catch_up is not None:
+                raise self._timed_out(timeout)
         message = self.take()
         if message is not None or self.ended:
             return message
@@ -238,8 +242,12 @@ class ReaderBuffer(MessageQueue):
 
     async def _caught_up(self) -> None:
         if self.catch_up is not None:
-            await self.catch_up()
-            self.catch_up = None
+            self._begin_wait()
+            try:
+                await self.catch_up()
+                self.catch_up = None
+            finally:
+                self._end_wait()
 
     def next_sync(self, timeout: float | None = None) -> Message[Any] | None:
         """The sync twin of `next`."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import time
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -79,7 +81,6 @@ class Feed(Recall):
         self.was_read: bool = False
         self.state: State = upstream.state
         self._owner = owner
-        self._covering: asyncio.Task[None] | None = None
         self._end: tuple[RealtimeError | None] | None = None
         self._holds = 0
 
@@ -109,19 +110,8 @@ class Feed(Recall):
         self._history.confirm(topics)
         if self._shared is not None:
             self._covering = self._owner.run(
-                self._cover(self._shared, topics, self._covering), name="inngest-realtime history"
+                self._cover(self._shared, topics, time.monotonic(), self._covering), name="inngest-realtime history"
             )
-
-    async def _cover(self, shared: History, topics: Collection[str], before: asyncio.Task[None] | None) -> None:
-        number = await shared.cover(self.channel)
-        if before is not None:
-            await asyncio.wait([before])
-        self._history.cover(topics, number)
-
-    async def covered(self) -> None:
-        """Returns when event ids can tell what is received of what is confirmed."""
-        if self._covering is not None:
-            await asyncio.wait([self._covering])
 
     def _follow(self) -> None:
         if self._beside is not None:
@@ -215,6 +205,9 @@ class Feed(Recall):
         history = self._history
         if after:
             self._resume(spec, buffer, after)
+        elif rewind is not None and self._is_rewound_later:
+            begin = history.end if since is None else since
+            buffer.catch_up = functools.partial(self._rewind, spec, buffer, rewind, begin)
         elif rewind is not None or (since is not None and since < history.end):
             if rewind is not None and not history.loaded and self._beside is not None:
                 self._take(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
@@ -222,6 +215,8 @@ class Feed(Recall):
             self._replay(spec, buffer, selected)
         elif buffer.events:
             buffer.start_id = history.here()
+        if buffer.events and buffer.catch_up is None and not self._is_covered:
+            self._name_later(buffer)
         if not after and rewind is None:
             buffer.since_offset = history.end if since is None else since
         self.was_read = True

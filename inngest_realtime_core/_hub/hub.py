@@ -166,7 +166,6 @@ class Hub:
     async def _open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
         if self.shutting_down:
             raise _shutting_down()
-        await self._history.ready()
         key = (channel, source)
         while (left := self._leaving.get(key)) is not None:
             # Taking a topic again while it is being left can leave it silent for good.
@@ -182,7 +181,6 @@ class Hub:
             missing = [topic for topic in topics if topic not in feed.confirmed]
             if missing:
                 await feed.join(missing)
-            await feed.covered()
         except BaseException:
             # What was rejected would be asked for again at every reconnect, and all others might be rejected with it.
             feed.withdraw(set(topics) - feed.confirmed)

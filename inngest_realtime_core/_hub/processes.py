@@ -193,11 +193,12 @@ class ProcessRegistry:
         """Whether a stream asks for nothing new: its channel is open in this process, or its event id is authentic."""
         if any(hub.follows(channel, topics) for hub in self.process().hubs()):
             return True
-        if not event_id:
-            return False
+        ids = self.process().event_ids
+        if not event_id or ids.decode(channel, event_id) is not None:
+            return bool(event_id)
         # With what is kept elsewhere comes the key of the ids that other processes made.
         await self.resources().history.ready()
-        return self.process().event_ids.decode(channel, event_id) is not None
+        return ids.decode(channel, event_id) is not None
 
     def end_streams(self, *, stopping: bool = False) -> None:
         """End the streams of all event loops; `stopping` with the process. Callable from any thread."""

@@ -15,7 +15,7 @@ from .._replay.event_ids import Cursor
 from .._replay.log import History, Kept
 from .._replay.resume import Rewind, Selected
 from ..messages.envelope import Envelope
-from ..messages.message import GapReason, Message
+from ..messages.message import GapReason, Message, envelope_of, twin
 from ..stats import Counters
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
@@ -58,6 +58,7 @@ class Recall(ABC):
         self._shared = beside if beside is not None and beside.shared else None
         self._counters = counters
         self._turn: asyncio.Lock | None = None
+        self._covering: asyncio.Task[None] | None = None
         self._held: HeldMessages | None = None  # what came while a hole is being bridged
 
     @abstractmethod
@@ -67,6 +68,51 @@ class Recall(ABC):
     @abstractmethod
     def _follow(self) -> None:
         """Called when nothing is missed from now on."""
+
+    # -- what event ids tell ----------------------------------------------------------------------------------------
+
+    async def _cover(
+        self, shared: History, topics: Collection[str], confirmed_at: float, before: asyncio.Task[None] | None
+    ) -> None:
+        number = await shared.cover(self.channel)
+        if before is not None:
+            await asyncio.wait([before])
+        self._history.cover(topics, number, confirmed_at)
+
+    @property
+    def _is_covered(self) -> bool:
+        """Whether event ids can tell what is received of what is confirmed."""
+        return self._covering is None or self._covering.done()
+
+    async def _covered(self) -> None:
+        if self._covering is not None:
+            await asyncio.wait([self._covering])
+
+    def _name_later(self, buffer: ReaderBuffer) -> None:
+        """Called with a reader of events that begins here, before event ids can tell what is received."""
+        estimate, buffer.start_id = buffer.start_id, None
+        buffer.catch_up = functools.partial(self._name_waiting, buffer, estimate)
+
+    async def _name_waiting(self, buffer: ReaderBuffer, estimate: str | None) -> None:
+        """Gives a reader, and what waits for it, their event ids.
+
+        Args:
+            estimate: Its `start_id` as it was when it was attached, which may give it more than it missed.
+        """
+        await self._covered()
+        if buffer.detached:
+            return
+        log = self._history.kept_log()
+        buffer.start_id = log.name_all()
+        waiting, (missed, _) = buffer.waiting, buffer.unread
+        if waiting or missed:
+            offsets = {id(entry.envelope): offset for offset, entry in enumerate(log.entries, log.first)}
+            found = [offsets.get(id(envelope_of(message))) for message in waiting]
+            named = zip(waiting, found, strict=True)
+            buffer.replay([each if at is None else twin(each, log.id_before(at + 1)) for each, at in named])
+            buffer.miss(missed)
+            first = None if missed else found[0]
+            buffer.start_id = estimate if first is None else log.id_before(first)
 
     # -- those who come back or come late -------------------------------------------------------------------------
 
@@ -81,6 +127,7 @@ class Recall(ABC):
     async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str, cursor: Cursor | None) -> None:
         """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
         history = self._history
+        await self._covered()
         if cursor is None and self._shared is not None:
             # The key of ids, which all processes share, may still be on its way.
             await self._shared.ready(_PATIENCE)
@@ -114,9 +161,26 @@ class Recall(ABC):
 
     async def prepare(self, spec: SubscriptionSpec, rewind: Rewind) -> None:
         """Called before a reader is attached with `rewind`."""
-        if not self._history.loaded:
+        if not self._history.loaded and self._shared is None:
             await self._load()
-        await self._view_ahead(spec, self._history.rewind(rewind, spec.topics)[0], encoded=False)
+        if not self._is_rewound_later:
+            await self._view_ahead(spec, self._history.rewind(rewind, spec.topics)[0], encoded=False)
+
+    @property
+    def _is_rewound_later(self) -> bool:
+        """Whether what came before is to be waited for: a page gets its first bytes before that."""
+        return self._shared is not None and not (self._history.loaded and self._is_covered)
+
+    async def _rewind(self, spec: SubscriptionSpec, buffer: ReaderBuffer, rewind: Rewind, since: int) -> None:
+        """Gives a reader what came before it was attached, and what has come since that offset."""
+        await self._covered()
+        history = self._history
+        if not history.loaded:
+            await self._load()
+        await self._view_ahead(spec, history.rewind(rewind, spec.topics, since)[0], encoded=buffer.encoded)
+        if not buffer.detached:
+            selected, buffer.start_id = history.rewind(rewind, spec.topics, since)
+            self._replay(spec, buffer, selected)
 
     async def _view_ahead(self, spec: SubscriptionSpec, selected: list[Selected], *, encoded: bool) -> bool:
         """Validates, and encodes, what a reader is about to be given. Returns whether the event loop had a turn."""
@@ -169,6 +233,7 @@ class Recall(ABC):
         held, history = self._held, self._history
         kept = None
         try:
+            await self._covered()
             if self._beside is not None:
                 kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
         finally:

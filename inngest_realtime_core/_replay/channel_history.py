@@ -77,18 +77,23 @@ class ChannelHistory:
         for topic in topics:
             self.coverage.setdefault(topic, coverage)
 
-    def cover(self, topics: Iterable[str], number: int) -> None:
-        """Called with the number after which all of these topics is received, before anybody reads them.
+    def cover(self, topics: Iterable[str], number: int, confirmed_at: float | None = None) -> None:
+        """Called with the number after which all of these topics is received, before ids are made for their readers.
 
         Args:
             number: The same; 0 when it is not known.
+            confirmed_at: When they were confirmed, by `time.monotonic()`; None for just now.
         """
         log = self.kept_log()
-        began = dict.fromkeys(topics, number or log.ticks_until(time.monotonic()))
-        if not self.began_at:
-            log.begin(began)
+        if self._shared is not None:
+            log.clock = self._shared.clock
+        until = log.ticks_until(time.monotonic() if confirmed_at is None else confirmed_at)
+        if number and self._shared is not None:
+            # What is published as soon as they are confirmed may have a number before this one is asked for.
+            until = min(number, max(until, self._shared.created(self._channel)))
+        began = dict.fromkeys(topics, until)
+        log.begin(began, first=not self.began_at)
         self.began_at = {**began, **self.began_at}
-        log.began_at.update(began)
 
     def kept_log(self) -> ChannelLog:
         """The log, which many channels never need: they have neither messages nor event streams."""

@@ -88,9 +88,11 @@ class NamedEntries:
         """A number that is greater than those that were given until a moment."""
         return to_ticks(moment + self.clock.ahead + self.clock.error) + _SLACK
 
-    def begin(self, began_at: dict[str, int]) -> None:
-        """Called with the numbers after which all of each topic is received, before anybody reads the log."""
-        self._start = self._base = min(began_at.values())
+    def begin(self, began_at: dict[str, int], *, first: bool) -> None:
+        """Called with the numbers after which all of each topic is received, before ids are made for their readers."""
+        if first:
+            self._start = self._base = min(began_at.values())
+        self.began_at.update(began_at)
         self._named = None
 
     def lacks(self, topic: str, number: int) -> bool:

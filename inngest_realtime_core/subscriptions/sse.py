@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .._concurrency.background import check_may_block
+from .._concurrency.background import check_may_block, run_sync
 from .._concurrency.threads import check_event_loop, new_waiter
-from .._concurrency.timers import call_after
+from .._concurrency.timers import call_after, deadline
 from .._hub.buffer import ReaderBuffer
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError
@@ -45,6 +45,9 @@ EndReason = Literal["forbidden", "failed", "closed"]
 """Why a stream has ended for good: `authorize` withdrew its consent, Inngest refused, or the application closed it."""
 
 _RETRY: Final = 1_000  # milliseconds
+# How a stream begins. It is no event yet, which an empty line ends.
+_RETRY_LINE: Final = b"retry: %d\n" % _RETRY
+_PATIENCE: Final = 0.1  # seconds that it is not sent alone, since the id of `ready` is mostly known by then
 
 # Not the shared generator: its sequence, and its seed, are the application's.
 _RANDOM: Final = random.SystemRandom()
@@ -64,7 +67,7 @@ def preamble(channel: str, topics: Sequence[str], event_id: str | None = None) -
     """
     at = b"" if event_id is None else b"id: %b\n" % event_id.encode()
     data = msgspec.json.encode({"kind": "ready", "channel": channel, "topics": list(topics)})
-    return b"retry: %d\n%bevent: ready\ndata: %b\n\n" % (_RETRY, at, data)
+    return b"%b%bevent: ready\ndata: %b\n\n" % (_RETRY_LINE, at, data)
 
 
 def close_event() -> bytes:
@@ -208,8 +211,21 @@ class EventStream:
         self._encode = encode
         self.over: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether the id of `ready` is still to come: that of a client that comes back is its own."""
+        return self.buffer.catch_up is not None and not self._last_event_id
+
+    async def catch_up(self, patience: float | None = None) -> bool:
+        """Gives the reader what it missed, and ids. Returns False after so many seconds, and is then called again."""
+        if self.buffer.catch_up is not None:
+            with deadline(patience):
+                await self.buffer.catch_up()
+                self.buffer.catch_up = None
+        return self.buffer.catch_up is None
+
     def preamble(self) -> bytes:
-        """The bytes that leave at once, before anything is waited for."""
+        """The first bytes. Where the id of `ready` is to come, the first line leaves without the rest."""
         event_id = self.buffer.start_id
         if event_id is None and self._last_event_id and _EVENT_ID.fullmatch(self._last_event_id):
             # Cut off again before what it missed has come, the client is where it was.
@@ -279,9 +295,11 @@ async def event_stream(
         reauthorize = None
     heartbeat_timer = HeartbeatTimer(buffer, state.interval)
     try:
-        yield state.preamble()
-        if buffer.catch_up is not None:
-            await buffer.catch_up()
+        known = not state.waits or await state.catch_up(_PATIENCE)
+        yield state.preamble() if known else _RETRY_LINE
+        await state.catch_up()
+        if not known:
+            yield state.preamble().removeprefix(_RETRY_LINE)
         heartbeat_timer.sent()
         while True:
             chunk = b""
@@ -309,17 +327,17 @@ async def event_stream(
 
 
 def event_stream_sync(
-    state: EventStream, catch_up: Callable[[], None], reauthorize: Callable[[], bool] | None = None
+    state: EventStream, reauthorize: Callable[[], bool] | None = None
 ) -> Generator[bytes, None, None]:
-    """The sync twin of `event_stream`.
-
-    Args:
-        catch_up: Called after the first bytes, in place of the buffer's own, which belongs to its event loop.
-    """
+    """The sync twin of `event_stream`, of a subscription on the background loop."""
     buffer = state.buffer
     try:
-        yield state.preamble()
-        catch_up()
+        known = not state.waits or run_sync(lambda: state.catch_up(_PATIENCE))
+        yield state.preamble() if known else _RETRY_LINE
+        if buffer.catch_up is not None:
+            run_sync(state.catch_up)
+        if not known:
+            yield state.preamble().removeprefix(_RETRY_LINE)
         while True:
             chunk = b""
             if reauthorize is not None and state.unauthorized:

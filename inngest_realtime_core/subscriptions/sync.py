@@ -146,13 +146,7 @@ class SyncSubscription(SubscriptionFace):
         state = (call_on_loop if takes_over else self._on_loop)(
             lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
         )
-        buffer = state.buffer
-
-        def catch_up() -> None:
-            if buffer.catch_up is not None:
-                run_sync(buffer.catch_up)
-
-        return self._guard(event_stream_sync(state, catch_up, reauthorize), buffer)
+        return self._guard(event_stream_sync(state, reauthorize), state.buffer)
 
     def close(self, reason: str | None = None) -> None:
         """Closes the subscription: iterations end after what they have received. Safe to call repeatedly.

@@ -36,7 +36,7 @@ from .scripts import (
 from .trouble import Trouble, is_of_another_kind, tell_unreadable
 
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
-_PATIENCE: Final = 0.5  # seconds that a subscription waits for one: a page is not to wait for its first bytes
+_PATIENCE: Final = 0.5  # seconds that the events of a page wait, after its first bytes, for what their ids tell
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
 _LOOK: Final = 120.0  # seconds between two looks for channels that are to be marked again
@@ -76,6 +76,7 @@ class RedisHistory:
         self._waiting: dict[str, list[tuple[Envelope, Envelope | None]]] = {}
         self._count = self._size = 0
         self._marks = Marks()
+        self._asked: dict[str, asyncio.Future[None]] = {}  # by channel, what its numbers are greater than
         self._closed = False
         self._trouble = trouble
         self._clock = clock
@@ -147,12 +148,19 @@ class RedisHistory:
 
     async def cover(self, channel: str) -> int:
         """What the numbers given from now on are greater than; 0 when Redis does not tell."""
-        if not self._is_away:
-            answer = self._marks.cover(channel)
-            self._wake.set()
-            with deadline(_PATIENCE):
-                return await answer
-        return 0
+        asked = self._asked[channel] = asyncio.get_running_loop().create_future()
+        try:
+            await self.ready()
+            if not self._is_away:
+                answer = self._marks.cover(channel)
+                self._wake.set()
+                with deadline(_PATIENCE):
+                    return await answer
+            return 0
+        finally:
+            asked.set_result(None)
+            if self._asked.get(channel) is asked:
+                del self._asked[channel]
 
     def created(self, channel: str) -> int:
         """Tells the numbers that are given here from those that another Redis gives; 0 when it is not known yet."""
@@ -181,6 +189,9 @@ class RedisHistory:
         if not self._limits.published:
             return None
         await self._ready_to_record()
+        if (asked := self._asked.get(envelope.channel)) is not None:
+            # Who has subscribed and publishes then is not to find it among what came before.
+            await asyncio.wait([asked])
         seq = None
         if not self._is_away:
             content = envelope.identity, envelope.topic, encode_envelope(envelope)

@@ -1,7 +1,8 @@
 """What every application of the suite serves, whatever its framework: imported by the servers' own processes.
 
-An application mounts the adapter's endpoints with `grants(...)` and `options()` under `/api/realtime`, and answers
-`GET /stats` with the JSON of `stats(realtime)`. It has routes of its own, made with the adapter's helpers:
+An application has a `new_realtime()`, mounts the adapter's endpoints with `grants(...)` and `options()` under
+`/api/realtime`, and answers `GET /stats` with the JSON of `stats(realtime)`. It has routes of its own, made with the
+adapter's helpers:
 
 | route | answers |
 |---|---|
@@ -34,6 +35,16 @@ from inngest_realtime_core.endpoints.grants import Grant, allow_anyone
 from inngest_realtime_core.realtime import Realtime
 
 PREFIX = "/api/realtime"
+
+
+def new_realtime() -> Realtime:
+    """The application's, as the test wants it for this process."""
+    url = os.environ.get("CONFORMANCE_REDIS")
+    if url is None:
+        return Realtime()
+    from inngest_realtime_redis import RedisReplay
+
+    return Realtime(replay=RedisReplay(url))
 
 
 class Status(BaseModel):

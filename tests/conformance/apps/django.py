@@ -15,7 +15,7 @@ from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
 
 from conformance import site
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription, SyncSubscription
+from inngest_realtime_core import ClientSubscriptionToken, Subscription, SyncSubscription
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -60,7 +60,7 @@ def user(request: HttpRequest) -> str | None:
     return None if not request.user else str(request.user)
 
 
-realtime = Realtime()
+realtime = site.new_realtime()
 settings.configure(
     ALLOWED_HOSTS=["*"],
     INSTALLED_APPS=["inngest_realtime_django"],

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conformance import site
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
+from inngest_realtime_core import ClientSubscriptionToken, RealtimeError, Subscription
 from inngest_realtime_fastapi import (
     RealtimeStreamingResponse,
     realtime_error_handler,
@@ -37,7 +37,7 @@ def user(_: Request) -> str | None:
     return current_user.get()
 
 
-realtime = Realtime()
+realtime = site.new_realtime()
 app = FastAPI()
 app.add_middleware(UserMiddleware)
 app.include_router(realtime_router(realtime, site.grants(HTTPException, user), **site.options()), prefix=site.PREFIX)

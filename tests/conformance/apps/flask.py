@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from conformance import site
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, SyncSubscription
+from inngest_realtime_core import ClientSubscriptionToken, RealtimeError, SyncSubscription
 from inngest_realtime_flask import (
     realtime_blueprint,
     realtime_error_handler,
@@ -31,7 +31,7 @@ def user(_: Any) -> str | None:
     return g.user
 
 
-realtime = Realtime()
+realtime = site.new_realtime()
 app = Flask(__name__)
 grants = site.grants(http_error, user)
 app.register_blueprint(realtime_blueprint(realtime, grants, **site.options()), url_prefix=site.PREFIX)

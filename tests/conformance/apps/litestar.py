@@ -19,9 +19,9 @@ from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from conformance import site
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
+from inngest_realtime_core import ClientSubscriptionToken, RealtimeError, Subscription
 
-realtime = Realtime()
+realtime = site.new_realtime()
 
 
 def http_error(status: int) -> Exception:

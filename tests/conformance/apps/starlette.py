@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conformance import site
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, RealtimeError, Subscription
+from inngest_realtime_core import ClientSubscriptionToken, RealtimeError, Subscription
 from inngest_realtime_starlette import (
     RealtimeStreamingResponse,
     realtime_error_handler,
@@ -22,7 +22,7 @@ from inngest_realtime_starlette import (
     subscription_token,
 )
 
-realtime = Realtime()
+realtime = site.new_realtime()
 
 
 async def stats(request: Request) -> JSONResponse:
