@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 __all__ = ["Marks"]
@@ -29,10 +30,12 @@ class Marks:
 
     Attributes:
         created: By channel that is followed, what tells its numbers from those that another Redis gives.
+        asked: By channel, done when it is no longer being asked what later numbers are greater than.
     """
 
     def __init__(self) -> None:
         self.created: dict[str, int] = {}
+        self.asked: dict[str, asyncio.Future[None]] = {}
         self._marks: dict[str, str] = {}
         self._waiting: dict[str, list[asyncio.Future[int]]] = {}
         self._followed: dict[str, float] = {}  # when each channel was marked last
@@ -43,6 +46,17 @@ class Marks:
     def follow(self, channel: str) -> None:
         self._marks.setdefault(channel, "followed")
         self._followed[channel] = time.monotonic()
+
+    @contextmanager
+    def asking(self, channel: str) -> Generator[None]:
+        """Called while a channel is being covered: whoever is subscribed and publishes is to get a later number."""
+        asked = self.asked[channel] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            asked.set_result(None)
+            if self.asked.get(channel) is asked:
+                del self.asked[channel]
 
     def cover(self, channel: str) -> asyncio.Future[int]:
         """The same. The future is for what later numbers are greater than; 0 when Redis does not tell."""

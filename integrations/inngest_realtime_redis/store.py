@@ -76,7 +76,6 @@ class RedisHistory:
         self._waiting: dict[str, list[tuple[Envelope, Envelope | None]]] = {}
         self._count = self._size = 0
         self._marks = Marks()
-        self._asked: dict[str, asyncio.Future[None]] = {}  # by channel, what its numbers are greater than
         self._closed = False
         self._trouble = trouble
         self._clock = clock
@@ -148,8 +147,7 @@ class RedisHistory:
 
     async def cover(self, channel: str) -> int:
         """What the numbers given from now on are greater than; 0 when Redis does not tell."""
-        asked = self._asked[channel] = asyncio.get_running_loop().create_future()
-        try:
+        with self._marks.asking(channel):
             await self.ready()
             if not self._is_away:
                 answer = self._marks.cover(channel)
@@ -157,10 +155,6 @@ class RedisHistory:
                 with deadline(_PATIENCE):
                     return await answer
             return 0
-        finally:
-            asked.set_result(None)
-            if self._asked.get(channel) is asked:
-                del self._asked[channel]
 
     def created(self, channel: str) -> int:
         """Tells the numbers that are given here from those that another Redis gives; 0 when it is not known yet."""
@@ -189,8 +183,7 @@ class RedisHistory:
         if not self._limits.published:
             return None
         await self._ready_to_record()
-        if (asked := self._asked.get(envelope.channel)) is not None:
-            # Who has subscribed and publishes then is not to find it among what came before.
+        if (asked := self._marks.asked.get(envelope.channel)) is not None:
             await asyncio.wait([asked])
         seq = None
         if not self._is_away:
