@@ -457,12 +457,17 @@ MUTANTS = [
         "            channel.since = max(channel.since, at)\n",
         "",
     ),
-    Mutant("the order of receipt is not learnt", "_replay/record.py", "if known.number < before:", "if False:"),
+    Mutant(
+        "the order of receipt is not learnt",
+        "_replay/record.py",
+        "if before is not None and known.number < before.number:",
+        "if False:",
+    ),
     Mutant(
         "the order of receipt is forgotten",
         "_replay/record.py",
-        "ordered = sorted(messages.values(), key=lambda message: message.number)",
-        "ordered = list(messages.values())",
+        "ordered = sorted(channel.messages.values(), key=lambda message: message.number)",
+        "ordered = list(channel.messages.values())",
     ),
 ]
 
