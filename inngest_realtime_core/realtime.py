@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from ._api.client_token import ClientSubscriptionToken
 from ._api.settings_source import SettingsSource
-from ._concurrency.background import run_sync
+from ._concurrency.background import run_sync, run_sync_end
 from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
 from ._replay.log import Replay, SharedReplay
@@ -230,7 +230,7 @@ class Realtime(Publisher, Subscriber):
 
     def close_sync(self) -> None:
         """End all that runs on the background event loop. It blocks."""
-        run_sync(self.close)
+        run_sync_end(self.close)
 
     async def __aenter__(self) -> Realtime:
         return self

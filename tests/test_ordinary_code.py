@@ -33,7 +33,7 @@ from inngest_realtime_core import (
     Subscription,
     topic,
 )
-from inngest_realtime_core._concurrency import tasks
+from inngest_realtime_core._concurrency import background, tasks
 from inngest_realtime_core._hub import readers
 from inngest_realtime_core._telemetry.throttled_log import ThrottledLog
 from inngest_realtime_devserver.server import DevServer
@@ -403,6 +403,45 @@ def test_a_callback_that_waits_for_a_thread_that_closes(threaded: DevServer, mon
     subscriptions = [realtime.subscribe_sync(channel=channel, topics=["t"], on_message=on_message)]
     realtime.publish_sync((channel, "t"), 1)
     assert done.wait(DEADLINE)
+    realtime.close_sync()
+
+
+@pytest.mark.parametrize("call", ["close", "close_sync", "publish_sync"])
+def test_a_callback_that_blocks_until_a_thread_has_made_a_sync_call(
+    call: str, threaded: DevServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The call needs the loop that the callback blocks: it returns or fails after a while, and all goes on."""
+    monkeypatch.setattr(background, "_PATIENCE", 0.5)
+    monkeypatch.setattr(background, "_PATIENCE_AT_THE_END", 0.3)
+    realtime = Realtime(api_base_url=threaded.url)
+    channel = fresh()
+    failures: list[RealtimeError] = []
+    done = threading.Event()
+
+    def make_call() -> None:
+        try:
+            {
+                "close": lambda: subscriptions[0].close(),
+                "close_sync": realtime.close_sync,
+                "publish_sync": lambda: realtime.publish_sync((channel, "other"), 2),
+            }[call]()
+        except RealtimeError as error:
+            failures.append(error)
+
+    def on_message(_: Message[Any]) -> None:
+        thread = threading.Thread(target=make_call)
+        thread.start()
+        thread.join()
+        done.set()
+
+    subscriptions = [realtime.subscribe_sync(channel=channel, topics=["t"], on_message=on_message)]
+    threaded.publish_sync(channel, "t", 1)
+    assert done.wait(DEADLINE)
+    # A call of its own comes after what the loop was held up with.
+    realtime.publish_sync((channel, "other"), 3)
+    assert subscriptions[0].closed == (call != "publish_sync")
+    assert [("A callback blocks" in str(failure)) for failure in failures] == [True] * (call == "publish_sync")
+    assert [record.__dict__["event"] for record in caplog.records] == ["callback.slow"] * (call != "publish_sync")
     realtime.close_sync()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import sys
 import threading
@@ -15,11 +16,20 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import ConfigurationError, RealtimeError
 from .greenlets import settle
-from .threads import greenlets, new_event_loop, new_waiter, start_daemon_thread
+from .threads import SyncWaiter, greenlets, new_event_loop, new_waiter, start_daemon_thread
+
+logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")
 P = TypeVar("P")
 
+# Seconds after which a call gives up to which the loop does not respond: what blocks it may be waiting for the call.
+_PATIENCE: Final = 10.0
+_PATIENCE_AT_THE_END: Final = 3.0
+_HELD_UP: Final = (
+    "A callback blocks the background event loop of sync subscriptions, and may be waiting for this call. Let "
+    "on_message, on_error and on_state hand long work to a thread or a queue, and not wait for it."
+)
 _END: Final = object()
 
 
@@ -65,8 +75,11 @@ if hasattr(os, "register_at_fork"):
 class _Call(Generic[T]):
     """One call from a thread onto the loop."""
 
-    def __init__(self, make: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, make: Callable[[], Awaitable[T]], *, is_end: bool = False) -> None:
         self._make = make
+        self._is_end = is_end
+        self._responds = False
+        self.held_up = False
         self._waiter = new_waiter()
         self._task: asyncio.Task[None] | None = None
         self._job: Callable[[], None] | None = None  # what the calling thread is to do before it waits on
@@ -74,18 +87,23 @@ class _Call(Generic[T]):
         self._result: list[T] = []
 
     def run_on(self, loop: asyncio.AbstractEventLoop) -> T:
-        """Make the call on a loop and wait for its result. An interruption of the wait cancels it."""
+        """Make the call on a loop and wait for its result. An interruption of the wait cancels it.
+
+        Raises:
+            RealtimeError: The loop did not respond in time.
+        """
         waiter = self._waiter
         try:
             loop.call_soon_threadsafe(self._start)
-            waiter.wait()
+            self._wait(loop, waiter)
             while self._job is not None:
                 job, self._job = self._job, None
                 waiter = self._waiter  # the next one: once the job is done, the loop may replace it
                 job()
-                waiter.wait()
+                self._wait(loop, waiter)
         except BaseException:
-            loop.call_soon_threadsafe(self._cancel)
+            if not (self._is_end and self.held_up):
+                loop.call_soon_threadsafe(self._cancel)
             raise
         if self._error is not None:
             raise self._error
@@ -109,7 +127,19 @@ class _Call(Generic[T]):
         waiter.set_result(None)
         return await future
 
+    def _wait(self, loop: asyncio.AbstractEventLoop, waiter: SyncWaiter) -> None:
+        while not waiter.wait(_PATIENCE_AT_THE_END if self._is_end else _PATIENCE):
+            if not self._responds:
+                self.held_up = True
+                raise RealtimeError(_HELD_UP)
+            self._responds = False
+            loop.call_soon_threadsafe(self._respond)
+
+    def _respond(self) -> None:
+        self._responds = True
+
     def _start(self) -> None:
+        self._respond()
         self._task = asyncio.get_running_loop().create_task(self._work(), name="inngest-realtime sync call")
 
     def _cancel(self) -> None:
@@ -174,11 +204,23 @@ def run_sync(make: Callable[[], Awaitable[T]]) -> T:
     An interruption of the wait (Ctrl-C, a timeout of the host) cancels the call.
 
     Raises:
-        RealtimeError: An event loop is running in this thread.
+        RealtimeError: An event loop is running in this thread, or a callback blocks the background loop.
         ConfigurationError: eventlet has replaced the threads.
     """
     check_may_block()
     return _Call(make).run_on(_background.loop())
+
+
+def run_sync_end(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """`run_sync` for what ends something: where a callback blocks the background loop, it ends after that."""
+    check_may_block()
+    call = _Call(make, is_end=True)
+    try:
+        call.run_on(_background.loop())
+    except RealtimeError:
+        if not call.held_up:
+            raise
+        logger.warning("Closing goes on when a callback has returned. %s", _HELD_UP, extra={"event": "callback.slow"})
 
 
 def run_sync_with(make: Callable[[AsyncGenerator[P, None]], Awaitable[T]], parts: Iterable[P]) -> T:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from .._concurrency.background import call_on_loop, check_may_block, run_sync
+from .._concurrency.background import call_on_loop, check_may_block, run_sync, run_sync_end
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
@@ -152,7 +152,8 @@ class SyncSubscription(SubscriptionFace):
         """Closes the subscription: iterations end after what they have received. Safe to call repeatedly.
 
         Returns when the channel has been left and the callback that was running has returned, unless that waits for
-        this; where an event loop is running, a callback for example, it returns at once.
+        this: after 3 s it returns all the same. Where an event loop is running, a callback for example, it returns at
+        once.
 
         Args:
             reason: Logged at debug level.
@@ -162,10 +163,9 @@ class SyncSubscription(SubscriptionFace):
             logger.debug("Closing the subscription to %r: %s", self.channel, reason or "no reason given")
         readers.call(readers.close)
         try:
-            check_may_block()
+            run_sync_end(readers.wait_closed)
         except RealtimeError:
-            return
-        run_sync(readers.wait_closed)
+            return  # where it may not block
 
     def unsubscribe(self, reason: str | None = None) -> None:
         """The same as `close()`, under the name that the TypeScript SDK has for it."""
