@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Final, Literal, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
@@ -83,10 +84,22 @@ def check_text(name: str, value: object) -> str | None:
     raise ConfigurationError(f"{name} is {describe(value)}: expected a str.")
 
 
-def check_callable(name: str, value: T, form: str) -> T:
-    """Return a function, or None. `form` says how to write one, such as `def on_error(error): ...`."""
-    if value is not None and not callable(value):
-        raise ConfigurationError(f"{name} is {describe(value)}: expected a function, {form}.")
+def check_callable(name: str, value: T, form: str, *, awaited: bool = True) -> T:
+    """Return a function, or None. `form` says how to write one, such as `def on_error(error): ...`.
+
+    Args:
+        awaited: Whether it may be async.
+    """
+    given: object = value
+    kind = None
+    if given is not None and not callable(given):
+        kind = describe(given)
+    elif inspect.isgeneratorfunction(given) or inspect.isasyncgenfunction(given):
+        kind = "a generator function, with a `yield` in it, of which a call runs nothing"
+    elif not awaited and inspect.iscoroutinefunction(given):
+        kind = "an async function, which nothing awaits"
+    if kind is not None:
+        raise ConfigurationError(f"{name} is {kind}: expected a function, {form}.")
     return value
 
 

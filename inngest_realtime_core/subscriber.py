@@ -76,7 +76,7 @@ class Subscriber(RealtimeBase):
         check_rewind("rewind", rewind)
         check_callable("on_message", on_message, "def on_message(message): ...")
         check_callable("on_error", on_error, "def on_error(error): ...")
-        check_callable("on_state", on_state, "def on_state(state): ...")
+        check_callable("on_state", on_state, "def on_state(state): ...", awaited=False)
         spec = SubscriptionSpec.of(
             resolved.declaration, tuple(declared), validate, tuple(filter(None, declared.values()))
         )

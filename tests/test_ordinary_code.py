@@ -46,6 +46,23 @@ def threaded() -> Iterator[DevServer]:
         yield server
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks may be eager since Python 3.12")
+async def test_eager_tasks(realtime: Realtime, channel: str) -> None:
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+    got: list[Any] = []
+
+    async def on_message(message: Message[Any]) -> None:
+        got.append(message.data)
+        await subscription.close()
+
+    subscription = await realtime.subscribe(channel=channel, topics=["t"], on_message=on_message)
+    other = await realtime.subscribe(channel=channel, topics=["t"])
+    await realtime.publish((channel, "t"), "text")
+    assert (await soon(anext(other))).data == "text"
+    await eventually(lambda: subscription.closed)
+    assert got == ["text"]
+
+
 # -- taken up again ----------------------------------------------------------------------------------------------------
 
 

@@ -227,3 +227,26 @@ async def test_right_kinds(position: str, monkeypatch: pytest.MonkeyPatch) -> No
             pass
     await asyncio.to_thread(REALTIME.close_sync)
     await REALTIME.close()
+
+
+def generator(_: Any) -> Any:
+    yield
+
+
+async def async_generator(_: Any) -> Any:
+    yield
+
+
+async def async_function(_: Any) -> None: ...
+
+
+@pytest.mark.parametrize("name", ["on_message", "on_error", "on_state", "render"])
+def test_functions_that_a_call_does_not_run(name: str) -> None:
+    """What was meant to happen would never happen, and nothing would tell."""
+    make = grant if name == "render" else subscription
+    for function in (generator, async_generator):
+        with pytest.raises(ConfigurationError, match=f"{name}.* is a generator function, .*expected a function, def"):
+            make(**{name: function})
+    if name in ("on_state", "render"):
+        with pytest.raises(ConfigurationError, match=f"{name}.* is an async function, which nothing awaits"):
+            make(**{name: async_function})

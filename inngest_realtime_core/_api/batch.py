@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self, TypeVar
 
 from .._concurrency.background import run_sync
+from .._concurrency.tasks import create_task
 from .._concurrency.threads import running_event_loop
 from .._concurrency.timers import call_after
 from ..arguments import check_count, check_seconds
@@ -117,8 +118,8 @@ class Batch(Generic[B]):
     async def __aenter__(self) -> Self:
         if self._sender is not None:
             raise RealtimeError("A batch can be entered once. Make another one with batch().")
-        loop = running_event_loop()
-        self._sender = loop.create_task(self._send_all(), name="inngest-realtime batch")
+        running_event_loop()
+        self._sender = create_task(self._send_all(), name="inngest-realtime batch")
         return self
 
     async def __aexit__(

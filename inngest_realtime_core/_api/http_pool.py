@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from .._concurrency.tasks import create_task
 from ..settings import Settings
 from .proxies import named_in_errors, proxy_for, through_proxy
 
@@ -79,7 +80,7 @@ class HttpPool:
 
     def _drop(self, key: _Key) -> None:
         client = self._clients.pop(key)
-        closing = self._loop.create_task(client.http.aclose(), name="inngest-realtime http")
+        closing = create_task(client.http.aclose(), name="inngest-realtime http")
         self._closing[closing] = client.http
         closing.add_done_callback(self._dropped)
 

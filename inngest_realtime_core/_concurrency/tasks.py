@@ -26,13 +26,21 @@ _callers: ContextVar[tuple[asyncio.Task[Any], ...]] = ContextVar("inngest_realti
 _joining: weakref.WeakKeyDictionary[asyncio.Task[Any], list[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
 
 
+def create_task(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    """Start a task whose first step comes later.
+
+    A task factory of the application's may be eager (Python 3.12): its tasks begin in the middle of what starts them.
+    """
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
+
+
 def create_shared_task(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
     """Start a task that works for many, in an empty context.
 
     In the context of whoever came first it would keep that request alive, and put its trace and its log fields on what
     is done for others.
     """
-    return Context().run(asyncio.get_running_loop().create_task, work, name=name)
+    return Context().run(create_task, work, name=name)
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import anyio
 
 from .._api.client import ApiClient
-from .._concurrency.tasks import calling_tasks
+from .._concurrency.tasks import calling_tasks, create_task
 from .._concurrency.timers import deadline
 from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import ChannelLog
@@ -272,7 +272,7 @@ class Hub:
         async def _work() -> None:
             await work
 
-        task = self.loop.create_task(_work(), name=name)
+        task = create_task(_work(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -13,7 +13,7 @@ import anyio
 
 from .._api.errors_from_status import is_inngests_rejection
 from .._api.tokens import IssuedToken
-from .._concurrency.tasks import end_tasks
+from .._concurrency.tasks import create_task, end_tasks
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from ..messages.envelope import Envelope
@@ -101,7 +101,7 @@ class Connection:
             failure = _handshake_failure(error, websocket_url)
         else:
             self._transport = transport
-            self._keepalive = self._loop.create_task(self._keep_alive(), name="inngest-realtime keepalive")
+            self._keepalive = create_task(self._keep_alive(), name="inngest-realtime keepalive")
             return
         raise failure
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .._api.tokens import Entry
-from .._concurrency.tasks import end_tasks, look_at_failure
+from .._concurrency.tasks import create_task, end_tasks, look_at_failure
 from ..errors import RealtimeError, UnreachableError
 from .batching import frame_batches
 from .connection import Connection
@@ -51,9 +51,7 @@ class Joiner:
             self._registry.resolve()
             return
         self._batch = batches[0]
-        self._request = asyncio.get_running_loop().create_task(
-            self._dialer.request(self._batch, partial=True), name="inngest-realtime token"
-        )
+        self._request = create_task(self._dialer.request(self._batch, partial=True), name="inngest-realtime token")
         self._request.add_done_callback(lambda _: self._wake.set())
 
     async def stop(self) -> None:

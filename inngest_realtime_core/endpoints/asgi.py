@@ -28,6 +28,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, cast
 
+from .._concurrency.tasks import create_task
 from .._concurrency.timers import call_after
 from ..realtime import Realtime, check_realtime
 from ..subscriptions.face import check_open, check_stream_options
@@ -66,8 +67,6 @@ async def send_stream(
     headers: Iterable[tuple[bytes, bytes]],
     send_timeout: float | None,
 ) -> None:
-    """Sends an event stream as an ASGI response, until it ends or its client has left, and closes it."""
-    loop = asyncio.get_running_loop()
     watchdog = _SendWatchdog(send_timeout)
 
     async def send_all() -> None:
@@ -82,8 +81,8 @@ async def send_stream(
         watchdog.blocked_since = time.monotonic()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    sending = loop.create_task(send_all(), name="inngest-realtime-send")
-    leaving = loop.create_task(_disconnect(receive), name="inngest-realtime-disconnect")
+    sending = create_task(send_all(), name="inngest-realtime-send")
+    leaving = create_task(_disconnect(receive), name="inngest-realtime-disconnect")
     watchdog.watch(sending)
     try:
         await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -91,7 +90,7 @@ async def send_stream(
         watchdog.stop()
         sending.cancel()
         leaving.cancel()
-        await asyncio.shield(_kept(loop.create_task(_close(body, sending, leaving), name="inngest-realtime-close")))
+        await asyncio.shield(_kept(create_task(_close(body, sending, leaving), name="inngest-realtime-close")))
     if not sending.cancelled() and (error := sending.exception()) is not None and not isinstance(error, OSError):
         raise error
 

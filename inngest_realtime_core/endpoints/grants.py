@@ -114,7 +114,7 @@ class Grant:
         if render is not None:
             check_names(self.topics)
         self.render: Render | None = check_callable(
-            f"render {of_grant}", render, "def render(message): ... -> str | None"
+            f"render {of_grant}", render, "def render(message): ... -> str | None", awaited=False
         )
         if token not in (None, "full"):
             raise ConfigurationError(f'token {of_grant} is {describe(token)}: expected "full" or None.')

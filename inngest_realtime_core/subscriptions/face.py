@@ -76,7 +76,7 @@ def check_stream_options(heartbeat: object, last_event_id: object, render: objec
     """Raises `ConfigurationError` for options of an event stream that are of a wrong kind."""
     check_interval("heartbeat", heartbeat)
     check_text("last_event_id", last_event_id)
-    check_callable("render", render, "`def render(message): ...` that returns HTML or None")
+    check_callable("render", render, "`def render(message): ...` that returns HTML or None", awaited=False)
 
 
 def check_open(subscription: SubscriptionFace) -> None:

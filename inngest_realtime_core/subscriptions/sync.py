@@ -129,7 +129,7 @@ class SyncSubscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        check_callable("reauthorize", reauthorize, "`def reauthorize(): ...` that returns True or False")
+        check_callable("reauthorize", reauthorize, "`def reauthorize(): ...` that returns True or False", awaited=False)
         return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
 
     def _event_stream(
