@@ -266,6 +266,28 @@ def test_what_a_client_makes_a_disconnected_worker_load_hides_no_hole(clock: Clo
     check(stays, fleet, gaps=True, seed="")
 
 
+def test_what_is_on_its_way_at_a_gap_comes_before_what_follows_it(clock: Clock) -> None:
+    fleet = Fleet(clock, random.Random(0), Replay(size=8, max_age=600.0))
+    worker = fleet.start_worker()
+    stays = Client(("a",))
+    stays.since = {"a": 0}
+    fleet.clients.append(stays)
+    worker.attach(stays)
+    worker.disconnect()
+    for _ in range(12):
+        fleet.record("a")
+        fleet.send("a")
+        clock.now += 2.0
+    fleet.record("a")
+    worker.reconnect()
+    fleet.send("a")
+    clock.now += 0.1
+    fleet.record("a")
+    worker.attach(Client(("a",)), 1)  # makes the worker look what is kept
+    fleet.settle()
+    assert stays.seen == [("gap", 0), ("a", 12), ("a", 13)]
+
+
 @pytest.mark.parametrize("order", ["sent before", "sent after"])
 def test_what_was_published_in_the_moment_in_which_a_worker_began(clock: Clock, order: str) -> None:
     """The worker learns the time of Redis so slowly that it cannot tell from that whether it was before."""

@@ -148,7 +148,7 @@ class ChannelHistory:
             reason: Why there is a gap, unless these are all messages.
         """
         if kept is not None and kept.whole and not self.mixed and self._reaches(kept):
-            return self.catch_up(kept)
+            return self.catch_up(kept, bridges=True)
         self._lose_coverage()
         if self.log is None and self._shared is None:
             # There is nothing to keep the gap for: nobody has an id.
@@ -177,10 +177,13 @@ class ChannelHistory:
         for topic, coverage in self.coverage.items():
             self.coverage[topic] = msgspec.structs.replace(coverage, moment=now)
 
-    def catch_up(self, kept: Kept) -> list[Entry]:
+    def catch_up(self, kept: Kept, *, bridges: bool = False) -> list[Entry]:
         """Put what is kept into the log, in front of it, once, or behind it: that is to be given to every reader.
 
         What is put there may still be received here, and is a repetition then.
+
+        Args:
+            bridges: Whether the rest is not received here.
         """
         log = self.kept_log()
         first, self.loaded = not self.loaded, True
@@ -228,6 +231,9 @@ class ChannelHistory:
             elif coverage is None or not whole or topic not in reached or index <= evicted_until.get(topic, -1):
                 # It will be received, or has been.
                 continue
+            elif log.may_come(number) and not bridges:
+                # So is what follows it.
+                reached.discard(topic)
             elif log.lacks(topic, number) if number else at >= coverage.moment or coverage.moment == coverage.began:
                 after.append((envelope, number, previous))
         log.ambiguous = ambiguous

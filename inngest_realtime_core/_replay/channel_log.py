@@ -18,7 +18,7 @@ from ..messages.message import GapReason
 from .entries import Entry, NamedEntries
 from .event_ids import EventIds
 from .log import History, Numbered, Replay
-from .numbers import Numbers
+from .numbers import LATE, Numbers
 
 _now = time.monotonic
 _KEY_BYTES: Final = 6  # of the filter for repetitions: with two bits each, 1 in 1,000 is taken for one that it has
@@ -91,6 +91,7 @@ class ChannelLog(NamedEntries):
         # Where what is kept for all gives numbers; what it was found to have begun with.
         self._shared = shared
         self._is_confirmed = False
+        self._gap_until = 0  # the number up to which a gap may hide what was published
         # By topic, the largest number that came, and the message received last.
         self._heads: dict[str, tuple[int, Envelope]] = {}
         # By topic, the number after which all is kept for all.
@@ -154,8 +155,9 @@ class ChannelLog(NamedEntries):
         """Called when messages may have been missed here."""
         entry = Entry(time.monotonic(), reason)
         self.entries.append(entry)
+        self._gap_until = self.ticks_until(entry.at)
         for topic in self.coverage:
-            self.lack(topic, self.ticks_until(entry.at))
+            self.lack(topic, self._gap_until)
         return entry
 
     def prepend(
@@ -220,6 +222,10 @@ class ChannelLog(NamedEntries):
         if since is None or numbers.low < self._lacking.get(topic, 0):
             return False
         return numbers.low >= since
+
+    def may_come(self, number: int) -> bool:
+        """Whether a message was recorded before a gap so lately that it may be received behind it."""
+        return self.ticks_at(time.monotonic()) - LATE < number <= self._gap_until
 
     def complete(self, numbers: Numbered, whole: Collection[str]) -> None:
         """Called when all that is kept for all is here, or will be received, but for what the log lacks.

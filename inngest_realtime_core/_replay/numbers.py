@@ -16,7 +16,8 @@ import msgspec
 TICKS: Final = 100_000
 """Numbers for each second."""
 
-_LATE: Final = 10 * TICKS  # after its recording, within which Inngest takes a message, if it does
+LATE: Final = 10 * TICKS
+"""After its recording, within which Inngest takes a message, if it does."""
 
 
 class Clock(msgspec.Struct, frozen=True):
@@ -89,7 +90,7 @@ class Numbers:
             merged: list[tuple[int, int]] = []
             for after, until in spans:
                 # What was recorded so much earlier than a later one is received by nobody any more.
-                if after <= max(self.low, self._began) or after < spans[-1][1] - _LATE:
+                if after <= max(self.low, self._began) or after < spans[-1][1] - LATE:
                     self._raise(until)
                 elif merged and after <= merged[-1][1]:
                     merged[-1] = merged[-1][0], max(until, merged[-1][1])
