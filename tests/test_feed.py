@@ -7,6 +7,7 @@ import json
 import sys
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 
@@ -23,6 +24,7 @@ from inngest_realtime_core._hub import hub
 from inngest_realtime_core._upstream.protocol import MAX_OPEN_STREAMS
 from inngest_realtime_devserver.server import DevServer
 from talk import Pipeline, Status, eventually, read_until, receive, soon
+from test_subscription import cut_off, events_of, last_id
 from wire import frame, start_frame
 
 # -- validation --------------------------------------------------------------------------------------------------------
@@ -194,8 +196,45 @@ async def test_a_data_stream_that_began_before_anybody_was_there_is_a_gap(
     publishing = asyncio.create_task(realtime.publish_stream((channel, "t"), text()))
     await soon(begun.wait())
     await eventually(lambda: any(message.kind == "datastream-start" for message in server.published(channel)))
-    async with realtime.subscribe(channel=channel, topics=["t"]) as late:
-        go_on.set()
-        await soon(publishing)
-        await realtime.publish((channel, "t"), "next")
-        assert await receive(late, 2) == [Gap("expired"), "next"]
+    async with (
+        realtime.subscribe(channel=channel, topics=["t"]) as late,
+        realtime.subscribe(channel=channel, topics=["t", "u"]) as both,
+        realtime.subscribe(channel=channel, topics=["t", "u", "v"]) as unread,
+        realtime.subscribe(channel=channel, topics=["u"]) as other,
+        realtime.subscribe(channel=channel, topics=["t"], gaps=False) as deaf,
+    ):
+        sync_late = await asyncio.to_thread(realtime.subscribe_sync, channel=channel, topics=["t"])
+        sync_other = await asyncio.to_thread(realtime.subscribe_sync, channel=channel, topics=["u"])
+        await realtime.publish((channel, "v"), "read")
+        assert await receive(unread, 1) == ["read"]
+        _, before = await cut_off(both, 0)
+        _, elsewhere = await cut_off(other, 0)
+        async with aclosing(both.get_event_stream()) as live, aclosing(other.get_event_stream()) as silent:
+            for stream in (live, silent):
+                await soon(anext(stream))
+            go_on.set()
+            await soon(publishing)
+            for topic in ("t", "u"):
+                await realtime.publish((channel, topic), f"next {topic}")
+            for sync, expected in ((sync_late, [Gap("expired"), "next t"]), (sync_other, ["next u"])):
+                found = [await asyncio.to_thread(sync.receive, 5) for _ in expected]
+                assert [message and message.data for message in found] == expected
+                await asyncio.to_thread(sync.close)
+            assert await receive(late, 2) == [Gap("expired"), "next t"]
+            assert await receive(deaf, 1) == ["next t"]
+            body = b""
+            while len(events_of(body)) < 3:
+                body += await soon(anext(live))
+            assert events_of(body) == ["expired", "next t", "next u"]
+            assert events_of(await soon(anext(silent))) == ["next u"]
+        # Nobody has read these yet, and their first stream begins with what waits.
+        assert (await cut_off(unread, 3))[0] == ["expired", "next t", "next u"]
+        assert await receive(unread, 3) == [Gap("expired"), "next t", "next u"]
+        assert await receive(other, 1) == ["next u"]
+        # Who comes back, and who comes late.
+        assert (await cut_off(both, 3, before))[0] == ["expired", "next t", "next u"]
+        assert (await cut_off(both, 2, last_id(body[: body.index(b"next t")])))[0] == ["next t", "next u"]
+        assert (await cut_off(other, 1, elsewhere))[0] == ["next u"]
+        for topics, expected in ((["u"], ["next u"]), (["t"], ["expired", "next t"])):
+            async with realtime.subscribe(channel=channel, topics=topics, rewind="all") as rewound:
+                assert (await cut_off(rewound, len(expected)))[0] == expected

@@ -242,7 +242,8 @@ class Feed(Recall):
         stream_id = envelope.stream_id
         if stream_id is None and envelope.kind == "datastream-end":
             # It began before this process was there, and its text has gone by without telling where it belongs.
-            self.gap("expired")
+            if (entry := self._history.receive(envelope)) is not None:
+                self._groups.deliver_gap(entry, envelope, self._history)
             return
         self._counters.received += 1
         history = self._history

@@ -238,6 +238,17 @@ class ReaderGroups:
                     given.add(id(message))
                     buffer.push(message, size)
 
+    def deliver_gap(self, entry: Entry, envelope: Envelope, history: ChannelHistory) -> None:
+        """Tells every reader of its topic that the text is missing which a message ends. Arguments as of `deliver`."""
+        if self._events:
+            history.here()
+        message = Message.gap(self._channel, "expired", event_id=entry.event_id or None)
+        early_offset = entry.early_offset
+        for group in tuple(self._by_spec.values()):
+            for buffer in group if group.spec.sees(envelope, self._followed) else ():
+                if early_offset is None or buffer.since_offset > early_offset:
+                    buffer.push_gap(message)
+
     def _view(
         self, entry: Entry, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool
     ) -> Message[Any] | None:
@@ -285,6 +296,9 @@ class ReaderGroups:
                 yield Message.gap(self._channel, envelope, event_id=event_id or None)
                 continue
             if not spec.sees(envelope, self._followed):
+                continue
+            if envelope.hides_text:
+                yield Message.gap(self._channel, "expired", event_id=event_id or None)
                 continue
             schema = spec.schema_of(envelope)
             message = self._view(entry, envelope, schema, untyped=spec.validate)

@@ -211,7 +211,9 @@ class Recall(ABC):
             buffer.replay([Message.gap(self.channel, "expired", event_id=event_id), *waiting])
         else:
             self._replay(spec, buffer, selected)
-        gapped = selected is None or any(isinstance(entry.envelope, str) for entry, _ in selected)
+        gapped = selected is None or any(
+            isinstance(each := entry.envelope, str) or each.hides_text for entry, _ in selected
+        )
         self._counters.resumes_gapped += gapped
 
     def _replay(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected]) -> None:

@@ -129,7 +129,7 @@ class NamedEntries:
         """
         found = envelope is None
         for offset, entry in zip(range(self.end - 1, self.first - 1, -1), reversed(self.entries), strict=True):
-            if isinstance(entry.envelope, Envelope):
+            if isinstance(entry.envelope, Envelope) and not entry.envelope.hides_text:
                 if found:
                     return offset + 1
                 found = envelope is not None and entry.envelope.identity == envelope.identity

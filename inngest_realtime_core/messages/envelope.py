@@ -84,6 +84,11 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
         self.weight = Weight(size) if size - len(self.data) > _LIGHT else None
 
     @property
+    def hides_text(self) -> bool:
+        """Whether it ends a data stream whose start was missed: to who reads its topic that is a gap."""
+        return self.kind == "datastream-end" and self.stream_id is None
+
+    @property
     def added(self) -> Added | None:
         """What this package has added; None where that is no id.
 
