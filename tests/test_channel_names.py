@@ -201,6 +201,18 @@ def test_names_of_own_separators_are_one_to_one(owner: str, path: str) -> None:
         assert Folder.from_name(channel.name) == channel
 
 
+def test_a_literal_of_hexadecimal_digits_is_not_read_in_a_uuid() -> None:
+    class Pair(Channel, name="{left}a{right}"):
+        left: UUID | str
+        right: str
+
+    start, _, rest = str(A_UUID).partition("a")
+    collides = Pair(left=start, right=f"{rest}a1")
+    assert collides.name == f"{A_UUID}a1"
+    with pytest.raises(ChannelError, match="left runs into 'a'"):
+        Pair(left=A_UUID, right="1")
+
+
 def test_separators_are_what_no_value_may_contain() -> None:
     assert Upload(file="a-b.c").name == "upload-a-b.c.done"
     with pytest.raises(ChannelError, match="contains '/'"):

@@ -137,18 +137,19 @@ class NameTemplate(msgspec.Struct, frozen=True):
             raise ChannelError(f"{parameter} is empty. A channel's parameter needs a value.", parameter=parameter)
         if not text.isprintable():
             raise ChannelError(f"{parameter} contains characters that are not printable.", parameter=parameter)
-        if isinstance(value, (UUID, date)):
-            return text
+        fixed = isinstance(value, (UUID, date))
         refused = sorted(self.separators.intersection(text))
-        if refused:
+        if refused and not fixed:
             raise ChannelError(
                 f"{parameter} contains {refused[0]!r}, which separates the parts of {self.text!r}. "
                 "Choose values without it, or another separator for the channel's name.",
                 parameter=parameter,
             )
         # The first place where the literal appears must be the end of the value, else `a_` + `__` + `b` and
-        # `a` + `__` + `_b` would be the same name.
-        if following and (text + following).find(following) != len(text):
+        # `a` + `__` + `_b` would be the same name. So must it of a UUID or a date, which may hold any separator, where
+        # nothing of the literal is one, such as `a`.
+        told_apart = fixed and self.separators.intersection(following)
+        if following and not told_apart and (text + following).find(following) != len(text):
             raise ChannelError(
                 f"{parameter} runs into {following!r}, which separates the parts of {self.text!r}. "
                 "Choose values without it, or another separator for the channel's name.",
