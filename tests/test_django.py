@@ -109,6 +109,26 @@ async def test_a_form_with_the_csrf_token(client: Client) -> None:
     assert broken.json()["error"]["code"] in ("missing_parameter", "malformed_body", "csrf_failed")
 
 
+async def test_a_method_that_no_endpoint_has_needs_no_csrf_token(client: Client) -> None:
+    for method in ("PUT", "DELETE"):
+        refused = await client.http.request(method, "/api/realtime/inbox/token?username=ada")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_middleware_of_a_test_is_noticed(environment: dict[str, str]) -> None:
+    code = """
+from django.test import Client, override_settings
+client = Client(enforce_csrf_checks=True)
+found = []
+for middleware in ([], ["django.middleware.csrf.CsrfViewMiddleware"], []):
+    with override_settings(MIDDLEWARE=middleware):
+        found.append(client.post("/api/realtime/nothing/token").json()["error"]["code"])
+print(found)
+"""
+    printed = manage(environment, "shell", "-c", code).stdout.splitlines()[-1]
+    assert printed == "['unknown_grant', 'csrf_failed', 'unknown_grant']"
+
+
 async def test_a_form_that_is_too_large_is_not_read_for_its_csrf_token(client: Client, server: RunningServer) -> None:
     """It was written to a temporary file, whatever its size, by whoever sent a cookie of the right length."""
     part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + b"x" * 2**20

@@ -101,9 +101,11 @@ class _CsrfCheck(CsrfViewMiddleware):
 def _csrf_failure(request: HttpRequest) -> str | None:
     """What `CsrfViewMiddleware` has against the request; None where nothing, or where the project does without it."""
     match = request.resolver_match
+    if request.method != "POST":
+        return None  # asks for what GET gives, or is a method that the endpoint does not have
     if match is not None and getattr(match.func, "csrf_exempt", _CHECKED_HERE) is not _CHECKED_HERE:
         return None
-    if not _has_csrf_middleware():
+    if not _has_csrf_middleware(tuple(settings.MIDDLEWARE)):
         return None
     check = _CsrfCheck(lambda request: response_for(request, Answer.options("")))
     check.process_request(request)
@@ -112,8 +114,7 @@ def _csrf_failure(request: HttpRequest) -> str | None:
 
 
 @functools.cache
-def _has_csrf_middleware() -> bool:
+def _has_csrf_middleware(middleware: tuple[str, ...]) -> bool:
     return any(
-        isinstance(found, type) and issubclass(found, CsrfViewMiddleware)
-        for found in map(import_string, settings.MIDDLEWARE)
+        isinstance(found, type) and issubclass(found, CsrfViewMiddleware) for found in map(import_string, middleware)
     )
