@@ -98,7 +98,7 @@ class MessageError(RealtimeError):
     Attributes:
         channel: The message's channel, or None when the frame did not say.
         topic: The message's topic, or None when the frame did not say.
-        payload_size: Bytes of the message's payload, which the error keeps by its cause.
+        payload_size: Bytes that the error keeps of the message, by its cause: of the payload and what was made of it.
     """
 
     def __init__(
@@ -111,7 +111,10 @@ class MessageError(RealtimeError):
 
 
 class MessageValidationError(MessageError):
-    """A message's data does not fit the type its topic declares. The cause is pydantic's `ValidationError`."""
+    """A message's data does not fit the type its topic declares.
+
+    The cause is pydantic's `ValidationError`, unless that would keep more than a mebibyte: of many mistakes.
+    """
 
 
 class FrameTooLargeError(MessageError):

@@ -199,6 +199,18 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "    envelope.weigh(len(envelope.data) + len(envelope.metadata))\n",
         "",
     ),
+    (
+        f"{BYTES}test_an_error_keeps_no_more_than_a_mebibyte",
+        "_hub/views.py",
+        "    if kept <= _MAX_CAUSE:\n",
+        "    if True:\n",
+    ),
+    (
+        f"{BYTES}test_an_error_counts_with_all_that_it_keeps",
+        "_hub/views.py",
+        "    kept = count * _PER_MISTAKE + envelope.size\n",
+        "    kept = envelope.size\n",
+    ),
     # The table of limits.
     (
         f"{LIMITS}test_each_row_is_looked_at",
@@ -487,7 +499,7 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "",
     ),
     (
-        f"{HTTP}test_forty_mebibytes_of_topics[{GUNICORN}-length]",
+        f"{HTTP}test_forty_mebibytes_of_topics[{UVICORN}-chunked]",
         "endpoints/endpoints.py",
         "        if len(body) > self.options.max_body:\n            raise self._too_large()\n        return body",
         "        return body",

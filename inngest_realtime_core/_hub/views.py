@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _log = ThrottledLog(logging.getLogger("inngest_realtime.feed"))
 
 _MAX_DETAILS: Final = 20  # errors of one message that are written to the log
+_MAX_CAUSE: Final = 1024 * 1024  # bytes that an error keeps of a message by its cause
+_PER_MISTAKE: Final = 400  # bytes of each in pydantic's error
+_PER_BYTE: Final = 24  # bytes that a byte of JSON takes as Python's objects, at most
 _RUN: Final = "$run"  # the topic of messages of kind `run`, which may come without one
 
 
@@ -158,18 +161,31 @@ def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
 
 
 def _invalid(envelope: Envelope, cause: ValidationError) -> MessageValidationError:
+    kept = _kept_by(cause, envelope)
     error = MessageValidationError(
         f"A message on channel {envelope.channel!r} does not fit the type of topic {envelope.topic!r} "
         f"({cause.error_count()} errors) and was not delivered. Publish what the topic declares, or subscribe with "
         "validate=False.",
         channel=envelope.channel,
         topic=envelope.topic,
-        payload_size=len(envelope.data),
+        payload_size=0 if kept > _MAX_CAUSE else kept,
     )
-    error.__cause__ = cause
+    if kept <= _MAX_CAUSE:
+        # Without the frame of this package, which holds what Inngest sent.
+        error.__cause__ = cause.with_traceback(None)
     # The input stays out of the log: it may be large, and it is the application's. So do details that are too many.
     few = cause.error_count() <= _MAX_DETAILS
     details = cause.errors(include_input=False, include_url=False, include_context=False) if few else ""
     kind = ("invalid", envelope.channel, envelope.topic)
     _log.write(logging.ERROR, kind, f"{error} {details}", event="message.invalid")
     return error
+
+
+def _kept_by(cause: ValidationError, envelope: Envelope) -> int:
+    """About how many bytes pydantic's error keeps: of a small message they may be a hundred times its own."""
+    count = cause.error_count()
+    kept = count * _PER_MISTAKE + envelope.size
+    few = cause.errors(include_url=False, include_context=False) if count <= _MAX_DETAILS else None
+    if few is None or any(isinstance(mistake["input"], (dict, list)) for mistake in few):
+        kept += _PER_BYTE * len(envelope.data)
+    return kept

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from inngest_realtime_core import Channel, Message, Realtime, RealtimeError, Replay, topic
+from inngest_realtime_core import Channel, Message, MessageValidationError, Realtime, RealtimeError, Replay, topic
 from inngest_realtime_core._hub import budget
 from inngest_realtime_core._hub.budget import ByteBudget, shed
 from inngest_realtime_core._hub.buffer import ReaderBuffer
@@ -381,3 +381,38 @@ async def test_a_message_with_a_hundred_thousand_mistakes(server: DevServer, cap
     assert message is not None
     assert message.data[0].value == 1
     assert sum(len(record.getMessage()) for record in caplog.records) < 5_000
+
+
+@pytest.mark.parametrize("data", [[{}] * 170_000, [{"value": {"a": [0]}}] * 10 + [{"value": 1}] * 30_000], ids=len)
+async def test_an_error_keeps_no_more_than_a_mebibyte(server: DevServer, data: list[Any]) -> None:
+    """One of 170,000 mistakes took 57 MB, and counted as half of one."""
+    told: list[Exception] = []
+    table = Table(name_of=fresh().replace(":", "-"))
+    async with Realtime(api_base_url=server.url) as realtime:
+        async with realtime.subscribe(channel=table, topics=["rows"], on_error=told.append):
+            await server.publish(table.name, "rows", data)
+            await server.publish(table.name, "rows", [{"value": "a"}])
+            await eventually(lambda: len(told) == 2)
+    large, small = told
+    assert isinstance(large, MessageValidationError)
+    assert isinstance(small, MessageValidationError)
+    assert large.__cause__ is large.__context__ is None
+    assert isinstance(small.__cause__, ValidationError)
+    assert len(b'[{"value":"a"}]') < small.payload_size < 1_000
+
+
+async def test_an_error_counts_with_all_that_it_keeps(server: DevServer) -> None:
+    release = asyncio.Event()
+
+    async def on_error(error: Exception) -> None:
+        await release.wait()
+
+    table = Table(name_of=fresh().replace(":", "-"))
+    async with Realtime(api_base_url=server.url, buffer_bytes=1_000_000) as realtime:
+        async with realtime.subscribe(channel=table, topics=["rows"], on_error=on_error):
+            for _ in range(10):
+                await server.publish(table.name, "rows", [{}] * 1_000)
+            await eventually(lambda: realtime.stats().received == 10)
+            # Each 470 kB, of 3 kB that were sent.
+            assert 400_000 < realtime.stats().buffer_bytes <= 1_000_000
+            release.set()

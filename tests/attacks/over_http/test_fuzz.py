@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from conformance.client import PREFIX
@@ -95,6 +95,9 @@ def http(server: RunningServer) -> Iterator[httpx.Client]:
     body=_BODIES,
     headers=_HEADERS,
 )
+@example(method="POST", grant="pipeline", endpoint="token", query="", body=b"{", headers={})
+@example(method="POST", grant="pipeline", endpoint="token", query="runId=%ff%00", body=b"", headers={})
+@example(method="GET", grant="pipeline", endpoint="stream", query="runId=a&rewind=" + "9" * 400, body=b"", headers={})
 def test_whatever_is_asked_for(
     http: httpx.Client,
     server: RunningServer,
