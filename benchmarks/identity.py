@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from inngest_realtime_core import Replay
-from inngest_realtime_core._api.message_ids import new_id
+from inngest_realtime_core._api.ids import new_id
 from inngest_realtime_core._api.payload import encode_metadata
 from inngest_realtime_core._replay.channel_history import ChannelHistory
 from inngest_realtime_core._replay.event_ids import EventIds

@@ -9,7 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._api.batch import Batch, SyncBatch
 from ._api.claims import TokenClaims, TopicClaim
 from ._api.client_token import ClientSubscriptionToken
 from ._replay.log import Replay
@@ -35,7 +34,6 @@ from .errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
-from .functions import get_client_subscription_token, get_client_subscription_token_sync, subscribe, subscribe_sync
 from .messages.data_stream import DataStream
 from .messages.message import Gap, GapReason, Kind, Message
 from .realtime import Realtime
@@ -47,7 +45,9 @@ from .subscriptions.sync import SyncSubscription
 from .version import __version__
 
 if TYPE_CHECKING:
+    from ._api.batch import Batch, SyncBatch
     from .endpoints.grants import Grant, allow_anyone
+    from .functions import get_client_subscription_token, get_client_subscription_token_sync, subscribe, subscribe_sync
 
 __all__ = [
     "AuthenticationError",
@@ -101,10 +101,18 @@ __all__ = [
 ]
 
 
+# Loaded by those who use them: the endpoints' floor alone is a quarter of the time that an import takes.
+_LAZY = {
+    **dict.fromkeys(("Batch", "SyncBatch"), "_api.batch"),
+    **dict.fromkeys(("Grant", "allow_anyone"), "endpoints.grants"),
+    **dict.fromkeys(("get_client_subscription_token", "get_client_subscription_token_sync"), "functions"),
+    **dict.fromkeys(("subscribe", "subscribe_sync"), "functions"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    # The endpoints' floor is loaded by those who serve endpoints: it is a quarter of the time that an import takes.
-    if name in ("Grant", "allow_anyone"):
-        value = globals()[name] = getattr(import_module(f"{__name__}.endpoints.grants"), name)
+    if name in _LAZY:
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import cast
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Protocol, cast
 
 import httpx
 
@@ -12,10 +13,23 @@ from ._api.settings_source import SettingsSource
 from ._hub.hub import Hub
 from ._hub.sessions import Sessions
 from ._replay.log import History
-from ._telemetry.observation import Observer, observed
 from .arguments import describe
 from .errors import ConfigurationError
 from .settings import Settings
+
+Observer = Callable[[str, Mapping[str, str]], Callable[[BaseException | None], None]]
+"""Called as an operation begins, with its name (`token`, `publish`, `publish_stream`, `subscribe`, `stream`) and its
+`channel`, `topic` or `grant`; returns what is called as it ends, with the error or None. Both are called in the task
+or thread of the operation, and must neither block nor raise."""
+
+
+class Slots(Protocol):
+    """What so many streams at once may use."""
+
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def used(self) -> int: ...
 
 
 class RealtimeBase:
@@ -52,9 +66,23 @@ class RealtimeBase:
 
         return remove
 
-    def operation(self, name: str, **attributes: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def operation(self, name: str, **attributes: str) -> Generator[None]:
         """Counts what is done in its `with` block, and tells observers of it. For adapters."""
-        return observed(name, attributes, self._sessions.counters(), self._observers)
+        began = time.perf_counter()
+        finish = [observer(name, attributes) for observer in self._observers]
+
+        def end(error: BaseException | None) -> None:
+            self._sessions.counters().finished(name, error, time.perf_counter() - began)
+            while finish:
+                finish.pop()(error)
+
+        try:
+            yield
+        except BaseException as error:
+            end(error)
+            raise
+        end(None)
 
     def _http(self) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         """An HTTP client of the running event loop."""

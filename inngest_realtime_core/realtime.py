@@ -13,9 +13,9 @@ from ._concurrency.background import run_sync, run_sync_end
 from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
 from ._replay.log import Replay, SharedReplay
-from ._telemetry.observation import Slots
-from ._upstream.liveness import Liveness
+from ._upstream.connection import Liveness
 from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
+from .base import Slots
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
 from .errors import ConfigurationError

@@ -334,7 +334,7 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     ),
     (
         "test_held_messages.py::test_what_was_dropped_is_told",
-        "_hub/held.py",
+        "_hub/recall.py",
         "        self.whole = self.whole and not self.envelopes\n",
         "",
     ),

@@ -13,9 +13,8 @@ from typing import Any
 from inngest_realtime_core import RealtimeError
 from inngest_realtime_core._api.tokens import Entry, IssuedToken
 from inngest_realtime_core._upstream.backoff import Circuit
-from inngest_realtime_core._upstream.connection import Connection
+from inngest_realtime_core._upstream.connection import Connection, Liveness
 from inngest_realtime_core._upstream.dialer import Dialer
-from inngest_realtime_core._upstream.liveness import Liveness
 from inngest_realtime_core._upstream.throttle import Throttle
 from inngest_realtime_core._upstream.transport import FrameReceiver, TransportClosedError
 from inngest_realtime_core._upstream.upstream import Upstream

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from inngest_realtime_core.subscriptions.closing import Closing
+from inngest_realtime_core.subscriptions.subscription import Closing
 
 
 class Ending:

@@ -9,8 +9,7 @@ import pytest
 
 from inngest_fake import CLOSING, FakeInngest, ignore
 from inngest_realtime_core import AuthenticationError, UnexpectedResponseError, UnreachableError
-from inngest_realtime_core._upstream.connection import Connection
-from inngest_realtime_core._upstream.liveness import Liveness
+from inngest_realtime_core._upstream.connection import Connection, Liveness
 from inngest_realtime_core._upstream.throttle import Throttle
 from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core.messages.envelope import Envelope

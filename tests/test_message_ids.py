@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_realtime_core._api.message_ids import new_id
+from inngest_realtime_core._api.ids import new_id
 from inngest_realtime_core._api.payload import encode_metadata
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.messages.message import Message

@@ -23,7 +23,7 @@ from pydantic import BaseModel, TypeAdapter
 from websockets.asyncio.client import ClientConnection, connect
 
 from inngest_realtime_core._api import publishing
-from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.http import hash_signing_key
 from inngest_realtime_core._api.tokens import mint
 from inngest_realtime_core._concurrency.background import run_sync
 from inngest_realtime_core.errors import (

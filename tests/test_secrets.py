@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import Message, Realtime, Subscription
-from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.http import hash_signing_key
 from inngest_realtime_core._api.tokens import mint
 from inngest_realtime_core._hub.options import Source
 from inngest_realtime_core._upstream.connection import Connection
@@ -81,7 +81,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
         ledger.secrets.add(token)
         return token
 
-    monkeypatch.setattr("inngest_realtime_core._api.token_cache.mint", remember)
+    monkeypatch.setattr("inngest_realtime_core._api.client.mint", remember)
     yield ledger
     root.removeHandler(ledger)
 

@@ -18,8 +18,7 @@ from inngest.experimental import realtime as official
 from inngest_realtime_core._api import http as seam
 from inngest_realtime_core._api.claims import TopicClaim, read_claims_unverified
 from inngest_realtime_core._api.client_token import ClientSubscriptionToken
-from inngest_realtime_core._api.http import HttpRequest, HttpResponse
-from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.http import HttpRequest, HttpResponse, hash_signing_key
 from inngest_realtime_core._api.tokens import build_token_request, mint, read_token_response
 from inngest_realtime_core.errors import (
     AuthenticationError,

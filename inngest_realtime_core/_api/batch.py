@@ -17,9 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self, TypeVar
 
 from .._concurrency.background import run_sync
-from .._concurrency.tasks import create_task
+from .._concurrency.tasks import call_after, create_task
 from .._concurrency.threads import running_event_loop
-from .._concurrency.timers import call_after
 from ..arguments import check_count, check_seconds
 from ..errors import ConfigurationError, PublishError, RealtimeError, TopicError
 from .payload import MAX_PAYLOAD, encode_payload

@@ -1,4 +1,4 @@
-"""The one seam to httpx: a request goes in, a response comes out, or `UnreachableError`.
+"""The one seam to httpx: a request goes in, signed or not, a response comes out, or `UnreachableError`.
 
 Redirects are not followed and the client's own `auth` is not used: what is sent is what was built here.
 """
@@ -6,7 +6,7 @@ Redirects are not followed and the client's own `auth` is not used: what is sent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, Final, NoReturn
 
@@ -14,9 +14,12 @@ import anyio
 import httpx
 import msgspec
 
-from .._concurrency.timers import call_after
+from .._concurrency.tasks import call_after
 from ..errors import UnexpectedResponseError, UnreachableError
+from ..settings import Settings, hash_signing_key
+from ..version import USER_AGENT
 
+REFUSED: Final = frozenset({401, 403})
 CONNECT_TIMEOUT = 5.0  # seconds
 TIMEOUT = 10.0  # seconds for a whole call, and for one read or write of a streamed one
 _CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -202,3 +205,43 @@ def _failures(request: HttpRequest, timeout: float | None) -> Generator[None]:
 
 def _unreachable(url: str, reason: str, error: Exception) -> NoReturn:
     raise UnreachableError(f"{url} did not respond: {reason}", url=url) from error
+
+
+def authorizations(settings: Settings) -> Iterator[Mapping[str, str]]:
+    """The headers to try, in this order: those of the signing key (empty without one), then of the fallback key."""
+    settings.require_signing_key()
+    # No variable holds a key: error reports show them.
+    if settings.signing_key is None:
+        yield {}
+    else:
+        yield {"authorization": f"Bearer {hash_signing_key(settings.signing_key)}"}
+    if settings.signing_key_fallback is not None:
+        yield {"authorization": f"Bearer {hash_signing_key(settings.signing_key_fallback)}"}
+
+
+def base_headers(settings: Settings, content_type: str) -> dict[str, str]:
+    """The headers that every request has."""
+    headers = {"content-type": content_type, "user-agent": USER_AGENT}
+    if settings.env is not None:
+        headers["x-inngest-env"] = settings.env
+    return headers
+
+
+def sign(request: HttpRequest, authorization: Mapping[str, str]) -> HttpRequest:
+    """The same request with these headers added."""
+    return msgspec.structs.replace(request, headers={**request.headers, **authorization})
+
+
+async def send_signed(
+    http: httpx.AsyncClient, settings: Settings, request: HttpRequest, *, timeout: float = TIMEOUT
+) -> tuple[HttpRequest, HttpResponse]:
+    """Send with the signing key and, when that is refused, once more with the fallback key.
+
+    Returns the request that was sent last, with its response.
+    """
+    attempts = [sign(request, authorization) for authorization in authorizations(settings)]
+    for attempt in attempts[:-1]:
+        response = await send(http, attempt, timeout=timeout)
+        if response.status not in REFUSED:
+            return attempt, response
+    return attempts[-1], await send(http, attempts[-1], timeout=timeout)

@@ -27,11 +27,9 @@ from ..messages.envelope import Envelope
 from ..settings import Settings
 from .chunks import Splitter, Throttle
 from .errors_from_status import check_response
-from .http import HttpRequest, send
-from .message_ids import check_id, new_id
+from .http import HttpRequest, base_headers, send, send_signed, sign
+from .ids import check_id, new_id, usable_run_id
 from .payload import encode_metadata, encode_payload
-from .runs import usable_run_id
-from .signing import base_headers, send_signed, sign
 from .tokens import build_token_request
 
 _ACTION = "Publishing"

@@ -19,12 +19,11 @@ from typing import Any, Protocol, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from ..arguments import describe
-from ..channels.target import Target, resolve_target
+from ..channels.resolve import Target, resolve_target
 from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
-from .message_ids import MAX_ID
+from .ids import MAX_ID, usable_run_id
 from .payload import encode_payload
 from .publishing import publish_query
-from .runs import usable_run_id
 
 R = TypeVar("R")
 

@@ -14,8 +14,7 @@ import msgspec
 from ..settings import Settings
 from .claims import read_claims
 from .errors_from_status import check_response, unexpected
-from .http import HttpRequest, HttpResponse
-from .signing import base_headers, send_signed
+from .http import HttpRequest, HttpResponse, base_headers, send_signed
 
 _ACTION = "Minting a subscription token"
 

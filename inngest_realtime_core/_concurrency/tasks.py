@@ -1,15 +1,24 @@
-"""Ending asyncio tasks for certain, and waiting for the end of those that may be waiting for the one who waits."""
+"""Timers and tasks of asyncio: what keeps nothing of whoever starts it, and what has ended for certain.
+
+Timers run also where a test has frozen the clock. A task that runs callbacks may wait for the code that waits for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
+import time
 import weakref
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context, ContextVar
+from types import BuiltinFunctionType
 from typing import Any, Final, TypeVar
 
-from .timers import call_after
+import anyio
+
+from .threads import start_daemon_thread
 
 logger = logging.getLogger("inngest_realtime.subscription")
 
@@ -32,6 +41,37 @@ def create_task(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
     A task factory of the application's may be eager (Python 3.12): its tasks begin in the middle of what starts them.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
+
+
+def call_after(loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], object]) -> Callable[[], object]:
+    """Calls `callback` on the running event loop after `delay` seconds. Returns what cancels that.
+
+    It is called in an empty context: asyncio keeps a timer that was cancelled, and its context, until it would be due.
+    """
+    if isinstance(time.monotonic, BuiltinFunctionType):
+        return loop.call_later(delay, callback, context=Context()).cancel
+    # freezegun has replaced the clock, the event loop's as well, whose timers then never come.
+    cancelled = threading.Event()
+
+    def wait() -> None:
+        if not cancelled.wait(max(delay, 0.0)):
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(lambda: None if cancelled.is_set() else callback())
+
+    start_daemon_thread(wait, "inngest-realtime timer")
+    return cancelled.set
+
+
+@contextlib.contextmanager
+def deadline(seconds: float | None) -> Generator[anyio.CancelScope, None, None]:
+    """`anyio.move_on_after`, with a timer that keeps nothing of the caller. None is no limit."""
+    with anyio.CancelScope() as scope:
+        cancel = None if seconds is None else call_after(asyncio.get_running_loop(), seconds, scope.cancel)
+        try:
+            yield scope
+        finally:
+            if cancel is not None:
+                cancel()
 
 
 def create_shared_task(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:

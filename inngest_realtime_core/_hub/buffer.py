@@ -11,8 +11,8 @@ from math import inf
 from typing import Any, Final, Protocol, cast
 
 from .._concurrency.background import check_may_block
+from .._concurrency.tasks import call_after, deadline
 from .._concurrency.threads import check_event_loop, new_waiter
-from .._concurrency.timers import call_after, deadline
 from ..errors import ConcurrentReadError, RealtimeError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message

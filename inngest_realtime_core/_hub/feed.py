@@ -19,10 +19,9 @@ from ..stats import Counters
 from .budget import Holder
 from .buffer import ReaderBuffer
 from .groups import Follower, ReaderGroups
-from .held import HeldMessages
 from .open_streams import OpenStreams
 from .options import Source
-from .recall import Recall
+from .recall import HeldMessages, Recall
 from .views import SubscriptionSpec
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Final, TypeVar
 import anyio
 
 from .._api.client import ApiClient
-from .._concurrency.tasks import calling_tasks, create_task
-from .._concurrency.timers import deadline
+from .._concurrency.tasks import calling_tasks, create_task, deadline
 from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import ChannelLog
 from .._replay.event_ids import EventIds

@@ -19,13 +19,46 @@ from ..messages.message import GapReason, Message, envelope_of, twin
 from ..stats import Counters
 from .buffer import ReaderBuffer
 from .groups import ReaderGroups
-from .held import HeldMessages
 from .open_streams import OpenStreams
 from .views import SubscriptionSpec
 
+_MAX_HELD: Final = 1_024  # messages that came while it is found out what was missed before them
+_MAX_HELD_BYTES: Final = 4 * 1024 * 1024  # of payload
 _PAUSES: Final = (0.05, 0.15, 0.3)  # seconds between two looks for what a client has had elsewhere
 _PATIENCE: Final = 2.0  # seconds that a client is let wait, after its first bytes, for its id to be understood
 _SLICE: Final = 0.005  # seconds of work on what a reader missed between two turns of the event loop
+
+
+class HeldMessages:
+    """What comes on a channel while it is being found out what was missed before it, in that order.
+
+    Attributes:
+        envelopes: The messages.
+        held_bytes: Bytes of payload.
+        whole: Whether none was dropped.
+    """
+
+    __slots__ = ("envelopes", "held_bytes", "whole")
+
+    def __init__(self) -> None:
+        self.envelopes: list[Envelope] = []
+        self.held_bytes: int = 0
+        self.whole: bool = True
+
+    def add(self, envelope: Envelope) -> None:
+        self.envelopes.append(envelope)
+        self.held_bytes += envelope.size
+
+    @property
+    def full(self) -> bool:
+        """Whether more than this is not worth holding for what was missed."""
+        return len(self.envelopes) > _MAX_HELD or self.held_bytes > _MAX_HELD_BYTES
+
+    def drop(self, size: int) -> None:
+        """Drops everything: those who read are told of one gap, however much is dropped."""
+        self.whole = self.whole and not self.envelopes
+        self.envelopes.clear()
+        self.held_bytes = 0
 
 
 class Recall(ABC):

@@ -13,8 +13,7 @@ from .._telemetry.throttled_log import ThrottledLog
 from ..errors import InngestError, RealtimeError, TopicError, UnreachableError
 from ..messages.envelope import Envelope
 from .batching import MAX_URL_TOKEN, frame_batches, split_for_url, unsubscribe_frames
-from .connection import Connection
-from .liveness import Liveness
+from .connection import Connection, Liveness
 from .protocol import MAX_CLIENT_FRAME, Unreadable, subscribe_frame
 from .throttle import Throttle
 from .transport import OpenTransport, open_websocket

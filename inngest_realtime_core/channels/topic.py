@@ -13,7 +13,6 @@ from pydantic.errors import PydanticUserError
 from ..arguments import check_flag, describe
 from ..errors import ConfigurationError, TopicError
 from ..messages.message import Message, carries
-from .without_none import exclude_none
 
 T = TypeVar("T")
 
@@ -89,6 +88,8 @@ class TopicDeclaration(Generic[T]):
                 # Looking at the validator makes pydantic say now, rather than at the first message, what is missing.
                 _ = adapter.validator.title
                 if self.exclude_none:
+                    from .without_none import exclude_none  # few topics need it
+
                     exclude_none(adapter, topic=self.name)
                 self._adapter = adapter
             except PydanticUserError as error:

@@ -28,8 +28,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, cast
 
-from .._concurrency.tasks import create_task
-from .._concurrency.timers import call_after
+from .._concurrency.tasks import call_after, create_task
 from ..realtime import Realtime, check_realtime
 from ..subscriptions.face import check_open, check_stream_options
 from ..subscriptions.fragments import Render

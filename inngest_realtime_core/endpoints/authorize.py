@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from .._concurrency.background import run_coroutine
-from .._concurrency.tasks import look_at_failure
+from .._concurrency.tasks import deadline, look_at_failure
 from .._concurrency.threads import greenlets
-from .._concurrency.timers import deadline
 from .._telemetry.throttled_log import ThrottledLog
 from .errors import EndpointError
 from .routes import is_async

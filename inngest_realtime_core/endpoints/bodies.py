@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .._concurrency.background import run_sync
-from .._concurrency.timers import deadline
+from .._concurrency.tasks import deadline
 from ..errors import UnreachableError
 from ..realtime import Realtime
 from ..subscriptions.fragments import Render

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from .._api.client_token import ClientSubscriptionToken
 from .._concurrency.background import run_sync
-from .._concurrency.timers import deadline
+from .._concurrency.tasks import deadline
 from ..arguments import describe
 from ..errors import ConfigurationError, RealtimeError
 from ..realtime import Realtime, check_realtime

@@ -19,8 +19,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from .._concurrency.background import check_may_block, run_sync
+from .._concurrency.tasks import call_after, deadline
 from .._concurrency.threads import check_event_loop, new_waiter
-from .._concurrency.timers import call_after, deadline
 from .._hub.buffer import ReaderBuffer
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import RealtimeError

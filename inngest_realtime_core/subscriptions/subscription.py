@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from types import TracebackType
 from typing import Any, TypeVar
 
 from .._concurrency.threads import check_event_loop
@@ -13,7 +14,6 @@ from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
 from ..messages.message import Message
-from .closing import Closing
 from .face import SubscriptionFace
 from .fragments import Render
 from .sse import encoded_stream, event_stream
@@ -23,6 +23,46 @@ logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 
 T = TypeVar("T")
+
+
+class Closing(Coroutine[Any, Any, None]):
+    """What `close()` returns, which has acted already: an awaitable that nobody has to await.
+
+    It is accepted wherever a coroutine is: `gather`, `wait_for`, a `TaskGroup`.
+
+    Args:
+        wait: Makes the coroutine that waits for the end, once somebody awaits this.
+    """
+
+    __slots__ = ("_coroutine", "_wait")
+
+    def __init__(self, wait: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._wait = wait
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    def send(self, value: Any, /) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._wait()
+        return self._coroutine.send(value)
+
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._wait()
+        thrown: Any = typ if val is None else val
+        return self._coroutine.throw(thrown)
+
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
 
 
 class Subscription(SubscriptionFace):

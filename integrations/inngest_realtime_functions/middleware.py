@@ -6,7 +6,7 @@ from typing import Any
 
 import inngest
 
-from inngest_realtime_core._api.runs import CurrentRun, current_run, usable_run_id
+from inngest_realtime_core._api.ids import CurrentRun, current_run, usable_run_id
 from inngest_realtime_core._api.steps import is_mistake
 
 __all__ = ["RealtimeMiddleware"]

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Final, cast
 
-from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks, look_at_failure
-from inngest_realtime_core._concurrency.timers import deadline
+from inngest_realtime_core._concurrency.tasks import create_shared_task, deadline, end_tasks, look_at_failure
 from inngest_realtime_core.errors import ConfigurationError
 
 __all__ = ["Executor", "new_client", "source_problem"]

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, cast
 
 from inngest_realtime_core._api.claims import TokenClaims
-from inngest_realtime_core._concurrency.tasks import create_shared_task, end_tasks
-from inngest_realtime_core._concurrency.timers import deadline
+from inngest_realtime_core._concurrency.tasks import create_shared_task, deadline, end_tasks
 from inngest_realtime_core._replay.event_ids import Cursor, EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
 from inngest_realtime_core._replay.numbers import TICKS, Clock

@@ -11,7 +11,7 @@ import pytest
 
 from inngest_realtime_core import Realtime, Replay
 from inngest_realtime_core._api import http
-from inngest_realtime_core._hub import held, hub
+from inngest_realtime_core._hub import hub, recall
 from inngest_realtime_core._hub import options as hub_options
 from inngest_realtime_core._replay import record
 from inngest_realtime_core._telemetry import throttled_log
@@ -65,8 +65,8 @@ SAYS: dict[str, list[object]] = {
     "data streams that are open": [4],
     "all that waits in a process": [f"{default('total_buffer_bytes') // MIB} MiB"],
     "messages that come on a channel while": [
-        f"{private(held, '_MAX_MESSAGES'):,}",
-        f"{private(held, '_MAX_BYTES') // MIB} MiB",
+        f"{private(recall, '_MAX_HELD'):,}",
+        f"{private(recall, '_MAX_HELD_BYTES') // MIB} MiB",
     ],
     "channels that are kept after": [int(default("linger")), private(hub, "_MAX_LINGERING")],
     "history of a channel": [

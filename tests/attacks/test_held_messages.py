@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core._hub.held import HeldMessages
+from inngest_realtime_core._hub.recall import HeldMessages
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import store

@@ -26,7 +26,7 @@ from inngest_realtime_core import (
     subscribe,
     topic,
 )
-from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.http import hash_signing_key
 from inngest_realtime_core.endpoints import EndpointRequest, Endpoints
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core._api.signing import hash_signing_key
+from inngest_realtime_core._api.http import hash_signing_key
 from inngest_realtime_redis import RedisReplay
 from test_redis_replay import SERVER, RedisServer
 

@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator
 
-from inngest_realtime_core._upstream.connection import Connection
-from inngest_realtime_core._upstream.liveness import Liveness
+from inngest_realtime_core._upstream.connection import Connection, Liveness
 from inngest_realtime_core._upstream.protocol import MAX_SERVER_FRAME, Decoder
 from inngest_realtime_core.channels.channel import Channel, topic
 from inngest_realtime_core.errors import ConnectionLostError, FrameTooLargeError

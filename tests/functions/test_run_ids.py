@@ -13,7 +13,7 @@ import pytest
 from inngest.experimental import mocked
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core._api.runs import CurrentRun, current_run, run_id_or_current
+from inngest_realtime_core._api.ids import CurrentRun, current_run, run_id_or_current
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_functions import RealtimeMiddleware
 from talk import Pipeline, Status

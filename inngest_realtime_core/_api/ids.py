@@ -1,17 +1,46 @@
-"""The run of an Inngest function that the calling code belongs to, as `RealtimeMiddleware` says."""
+"""The ids that go with what is published: that of the message, and that of the function run it is published in."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
+import secrets
 import weakref
 from contextvars import ContextVar
 from typing import Final
 
-_ULID = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
+from ..errors import PublishError
+
+MAX_ID: Final = 200  # characters
+
+_ULID: Final = r"[0-7][0-9A-HJKMNP-TV-Z]{25}"
+
+_made_by: tuple[int, str, itertools.count[int]] | None = None
+
+
+def new_id() -> str:
+    """A new id of a message: a random prefix of this process and a number. Callable from any thread.
+
+    It is unique across threads, forks, restarts and machines.
+    """
+    global _made_by
+    made_by = _made_by
+    if made_by is None or made_by[0] != os.getpid():
+        # After a fork the parent goes on with the same prefix.
+        made_by = _made_by = os.getpid(), secrets.token_urlsafe(12), itertools.count(1)
+    return f"{made_by[1]}.{next(made_by[2])}"
+
+
+def check_id(id: object) -> str:
+    """Return a message's id as it is, or raise `PublishError` when it is not a text of 1 to 200 characters."""
+    if not isinstance(id, str) or not 0 < len(id) <= MAX_ID:
+        raise PublishError(f"id must be a str of 1 to {MAX_ID} characters, or None for one that is made.")
+    return id
 
 
 class CurrentRun:
-    """A run, for as long as its execution lasts.
+    """A run of an Inngest function, as `RealtimeMiddleware` says, for as long as its execution lasts.
 
     Args:
         id: The run's id, or None when it is none that Inngest would take.
