@@ -19,8 +19,8 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         f"{BAD}test_what_cannot_be_decoded_is_a_gap[deep in many places]",
         "_upstream/protocol.py",
-        "        if max(accumulate(steps), default=0) > MAX_DEPTH:\n            return True",
-        "        pass",
+        "> MAX_DEPTH and _is_deep(data):\n        return True",
+        "> MAX_DEPTH:\n        pass",
     ),
     (
         f"{BAD}test_what_cannot_be_decoded_is_a_gap[digits]",
@@ -55,10 +55,10 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         f"{BAD}test_many_deep_places_are_looked_at_once",
         "_upstream/protocol.py",
-        "        if max(accumulate(steps), default=0) > MAX_DEPTH:\n            return True",
-        "        depth = 0\n        while re.search(rb'[\\[{][^\\[\\]{}]*[\\]}]', data):\n"
-        "            data = re.sub(rb'[\\[{][^\\[\\]{}]*[\\]}]', b'', data)\n            depth += 1\n"
-        "        if depth > MAX_DEPTH:\n            return True",
+        "    for level in range(_LEVELS):\n",
+        "    depth = 0\n    while re.search(rb'[\\[{][^\\[\\]{}]*[\\]}]', data):\n"
+        "        data = re.sub(rb'[\\[{][^\\[\\]{}]*[\\]}]', b'', data)\n        depth += 1\n"
+        "    return depth > MAX_DEPTH\n    for level in range(_LEVELS):\n",
     ),
     (
         f"{BAD}test_a_message_without_a_json_form_ends_no_stream",

@@ -207,8 +207,8 @@ def _pongs(peer: socket.socket) -> int:
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
-        (Frame(Opcode.TEXT, b"masked").serialize(mask=True), 1002),
-        (b"\x81\x88" + bytes(12), 1002),  # also where its mask is nothing
+        (b"\x81\x81mask\x12", 1002),
+        (b"\x81\x88" + bytes(12), 1002),  # also where the mask is nothing
         (b"\xc1\x01x", 1002),  # compressed, which was not agreed on
         (b"\x83\x01x", 1002),  # no such kind
         (b"\x80\x01x", 1002),  # it continues nothing

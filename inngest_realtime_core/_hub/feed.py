@@ -246,7 +246,9 @@ class Feed(Recall):
             return
         self._counters.received += 1
         history = self._history
-        entry = history.receive(envelope)
+        log = history.log
+        # Mostly without the call between.
+        entry = history.receive(envelope) if log is None or history.known_early else log.append(envelope)
         if entry is not None:
             if self._shared is not None and (not entry.number or entry.before is not None):
                 self._shared.add(envelope, entry.before)

@@ -33,6 +33,7 @@ class ChannelHistory:
         loaded: Whether the log has been put together with what is kept beside it.
         coverage: From when on each topic is covered.
         began_at: After which number all of a topic is received.
+        known_early: What another publisher's message was put into the log as, before it was received here.
     """
 
     __slots__ = (
@@ -40,11 +41,11 @@ class ChannelHistory:
         "_channel",
         "_grant",
         "_ids",
-        "_known_early",
         "_limits",
         "_shared",
         "began_at",
         "coverage",
+        "known_early",
         "loaded",
         "log",
     )
@@ -63,8 +64,7 @@ class ChannelHistory:
         self._ids = ids
         self._shared = shared
         self._began = time.monotonic()
-        # What another publisher's message was put into the log as, before it was received here.
-        self._known_early: dict[str, Entry] = {}
+        self.known_early: dict[str, Entry] = {}
         self.coverage: dict[str, Coverage] = {}
         self.began_at: dict[str, int] = {}
         self.log: ChannelLog | None = None
@@ -128,8 +128,8 @@ class ChannelHistory:
         log = self.log
         if log is None:
             log = self.kept_log()
-        if self._known_early:
-            known = self._known_early.pop(envelope.identity, None)
+        if self.known_early:
+            known = self.known_early.pop(envelope.identity, None)
             if known is not None and envelope.id is None:
                 # Of a message of another publisher nobody knows when it was published: who reads the log from later on,
                 # or comes back from before, may not have had it. One with an id is a repetition: all have had it who
@@ -241,7 +241,7 @@ class ChannelHistory:
         if first:
             for entry in log.prepend(before, whole=whole, since=kept.since):
                 if isinstance(entry.envelope, Envelope) and now - entry.at < _LATE and entry.envelope.id is None:
-                    self._known_early[entry.envelope.identity] = entry
+                    self.known_early[entry.envelope.identity] = entry
         entries = [appended for each in after if (appended := log.append(*each)) is not None]
         if kept.numbers is not None:
             log.complete(kept.numbers, reached if whole else ())
@@ -286,6 +286,6 @@ class ChannelHistory:
         """Evict what is too old."""
         if self.log is not None:
             self.log.prune()
-        if self._known_early:
+        if self.known_early:
             since_ = time.monotonic() - _LATE
-            self._known_early = {name: entry for name, entry in self._known_early.items() if entry.at >= since_}
+            self.known_early = {name: entry for name, entry in self.known_early.items() if entry.at >= since_}

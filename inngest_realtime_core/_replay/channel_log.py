@@ -19,11 +19,9 @@ from .entries import Entry, NamedEntries
 from .event_ids import EventIds
 from .log import History, Numbered, Replay
 from .numbers import LATE, Numbers
+from .recent_keys import RecentKeys
 
 _now = time.monotonic
-_KEY_BYTES: Final = 6  # of the filter for repetitions: with two bits each, 1 in 1,000 is taken for one that it has
-_BITS: Final = tuple(1 << bit for bit in range(8))
-_MIN_KEYS: Final = 16
 _MIN_GRANT: Final = 1024  # bytes
 _MOST: Final = 2**48  # what a number is less than
 
@@ -40,6 +38,22 @@ class Coverage(msgspec.Struct, frozen=True):
     moment: float
     offset: int
     began: float
+
+
+class _Head:
+    """What came last in a topic.
+
+    Attributes:
+        number: The largest number.
+        last: The message received last. Others are to be told of it with one that is not recorded, or comes in another
+            order.
+    """
+
+    __slots__ = ("last", "number")
+
+    def __init__(self) -> None:
+        self.number: int = 0
+        self.last: Envelope | None = None
 
 
 class ChannelLog(NamedEntries):
@@ -85,15 +99,12 @@ class ChannelLog(NamedEntries):
         # What it may have without asking.
         self._grant = grant
         self._granted = 0
-        # A Bloom filter of the messages that have an id, made anew when it is full.
-        self._filter = bytearray()
-        self._filter_mask = self._filter_room = 0
+        self._recent = RecentKeys()  # of topics and ids
         # Where what is kept for all gives numbers; what it was found to have begun with.
         self._shared = shared
         self._is_confirmed = False
         self._gap_until = 0  # the number up to which a gap may hide what was published
-        # By topic, the largest number that came, and the message received last.
-        self._heads: dict[str, tuple[int, Envelope]] = {}
+        self._heads: dict[str, _Head] = {}  # by topic
         # By topic, the number after which all is kept for all.
         self._since: dict[str, int] = {}
 
@@ -112,15 +123,29 @@ class ChannelLog(NamedEntries):
             previous: That of the message before it in its topic.
         """
         added = None if envelope.metadata is NO_METADATA else envelope.added
-        if added is None or added.id is None:
+        if added is None:
             self.mixed = True
-        elif self._is_repeated(envelope.topic, added.id):
-            return None
+        else:
+            recent = self._recent
+            if not recent.room:
+                self._make_room()
+            if recent.add(hash((envelope.topic, added.id))) and self._is_repeated(envelope.topic, added.id):
+                return None
         entry = Entry(_now(), envelope)
         if self._shared is not None:
             if not number and added is not None:
                 number, previous = self._read_number(added.seq)
-            entry.number, entry.previous, entry.before = number, previous, self._before(envelope, number)
+            head = self._heads.get(envelope.topic)
+            if head is None:
+                head = self._heads[envelope.topic] = _Head()
+            elif previous == head.number:
+                previous = head.number  # one object less to keep
+            entry.number, entry.previous = number, previous
+            if number > head.number:
+                head.number = number
+            else:
+                entry.before = head.last
+            head.last = envelope
         if envelope.kind == "run":
             self.run_topics.add(envelope.topic)
         entries = self.entries
@@ -144,12 +169,6 @@ class ChannelLog(NamedEntries):
             # Until that is known, it is most likely the same.
             self.created = created or self.created or log
         return (number, previous) if log == self.created and 0 <= previous < number < _MOST else (0, 0)
-
-    def _before(self, envelope: Envelope, number: int) -> Envelope | None:
-        """What others are to be told with a message that is not recorded, or came in another order: the one before."""
-        highest, before = self._heads.get(envelope.topic, (0, None))
-        self._heads[envelope.topic] = max(number, highest), envelope
-        return None if number > highest else before
 
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""
@@ -193,7 +212,7 @@ class ChannelLog(NamedEntries):
             early.append(Entry(at, envelope, number=number, previous=previous))
             self._push_front(early[-1])
             self._bytes += envelope.size
-            self._filter_room = 0
+            self._recent.clear()
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
             self._base = min(self._start, self.ticks_at(since))
@@ -259,34 +278,20 @@ class ChannelLog(NamedEntries):
     # -- repetitions ------------------------------------------------------------------------------------------------
 
     def _is_repeated(self, topic: str, id: str) -> bool:
-        if not self._filter_room:
-            self._fill_filter()
-        self._filter_room -= 1
-        bits, mask = self._filter, self._filter_mask
-        key = hash((topic, id))
-        one, two = key & mask, (key >> 32) & mask
-        at_one, at_two, bit_one, bit_two = one >> 3, two >> 3, _BITS[one & 7], _BITS[two & 7]
-        if bits[at_one] & bit_one and bits[at_two] & bit_two:
-            # Most likely: the log itself knows.
-            self._trim(time.monotonic())
-            for entry in reversed(self.entries):
-                other = entry.envelope
-                if isinstance(other, Envelope) and other.topic == topic and other.id == id:
-                    return True
-        bits[at_one] |= bit_one
-        bits[at_two] |= bit_two
+        """Called where it seems that the log has a message."""
+        self._trim(time.monotonic())
+        for entry in reversed(self.entries):
+            other = entry.envelope
+            if isinstance(other, Envelope) and other.topic == topic and other.id == id:
+                return True
+        self._recent.renew(hash((topic, id)))
         return False
 
-    def _fill_filter(self) -> None:
-        """Make a filter of what the log has, with room for three times as much besides."""
-        capacity = max(4 * len(self.entries), _MIN_KEYS)
-        size = 1 << (capacity * _KEY_BYTES - 1).bit_length()
-        self._filter, self._filter_mask, self._filter_room = bits, mask, _ = bytearray(size), size * 8 - 1, capacity
-        for _, _, envelope in self.messages():
-            if (id := envelope.id) is not None:
-                key = hash((envelope.topic, id))
-                for bit in (key & mask, (key >> 32) & mask):
-                    bits[bit >> 3] |= _BITS[bit & 7]
+    def _make_room(self) -> None:
+        if self._recent.make_room(len(self.entries)):
+            for _, _, envelope in self.messages():
+                if (id := envelope.id) is not None:
+                    self._recent.add(hash((envelope.topic, id)))
 
     # -- limits -----------------------------------------------------------------------------------------------------
 

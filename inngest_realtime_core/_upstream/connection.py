@@ -237,10 +237,10 @@ class Connection:
             frame = inbox.popleft()
             try:
                 envelope = decode(frame)
-                if len(frame) > MAX_SERVER_FRAME:
-                    self._on_oversized(len(frame), envelope if isinstance(envelope, (Envelope, Unreadable)) else None)
-                elif isinstance(envelope, Envelope):
+                if type(envelope) is Envelope and len(frame) <= MAX_SERVER_FRAME:
                     self._deliver(envelope)
+                elif len(frame) > MAX_SERVER_FRAME:
+                    self._on_oversized(len(frame), envelope if isinstance(envelope, (Envelope, Unreadable)) else None)
                 elif isinstance(envelope, Unreadable):
                     self._on_unreadable(envelope)
                 elif envelope is not None:

@@ -55,9 +55,11 @@ MAX_DIGITS: Final = 4_300
 
 _MESSAGES = (b'{"kind":"data",', b'{"kind":"run",', b'{"kind":"datastream-')  # how their frames begin
 
-_STRINGS = rb'"(?:[^"\\]|\\.)*"'
-_BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one level more, one level less
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_LEVELS: Final = 16  # of nesting that most payloads are within
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_STEPS = bytes.maketrans(b"[]", b"\x01\xff")  # as signed bytes: one level more, one level less
+_DIGITS = rb"[0-9]{10}"
 _LONG_NUMBER = rb"[0-9]{%d}" % (MAX_DIGITS + 1)
 
 
@@ -182,16 +184,30 @@ def is_decodable(envelope: Envelope) -> bool:
 def _is_undecodable(raw: msgspec.Raw) -> bool:
     """Whether the JSON text nests too deep, or holds an integer that is too long, for some who decode it."""
     data = bytes(raw)
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-        steps = memoryview(re.sub(_STRINGS, b"", data, flags=re.DOTALL).translate(_BRACKETS, _NO_BRACKETS)).cast("b")
-        if max(accumulate(steps), default=0) > MAX_DEPTH:
-            return True
-    if len(data) > MAX_DIGITS and re.search(_LONG_NUMBER, data):
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deep(data):
+        return True
+    # Ten bytes, equally far apart, of each number that is too long are looked at first.
+    if len(data) > MAX_DIGITS and re.search(_DIGITS, data[:: MAX_DIGITS // 10]) and re.search(_LONG_NUMBER, data):
         try:
             json.loads(data)
         except (ValueError, RecursionError):
             return True
     return False
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether JSON text nests deeper than `MAX_DEPTH`. It costs as much as decoding the text does."""
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = data.translate(_BRACKETS, _NO_BRACKETS).replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = b"".join(brackets.split(b'"')[::2])
+    for level in range(_LEVELS):
+        if len(brackets) <= 2 * (MAX_DEPTH - level):
+            return False
+        # The innermost of each.
+        brackets = brackets.replace(b"[]", b"")
+    return max(accumulate(memoryview(brackets.translate(_STEPS)).cast("b")), default=0) > MAX_DEPTH - _LEVELS
 
 
 def _find_address(frame: bytes | bytearray) -> Unreadable | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -38,7 +38,7 @@ class Added(msgspec.Struct, gc=False):
             and the number at which the log began.
     """
 
-    id: str | None = None
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_ID)]
     seq: tuple[int, int, int] | None = None
 
 
@@ -98,11 +98,10 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
         if metadata is NO_METADATA or self.kind != "data":
             return None
         try:
-            added = _decode_metadata(metadata).added
+            return _decode_metadata(metadata).added
         except (msgspec.MsgspecError, RecursionError):
             # Metadata may be any JSON.
             return None
-        return added if added is not None and added.id and len(added.id) <= _MAX_ID else None
 
     @property
     def id(self) -> str | None:
