@@ -267,8 +267,8 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         "test_fuzz_input.py::test_whatever_claims_a_token_has",
         "_api/claims.py",
-        "ValueError, OverflowError, RecursionError)",
-        "ValueError, OverflowError)",
+        "ValueError, OverflowError, RecursionError)",  # the last is for old versions of PyJWT
+        "ValueError)",
     ),
     (
         "test_fuzz_input.py::test_an_id_is_not_made_up",
@@ -517,7 +517,7 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "    except ValueError:\n        document = None",
     ),
     (
-        f"{HTTP}test_bodies_that_are_no_parameters[{UVICORN}-twice]",
+        f"{HTTP}test_bodies_that_are_no_parameters[{UVICORN}-topics twice]",
         "endpoints/parameters.py",
         "        if key in seen:\n",
         "        if False:\n",

@@ -33,4 +33,6 @@ def is_loopback_origin(host: str, origin: str) -> bool:
     """Whether a request with these Host and Origin headers, the latter empty when there is none, comes from this
     machine. The Host is looked at because of DNS rebinding: a page whose name was made to mean 127.0.0.1 sends its own.
     """
-    return is_loopback_url(f"http://{host}") and (not origin or is_loopback_url(origin))
+    # A host and a port alone: with more the name in a URL is another one.
+    alone = not set(host) & set("/?#@\\")
+    return alone and is_loopback_url(f"http://{host}") and (not origin or is_loopback_url(origin))

@@ -6,7 +6,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from inngest_realtime_core.errors import ConfigurationError
-from inngest_realtime_devserver.access import is_loopback
+from inngest_realtime_devserver.access import is_loopback, is_loopback_origin
 from inngest_realtime_devserver.server import DevServer
 
 from .client import Client, confirm
@@ -35,6 +35,25 @@ PATHS = ["/token", "/publish?channel=c&topic=t", "/publish/tee?channel=c"]
 )
 def test_loopback(host: str, loopback: bool) -> None:
     assert is_loopback(host) == loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("localhost", True),
+        ("localhost:8288", True),
+        ("[::1]:8288", True),
+        ("localhost/evil.example", False),
+        ("localhost#.evil.example", False),
+        ("localhost?.evil.example", False),
+        ("evil.example\\@localhost", False),
+        ("evil.example@localhost", False),
+        ("localhost, evil.example", False),
+        ("localhost:a", True),  # no browser sends it: the name is what counts
+    ],
+)
+def test_the_host_of_a_request(host: str, here: bool) -> None:
+    assert is_loopback_origin(host, "") == here
 
 
 @pytest.mark.parametrize("path", ["/token", "/publish?channel=c&topic=t", "/sse", "/connect", "/nope"])
