@@ -572,10 +572,10 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "            if True:\n",
     ),
     (
-        f"{HTTP}test_an_inngest_that_stalls[{UVICORN}]",
+        "test_slow_inngest.py::test_a_newcomer_waits_so_long_for_all_steps_together",
         "endpoints/bodies.py",
-        "_OPEN_TIMEOUT: Final = 10.0",
-        "_OPEN_TIMEOUT: Final = 25.0",
+        "        with deadline(_OPEN_TIMEOUT):\n",
+        "        with deadline(None):\n",
     ),
     (
         f"{HTTP}test_threads_that_wait_for_an_inngest_that_stalls",

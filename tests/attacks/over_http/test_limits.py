@@ -309,6 +309,8 @@ async def test_an_inngest_that_stalls(case: ServerCase, run_id: str) -> None:
             browsing = asyncio.create_task(pages(client, 6))
             for number in range(30):  # five a second
                 asking.append(asyncio.create_task(timed(client, "pipeline/token", f"{run_id}-{number}")))
+                if number in (10, 20):  # while the first are being connected
+                    asking.append(asyncio.create_task(timed(client, "pipeline/stream", f"{run_id}-late-{number}")))
                 await asyncio.sleep(0.2)
             stalled = statistics.median(await browsing)
             assert stalled < 3 * usual + 0.05, (usual, stalled)
