@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import fastapi
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import StreamingResponse
 
-from conformance.client import Client
+from conformance.client import Client, EventStream
 from conformance.serving import serving
 from inngest_realtime_core.channels import topic
 from inngest_realtime_core.channels.channel import Channel
@@ -256,6 +257,31 @@ async def test_a_dependency_refuses_with_http_exceptions(realtime: Realtime, inn
                 inngest.reject_tokens(None)
                 assert (refused.status_code, refused.json()["detail"]["code"]) == (502, "inngest_refused")
                 assert refused.headers["cache-control"] == "no-store"
+
+
+async def test_path_operations_that_are_not_async_stream(realtime: Realtime, run_no: int) -> None:
+    app = FastAPI()
+    stream_dependency = Depends(subscription_stream(realtime, Grant(Pipeline, authorize=allow_anyone)))
+
+    @app.get("/encoded")
+    def encoded(stream: Annotated[Subscription, stream_dependency]) -> StreamingResponse:
+        return StreamingResponse(stream.get_encoded_stream(), media_type="text/event-stream")
+
+    @app.get("/events")
+    def events(stream: Annotated[Subscription, stream_dependency]) -> StreamingResponse:
+        return StreamingResponse(stream.get_event_stream(), media_type="text/event-stream")
+
+    pipeline = Pipeline(region=Region.EU, run_no=run_no)
+    with serving(app) as url:
+        async with Client(url) as client:
+            for path in ("/encoded", "/events"):
+                async with client.http.stream("GET", f"{path}?region=eu&runNo={run_no}") as response:
+                    assert response.status_code == 200
+                    await realtime.publish(pipeline.status, {"message": path})
+                    stream = EventStream(response)
+                    while (event := await stream.next_event()).event == "ready":
+                        pass
+                    assert event.json["data"] == {"message": path}
 
 
 STREAMS = ["/runs/eu/{}/stream", "/api/realtime/pipeline/stream?region=eu&runNo={}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import importlib.util
@@ -258,6 +259,40 @@ async def test_another_event_loop_is_refused_at_once(realtime: Realtime, channel
                 await use()  # type: ignore[misc]
 
     await asyncio.to_thread(lambda: asyncio.run(asyncio.wait_for(elsewhere(), DEADLINE)))
+
+
+async def test_a_thread_makes_streams_that_the_event_loop_reads(realtime: Realtime, channel: str) -> None:
+    """As a view that is not async does, whose framework calls it in a thread."""
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        messages = await asyncio.to_thread(subscription.get_json_stream)
+        encoded = await asyncio.to_thread(subscription.get_encoded_stream)
+        events = await asyncio.to_thread(subscription.get_event_stream)
+        await realtime.publish((channel, "t"), "here")
+        assert (await asyncio.wait_for(anext(messages), DEADLINE)).data == "here"
+        assert b'"here"' in await asyncio.wait_for(anext(encoded), DEADLINE)
+        assert b"event: ready" in await asyncio.wait_for(anext(events), DEADLINE)
+
+
+async def test_a_thread_does_not_wait_for_an_event_loop_that_waits_for_it(
+    realtime: Realtime, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inngest_realtime_core._concurrency.threads._TURN_WAIT", 0.05)
+    async with realtime.subscribe(channel=channel, topics=["t"]) as subscription:
+        with (
+            concurrent.futures.ThreadPoolExecutor(1) as pool,
+            pytest.raises(RealtimeError, match=r"did nothing for 0\.05 s"),
+        ):
+            pool.submit(subscription.get_encoded_stream).result(DEADLINE)
+
+
+async def test_an_async_view_makes_the_body_that_a_thread_reads(realtime: Realtime, channel: str) -> None:
+    subscription = await asyncio.to_thread(lambda: realtime.subscribe_sync(channel=channel, topics=["t"]))
+    encoded, events = subscription.get_encoded_stream(), subscription.get_event_stream()
+    await realtime.publish((channel, "t"), "here")
+    body = await asyncio.to_thread(lambda: next(part for part in encoded if not part.startswith(b":")))
+    assert b'"here"' in body
+    assert b"event: ready" in await asyncio.to_thread(next, events)
+    await asyncio.to_thread(subscription.close)
 
 
 async def test_sync_calls_on_a_running_loop_are_refused_at_once(realtime: Realtime, channel: str) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final, Protocol, TypeVar
 
 from ..errors import ConfigurationError, RealtimeError
 from .greenlets import GreenletWaiter, NativeLoop, patched_gevent, start_native_thread
+
+T = TypeVar("T")
+
+_TURN_WAIT: Final = 10.0  # seconds that a thread waits for its turn on an event loop
 
 
 class SyncWaiter(Protocol):
@@ -90,3 +95,34 @@ def check_event_loop(loop: asyncio.AbstractEventLoop) -> None:
             "The subscription is read on another event loop than the one on which it was opened. Subscribe anew on the "
             "loop that reads, or read with subscribe_sync() where no event loop is running."
         )
+
+
+def call_on_event_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
+    """Calls a function where it belongs: on the event loop of the subscription.
+
+    Also from a thread without one: that of a view that is not async, and whose response is sent by the loop.
+
+    Raises:
+        RealtimeError: Another event loop is running here, or that of the subscription is not, or is held up.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        if loop.is_running():
+            return _call_from_thread(loop, function)
+    check_event_loop(loop)
+    return function()
+
+
+def _call_from_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
+    async def call() -> T:
+        return function()
+
+    future = asyncio.run_coroutine_threadsafe(call(), loop)
+    try:
+        return future.result(_TURN_WAIT)
+    except FutureTimeoutError:
+        future.cancel()
+        raise RealtimeError(
+            f"The event loop of the subscription did nothing for {_TURN_WAIT:g} s: does it wait for this thread?"
+        ) from None

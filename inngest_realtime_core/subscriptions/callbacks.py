@@ -85,7 +85,7 @@ class _MessagePump:
         self._on_message = on_message
         self._reporter = reporter
         self._cause: BaseException | None = None
-        self._untold: RealtimeError | None = None
+        self._unreported: RealtimeError | None = None
 
     def start(self, context: contextvars.Context) -> None:
         name = f"inngest-realtime callback {self._readers.channel}"
@@ -104,24 +104,24 @@ class _MessagePump:
                     raise
                 if not worker.cancelled():
                     return
-                if self._untold is None:
-                    self._untold = RealtimeError(
+                if self._unreported is None:
+                    self._unreported = RealtimeError(
                         f"Something that on_message awaits was cancelled, on {self._readers.channel!r}. The next "
                         "message comes all the same."
                     )
-                    self._untold.__cause__, self._cause = self._cause, None
+                    self._unreported.__cause__, self._cause = self._cause, None
                 else:
                     # Out of on_error, as it was told of the last one: once more would go on for ever.
                     _log_cancelled()
-                    self._untold = None
+                    self._unreported = None
         finally:
             self._readers.close()
 
     async def _work(self) -> None:
         enter_callback()
-        if self._untold is not None:
-            await self._reporter.tell(self._untold)
-            self._untold = None
+        if self._unreported is not None:
+            await self._reporter.tell(self._unreported)
+            self._unreported = None
         try:
             while (message := await self._buffer.next()) is not None:
                 await self._handle(message)
@@ -191,7 +191,7 @@ class ErrorReporter:
         """Tells without waiting, one after the other; what an async `on_error` does belongs to the hub."""
         size = _size(error)
         if len(self._pending) >= _MAX_PENDING_ERRORS or (self._pending and self.held_bytes + size > self._max_bytes):
-            _log_untold(error)
+            _log_unreported(error)
             return
         self._pending.append(error)
         self.held_bytes += size
@@ -205,7 +205,7 @@ class ErrorReporter:
         """Drops the oldest errors until so many bytes are free, or nothing is left; the log has them."""
         kept = self.held_bytes - size
         while self._pending and self.held_bytes > kept:
-            _log_untold(self._next())
+            _log_unreported(self._next())
 
     def _next(self) -> RealtimeError:
         error = self._pending.popleft()
@@ -250,9 +250,9 @@ def _size(error: RealtimeError) -> int:
     return error.payload_size if isinstance(error, MessageError) else 0
 
 
-def _log_untold(error: RealtimeError) -> None:
+def _log_unreported(error: RealtimeError) -> None:
     message = f"on_error is too slow to be told of this; let it hand work to a queue. {error}"
-    _log.write(logging.ERROR, ("untold", type(error)), message, event="callback.slow")
+    _log.write(logging.ERROR, ("unreported", type(error)), message, event="callback.slow")
 
 
 def _log_cancelled() -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from types import TracebackType
 from typing import Any, TypeVar
 
-from .._concurrency.threads import check_event_loop
+from .._concurrency.threads import call_on_event_loop, check_event_loop
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
@@ -124,8 +124,7 @@ class Subscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        check_event_loop(self._readers.hub.loop)
-        buffer = self._readers.add()
+        buffer = call_on_event_loop(self._readers.hub.loop, self._readers.add)
         return MessageStream(buffer, self._readers.hub.loop, functools.partial(self._readers.drop, buffer))
 
     def get_encoded_stream(self, *, heartbeat: float | None = None) -> AsyncGenerator[bytes, None]:
@@ -139,9 +138,8 @@ class Subscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        check_event_loop(self._readers.hub.loop)
         check_interval("heartbeat", heartbeat, optional=True)
-        buffer = self._readers.add(encoded=True)
+        buffer = call_on_event_loop(self._readers.hub.loop, lambda: self._readers.add(encoded=True))
         self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream(buffer, self._readers.hub.loop, heartbeat=heartbeat), buffer)
 
@@ -181,9 +179,12 @@ class Subscription(SubscriptionFace):
         *,
         takes_over: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        check_event_loop(self._readers.hub.loop)
-        state = self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
-        return self._guard(event_stream(state, self._readers.hub.loop, reauthorize), state.buffer)
+        loop = self._readers.hub.loop
+        state = call_on_event_loop(
+            loop,
+            lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over),
+        )
+        return self._guard(event_stream(state, loop, reauthorize), state.buffer)
 
     def _guard(self, stream: AsyncGenerator[T, None], buffer: ReaderBuffer) -> AsyncGenerator[T, None]:
         # A generator that is never started never runs its `finally`: a client may be gone before the first byte.

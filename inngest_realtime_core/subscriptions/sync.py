@@ -103,7 +103,8 @@ class SyncSubscription(SubscriptionFace):
             SubscriptionClosedError: The subscription is closed.
         """
         check_interval("heartbeat", heartbeat, optional=True)
-        buffer = self._on_loop(lambda: self._readers.add(encoded=True))
+        # The body of a response, which an async view may make.
+        buffer = call_on_loop(lambda: self._readers.add(encoded=True))
         self._readers.hub.stream_watch.begin()
         return self._guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer)
 
@@ -142,8 +143,7 @@ class SyncSubscription(SubscriptionFace):
         *,
         takes_over: bool = False,
     ) -> Generator[bytes, None, None]:
-        # A response may be made by an async view.
-        state = (call_on_loop if takes_over else self._on_loop)(
+        state = call_on_loop(
             lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
         )
         return self._guard(event_stream_sync(state, reauthorize), state.buffer)

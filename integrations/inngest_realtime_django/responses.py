@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, closing
 from typing import Any
@@ -90,7 +89,7 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
                 stream.close("the response was refused")
                 raise
             last_event_id = route_request(request).last_event_id
-            stream = _taken_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
+            stream = take_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
         _check_stream(stream)
         _check_face(asgi, isinstance(stream, AsyncGenerator))
         self._body = stream
@@ -138,25 +137,6 @@ def _opened(pending: PendingSubscription) -> Subscription:
             "An async view gave a subscription that it had not awaited: use "
             "RealtimeStreamingResponse(request, await realtime.subscribe(...))."
         ) from error
-
-
-def _taken_over(subscription: Subscription | SyncSubscription, **options: Any) -> _Body:
-    if isinstance(subscription, SyncSubscription) or _is_loop_running():
-        return take_over(subscription, **options)
-
-    async def taken_over() -> _Body:
-        return take_over(subscription, **options)
-
-    # A synchronous view under ASGI: the subscription belongs to the event loop, which runs in another thread.
-    return async_to_sync(taken_over)()
-
-
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _check_stream(stream: object) -> None:
