@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import uvicorn
@@ -24,6 +26,7 @@ from raw_server import http_answer, raw_server
 from reverse_proxy import collected, cut_after_silence, late, reverse_proxy, without_upgrade
 from test_cli import KEPT, KEY, START
 
+UNTRUSTED = Path(__file__).parent / "certificates" / "untrusted.pem"
 VARIABLES = [name for name in os.environ if name.startswith("INNGEST_") or name.lower().endswith("_proxy")]
 
 
@@ -51,10 +54,10 @@ def dev() -> Iterator[DevServer]:
 
 
 @contextmanager
-def serving(app: object) -> Iterator[str]:
+def serving(app: object, **options: Any) -> Iterator[str]:
     """Run an ASGI application on a free port, in a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))  # type: ignore[arg-type]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", **options))  # type: ignore[arg-type]
     thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -137,7 +140,40 @@ def test_an_address_of_another_machine_or_scheme(dev: DevServer, capfd: pytest.C
     assert "container" not in problem
     problem = doctor(capfd, "--api-base-url", dev.url.replace("http", "https")).problem()
     assert problem.startswith("address: ")
-    assert "a dev server speaks http" in problem
+    assert "does not speak TLS: is http:// meant?" in problem
+
+
+@pytest.fixture
+def certified() -> Iterator[str]:
+    """The address of a server with TLS, whose certificate nobody here trusts."""
+    with serving(FastAPI(), ssl_certfile=UNTRUSTED, ssl_keyfile=UNTRUSTED) as url:
+        yield url.replace("http", "https")
+
+
+@pytest.mark.parametrize("option", ["--api-base-url", "--stream-url"])
+def test_a_certificate_that_nobody_trusts(option: str, certified: str, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, option, certified).problem()
+    assert "This machine does not trust the certificate" in problem
+    assert "SSL_CERT_FILE" in problem
+    assert "http:// meant" not in problem
+
+
+@pytest.mark.parametrize("option", ["--api-base-url", "--stream-url"])
+def test_http_where_tls_is_spoken(option: str, certified: str, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, option, certified.replace("https", "http")).problem()
+    assert "is https:// meant" in problem
+
+
+def test_a_stream_by_tls_where_http_is_spoken(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:
+    problem = doctor(capfd, "--stream-url", dev.url.replace("http", "https")).problem()
+    assert "does not speak TLS" in problem
+
+
+def test_a_web_server_that_takes_no_post(capfd: pytest.CaptureFixture[str]) -> None:
+    with raw_server(http_answer("501 Unsupported method", b"<html>", content_type="text/html")) as server:
+        problem = doctor(capfd, "--api-base-url", server.url).problem()
+    assert problem.startswith("address: ")
+    assert "not Inngest responds" in problem
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-__all__ = ["Finding", "Level", "note", "ok", "problem"]
+__all__ = ["Finding", "Level", "note", "ok", "problem", "tls_hint"]
 
 
 class Level(enum.Enum):
@@ -37,3 +37,17 @@ def note(subject: str, text: str) -> Finding:
 def problem(subject: str, text: str) -> Finding:
     """Something that is wrong."""
     return Finding(Level.PROBLEM, subject, " ".join(text.split()))
+
+
+def tls_hint(text: str) -> str:
+    """What to do about an error of a connection, if it is one of TLS, or of its absence; else an empty text."""
+    if "certificate verify failed" in text.lower():
+        return (
+            " This machine does not trust the certificate, or it is not for that host. Name the file of its authority "
+            "in SSL_CERT_FILE, which this package and Python read."
+        )
+    if "SSL" in text:
+        return " The address begins with https, and what listens there does not speak TLS: is http:// meant?"
+    if any(sign in text for sign in ("ReadError", "RemoteProtocolError", "closed before the response was complete")):
+        return " Something listens there and does not speak HTTP: is https:// meant, or another port?"
+    return ""

@@ -24,7 +24,7 @@ from inngest_realtime_core.errors import (
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.settings import Settings
 
-from .finding import Finding, Level, note, ok, problem
+from .finding import Finding, Level, note, ok, problem, tls_hint
 
 __all__ = ["check_inngest"]
 
@@ -33,6 +33,7 @@ _SKEW = 5.0  # seconds that a clock may be off
 _SLOW = 2.0  # seconds for a delivery
 _DELIVERY = 10.0  # seconds after which it is taken for lost
 _CONNECT = 5.0  # seconds for a connection to the proxy
+_NOT_WELL = (429, 500, 502, 503, 504)  # what Inngest, or a gateway in front of it, answers in trouble
 _VARIABLES = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
 _PORTS = {"http": 80, "https": 443}  # of proxies; SOCKS has 1080
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -148,7 +149,7 @@ def _token_problem(error: RealtimeError, settings: Settings, proxy: SplitResult 
         )
     if isinstance(error, UnreachableError):
         return problem("address", f"{error}{_hint(str(error), settings)}")
-    if isinstance(error, InngestError) and error.status is not None and (error.status == 429 or error.status >= 500):
+    if isinstance(error, InngestError) and error.status is not None and error.status in _NOT_WELL:
         return problem("Inngest", f"{error} The address answers: Inngest, or a gateway in front of it, is not well.")
     if isinstance(error, InngestError):
         return problem("address", f"{error} Something that is not Inngest responds at this address.")
@@ -156,10 +157,8 @@ def _token_problem(error: RealtimeError, settings: Settings, proxy: SplitResult 
 
 
 def _hint(text: str, settings: Settings) -> str:
-    if "SSL" in text or "certificate" in text.lower():
-        return (
-            " The address begins with https: a dev server speaks http. Or this machine does not trust the certificate."
-        )
+    if hint := tls_hint(text):
+        return hint
     local = urlsplit(settings.api_base_url).hostname in _LOOPBACK
     return " From a container, 127.0.0.1 is the container itself." if local else ""
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import httpx
 
-from .finding import Finding, note, ok, problem
+from .finding import Finding, note, ok, problem, tls_hint
 
 __all__ = ["check_stream"]
 
@@ -47,11 +47,13 @@ async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: fl
             async for finding in _examine(response, began, wait):
                 yield finding
     except httpx.ConnectError as error:
-        yield problem("stream", f"there is no connection to {_shown(url)} ({error}). Is the application running?")
+        hint = tls_hint(str(error)) or " Is the application running?"
+        yield problem("stream", f"there is no connection to {_shown(url)} ({error}).{hint}")
     except httpx.TimeoutException:
         yield problem("stream", f"no response began within {max(wait, _TIMEOUT):g} s: {_BUFFERS}, or it hangs.")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        yield problem("stream", f"the request to {_shown(url)} failed ({type(error).__name__}: {error}).")
+        reason = f"{type(error).__name__}: {error}".rstrip(": .")
+        yield problem("stream", f"the request to {_shown(url)} failed ({reason}).{tls_hint(reason)}")
 
 
 class _Body(NamedTuple):
