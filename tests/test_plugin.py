@@ -67,7 +67,7 @@ ASYNCIO = "asyncio_default_fixture_loop_scope = function\nasyncio_mode = "
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_pytest_asyncio(tmp_path: Path, mode: str) -> None:
     suite(tmp_path, "ordinary", "asynchronous", ini=ASYNCIO + mode)
-    assert passed(run(tmp_path, "-p", "no:anyio")) == 13
+    assert passed(run(tmp_path, "-p", "no:anyio")) == 15
 
 
 @pytest.mark.parametrize("first", ["ordinary", "asynchronous"])
@@ -76,12 +76,12 @@ def test_anyio(tmp_path: Path, first: str) -> None:
     with tmp_path.joinpath("conftest.py").open("a") as conftest:
         conftest.write("\nimport pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n")
     last = "ordinary" if first == "asynchronous" else "asynchronous"
-    assert passed(run(tmp_path, "-p", "no:asyncio", f"test_{first}.py", f"test_{last}.py")) == 13
+    assert passed(run(tmp_path, "-p", "no:asyncio", f"test_{first}.py", f"test_{last}.py")) == 15
 
 
 def test_xdist(tmp_path: Path) -> None:
     suite(tmp_path, "ordinary", "asynchronous", ini=ASYNCIO + "auto")
-    assert passed(run(tmp_path, "-p", "no:anyio", "-n", "2")) == 13
+    assert passed(run(tmp_path, "-p", "no:anyio", "-n", "2")) == 15
 
 
 def test_unittest(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
 
 import inngest
 import pytest
@@ -40,6 +41,21 @@ def test_the_record_is_that_of_one_test(
     inngest_realtime_server.reject_tokens(503)
     inngest_realtime_server.reject_publishes(503)
     inngest_realtime_server.reject_connects(503)
+
+
+@pytest.fixture(scope="session")
+def site(inngest_realtime_server: DevServer) -> Iterator[Realtime]:
+    """What an application makes once for all tests."""
+    realtime = Realtime(api_base_url=inngest_realtime_server.url)
+    yield realtime
+    realtime.close_sync()
+
+
+@pytest.mark.parametrize("round", [1, 2])
+def test_a_fixture_for_all_tests(site: Realtime, inngest_realtime_server: DevServer, round: int) -> None:
+    site.publish_sync(CHANNEL.tokens, "Hel")
+    assert len(inngest_realtime_server.published()) == 1
+    inngest_realtime_server.reject_publishes(503)
 
 
 def test_what_is_left_open_is_closed(inngest_realtime: Realtime, inngest_realtime_server: DevServer) -> None:

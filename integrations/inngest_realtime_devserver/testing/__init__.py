@@ -52,7 +52,8 @@ __all__ = [
 
 _VARIABLES = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_ENV", "INNGEST_SIGNING_KEY_FALLBACK")
 _GUARD = pytest.StashKey[AddressGuard]()
-_SERVER = "_inngest_realtime_session_server"
+_SERVER = pytest.StashKey["DevServer"]()
+_FIXTURE = "inngest_realtime_server"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if any(_SERVER in getattr(item, "fixturenames", ()) for item in session.items):
+    if any(_FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
         session.config.stash[_GUARD].install()
 
 
@@ -78,23 +79,30 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         guard.remove()
 
 
+# Not a fixture for each test: what an application makes once for all of them may ask for the server, too.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if (server := item.config.stash.get(_SERVER, None)) is not None:
+        server.reset()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    pytest_runtest_setup(item)
+
+
 @pytest.fixture(scope="session")
-def _inngest_realtime_session_server(pytestconfig: pytest.Config) -> Iterator[DevServer]:  # pyright: ignore[reportUnusedFunction]
+def inngest_realtime_server(pytestconfig: pytest.Config) -> Iterator[DevServer]:
+    """A running `DevServer`, as new for each test. Pass its `url` as `api_base_url`. `published` says what the test
+    published; `stats`, `publish_sync`, `drop_connections`, `reject_tokens` and the other methods of `DevServer` say
+    what happened, and let happen what an application has to survive."""
     from .. import DevServer
 
     pytestconfig.stash[_GUARD].install()
     with DevServer().in_thread() as server:
+        pytestconfig.stash[_SERVER] = server
         yield server
-
-
-@pytest.fixture
-def inngest_realtime_server(_inngest_realtime_session_server: DevServer) -> Iterator[DevServer]:
-    """A running `DevServer`, as new. Pass its `url` as `api_base_url`. `published` says what the test published;
-    `stats`, `publish_sync`, `drop_connections`, `reject_tokens` and the other methods of `DevServer` say what
-    happened, and let happen what an application has to survive."""
-    _inngest_realtime_session_server.reset()
-    yield _inngest_realtime_session_server
-    _inngest_realtime_session_server.reset()
+        del pytestconfig.stash[_SERVER]
 
 
 @pytest.fixture
