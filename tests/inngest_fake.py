@@ -12,7 +12,7 @@ from typing import Any
 
 from inngest_realtime_core import RealtimeError
 from inngest_realtime_core._api.tokens import Entry, IssuedToken
-from inngest_realtime_core._upstream.backoff import Circuit
+from inngest_realtime_core._upstream.backoff import RetryGate
 from inngest_realtime_core._upstream.connection import Connection, Liveness
 from inngest_realtime_core._upstream.dialer import Dialer
 from inngest_realtime_core._upstream.throttle import Throttle
@@ -147,10 +147,10 @@ class FakeInngest:
             open_transport=self.open_transport,
         )
 
-    def upstream(self, circuit: Circuit | None = None, **liveness: float) -> Upstream:
+    def upstream(self, retry_gate: RetryGate | None = None, **liveness: float) -> Upstream:
         return Upstream(
             self.dialer(**liveness),
-            circuit=circuit or Circuit(),
+            retry_gate=retry_gate or RetryGate(),
             on_reconnect=lambda: None,
             on_end=lambda upstream: None,
         )

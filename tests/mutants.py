@@ -89,7 +89,7 @@ class Mutant:
 
 MUTANTS = [
     # The eight of old, each of which survived the fast tests once.
-    Mutant("the circuit is never told of a success", "_upstream/connecting.py", "self._circuit.succeeded()", "pass"),
+    Mutant("the gate is never told of a success", "_upstream/connecting.py", "self._retry_gate.succeeded()", "pass"),
     Mutant(
         "the token goes to the target of a redirect",
         "_upstream/transport.py",
@@ -231,8 +231,8 @@ MUTANTS = [
     Mutant(
         "rejections are counted for ever",
         "_upstream/connecting.py",
-        "        self._rejections = 0\n        self._foreign_since = None\n        self._circuit",
-        "        self._foreign_since = None\n        self._circuit",
+        "        self._rejections = 0\n        self._foreign_since = None\n        self._retry_gate",
+        "        self._foreign_since = None\n        self._retry_gate",
     ),
     Mutant(
         "who joins waits for the whole pause",
@@ -241,9 +241,9 @@ MUTANTS = [
         "seconds",
     ),
     Mutant(
-        "the circuit is never told of a failure",
+        "the gate is never told of a failure",
         "_upstream/connecting.py",
-        "                self._circuit.failed(error)",
+        "                self._retry_gate.failed(error)",
         "                pass",
     ),
     Mutant(

@@ -60,3 +60,18 @@ def test_the_contract_names_no_framework_and_no_server() -> None:
     contract = [path for path in (ROOT / "tests" / "conformance").glob("*.py") if path.name not in _THEIR_OWN]
     assert len(contract) > 10
     assert [path.name for path in contract if _NAMES.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_private_is_read_by_its_own_file_alone(source: Path) -> None:
+    tree = ast.parse(source.read_text())
+    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_own(node.value)}
+    own |= {getattr(node, "name", "") for node in ast.walk(tree)}
+    own |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    read = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and not _is_own(node.value)]
+    foreign = {node.attr for node in read if node.attr[0] == "_" and not node.attr.endswith("__")} - own
+    assert foreign <= {"_getframe", "_fields", "_replace", "_get_current_object"}, "it belongs to another file"
+
+
+def _is_own(value: ast.expr) -> bool:
+    return isinstance(value, ast.Name) and value.id in ("self", "cls")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from inngest_realtime_core._upstream.backoff import Backoff, Circuit
+from inngest_realtime_core._upstream.backoff import Backoff, RetryGate
 from inngest_realtime_core.subscriptions.sse import close_event
 
 
@@ -58,25 +58,25 @@ def test_a_connection_that_lived_resets_them() -> None:
         assert delays.next_delay() <= 1.0
 
 
-async def test_the_circuit_lets_all_through_while_all_is_well() -> None:
-    circuit = Circuit(threshold=2)
-    circuit.failed()
-    await asyncio.wait_for(asyncio.gather(*(circuit.wait() for _ in range(100))), 0.5)
-    assert not circuit.open
+async def test_the_retry_gate_lets_all_through_while_all_is_well() -> None:
+    retry_gate = RetryGate(threshold=2)
+    retry_gate.failed()
+    await asyncio.wait_for(asyncio.gather(*(retry_gate.wait() for _ in range(100))), 0.5)
+    assert not retry_gate.closed
 
 
-async def test_an_open_circuit_spaces_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Circuit._SPACING[0] == 1.0  # seconds: one attempt a second at most
-    monkeypatch.setattr(Circuit, "_SPACING", (0.05, 0.1))
-    circuit = Circuit(threshold=2)
-    circuit.failed()
-    circuit.failed()
-    assert circuit.open
+async def test_a_closed_retry_gate_spaces_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RetryGate._SPACING[0] == 1.0  # seconds: one attempt a second at most
+    monkeypatch.setattr(RetryGate, "_SPACING", (0.05, 0.1))
+    retry_gate = RetryGate(threshold=2)
+    retry_gate.failed()
+    retry_gate.failed()
+    assert retry_gate.closed
     began = time.monotonic()
     passed: list[float] = []
 
     async def attempt() -> None:
-        await circuit.wait()
+        await retry_gate.wait()
         passed.append(time.monotonic() - began)
 
     await asyncio.gather(*(attempt() for _ in range(4)))
@@ -84,10 +84,10 @@ async def test_an_open_circuit_spaces_attempts(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_success_lets_everybody_go() -> None:
-    circuit = Circuit(threshold=1)
-    circuit.failed()
-    waiting = [asyncio.create_task(circuit.wait()) for _ in range(50)]
+    retry_gate = RetryGate(threshold=1)
+    retry_gate.failed()
+    waiting = [asyncio.create_task(retry_gate.wait()) for _ in range(50)]
     await waiting[0]
-    circuit.succeeded()
+    retry_gate.succeeded()
     # The one that sleeps at its turn may sleep to the end; nobody after it sleeps.
     await asyncio.wait_for(asyncio.gather(*waiting), 2.5)

@@ -12,7 +12,7 @@ import pytest
 from inngest_realtime_core import AuthenticationError, ConfigurationError, UnexpectedResponseError, UnreachableError
 from inngest_realtime_core.endpoints import limits
 from inngest_realtime_core.endpoints.errors import EndpointError
-from inngest_realtime_core.endpoints.limits import Circuit, RateLimit, StreamSlots, TokenGate, client_name
+from inngest_realtime_core.endpoints.limits import CircuitBreaker, RateLimit, StreamSlots, TokenGate, client_name
 
 
 class Clock:
@@ -132,7 +132,7 @@ def test_who_comes_while_the_first_stalls_does_not_wait_as_well() -> None:
 
 
 def test_an_inngest_that_fails_is_left_alone_for_a_while(clock: Clock) -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for _ in range(3):
         circuit.check()
         circuit.failed()
@@ -153,7 +153,7 @@ def test_an_inngest_that_fails_is_left_alone_for_a_while(clock: Clock) -> None:
 
 
 def test_a_single_failure_holds_nobody_up(clock: Clock) -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     for _ in range(10):
         circuit.failed()
         circuit.succeeded()
@@ -161,7 +161,7 @@ def test_a_single_failure_holds_nobody_up(clock: Clock) -> None:
 
 
 def test_what_the_trial_ends_with(clock: Clock) -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
 
     def ask(outcome: BaseException | None = None, *, took: float = 0.0) -> str:
         try:
@@ -197,7 +197,7 @@ def test_what_the_trial_ends_with(clock: Clock) -> None:
 
 
 def test_who_left_before_it_failed_is_no_trial(clock: Clock) -> None:
-    circuit = Circuit()
+    circuit = CircuitBreaker()
     with contextlib.suppress(asyncio.CancelledError), circuit.entered():
         for _ in range(3):
             circuit.failed()
@@ -224,7 +224,7 @@ def test_names_of_clients() -> None:
     assert len({*long}) == 3
     assert all(name is not None and len(name) <= 128 for name in long)
     assert client_name("x" * 60_000 + "a") == long[0]
-    for nobody in (object(), Circuit()):
+    for nobody in (object(), CircuitBreaker()):
         with pytest.raises(ConfigurationError, match="whose the request is"):
             client_name(nobody)
 

@@ -9,7 +9,7 @@ import pytest
 from inngest_fake import REJECTED, Channel, FakeInngest
 from inngest_realtime_core import AuthenticationError, ConnectionLostError, UnexpectedResponseError, UnreachableError
 from inngest_realtime_core._upstream import connecting
-from inngest_realtime_core._upstream.backoff import Backoff, Circuit
+from inngest_realtime_core._upstream.backoff import Backoff, RetryGate
 from inngest_realtime_core._upstream.transport import HandshakeError
 from inngest_realtime_core._upstream.upstream import Upstream
 from talk import at_once, eventually, soon
@@ -26,8 +26,8 @@ def inngest() -> FakeInngest:
     return FakeInngest()
 
 
-async def opened(inngest: FakeInngest, *channels: Channel, circuit: Circuit | None = None) -> Upstream:
-    upstream = inngest.upstream(circuit)
+async def opened(inngest: FakeInngest, *channels: Channel, retry_gate: RetryGate | None = None) -> Upstream:
+    upstream = inngest.upstream(retry_gate)
     await soon(asyncio.gather(*(upstream.join(channel, channel.topics) for channel in channels)))
     return upstream
 
@@ -54,35 +54,35 @@ async def test_who_joins_later_is_added_and_proved_on_the_same_connection(innges
     await upstream.close()
 
 
-async def test_the_circuit_is_told_of_a_success(inngest: FakeInngest) -> None:
-    circuit = Circuit(threshold=3)
-    circuit.failed()
-    circuit.failed()
-    upstream = await opened(inngest, Channel("c", "t"), circuit=circuit)
-    circuit.failed()
-    assert not circuit.open
+async def test_the_retry_gate_is_told_of_a_success(inngest: FakeInngest) -> None:
+    retry_gate = RetryGate(threshold=3)
+    retry_gate.failed()
+    retry_gate.failed()
+    upstream = await opened(inngest, Channel("c", "t"), retry_gate=retry_gate)
+    retry_gate.failed()
+    assert not retry_gate.closed
     await upstream.close()
 
 
-async def test_the_circuit_is_told_of_failures_and_not_of_rejections(inngest: FakeInngest) -> None:
-    circuit = Circuit(threshold=1)
+async def test_the_retry_gate_is_told_of_failures_and_not_of_rejections(inngest: FakeInngest) -> None:
+    retry_gate = RetryGate(threshold=1)
     inngest.connect_failures = [HandshakeError("", status=401, content=REJECTED)]
     with pytest.raises(AuthenticationError):
-        await opened(inngest, Channel("c", "t"), circuit=circuit)
-    assert not circuit.open
+        await opened(inngest, Channel("c", "t"), retry_gate=retry_gate)
+    assert not retry_gate.closed
     inngest.connect_failures = [HandshakeError("did nothing")]
     with pytest.raises(UnreachableError):
-        await opened(inngest, Channel("c", "t"), circuit=circuit)
-    assert circuit.open
+        await opened(inngest, Channel("c", "t"), retry_gate=retry_gate)
+    assert retry_gate.closed
 
 
-async def test_a_newcomer_is_not_queued_behind_an_open_circuit(inngest: FakeInngest) -> None:
-    circuit = Circuit(threshold=1)
-    circuit.failed()
-    waiting = asyncio.ensure_future(circuit.wait())
+async def test_a_newcomer_is_not_queued_behind_a_closed_retry_gate(inngest: FakeInngest) -> None:
+    retry_gate = RetryGate(threshold=1)
+    retry_gate.failed()
+    waiting = asyncio.ensure_future(retry_gate.wait())
     await asyncio.sleep(0)
     with pytest.raises(UnreachableError, match="several times in a row"):
-        await opened(inngest, Channel("c", "t"), circuit=circuit)
+        await opened(inngest, Channel("c", "t"), retry_gate=retry_gate)
     assert inngest.requests == []
     waiting.cancel()
 
@@ -311,7 +311,7 @@ async def test_a_rejection_that_is_not_inngests_own_ends_nothing_for_a_minute(
     inngest: FakeInngest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = Channel("c", "t")
-    upstream = await opened(inngest, channel, circuit=Circuit(threshold=10_000))
+    upstream = await opened(inngest, channel, retry_gate=RetryGate(threshold=10_000))
     inngest.connect_failures = [HandshakeError("", status=403, content=PAGE) for _ in range(5)]
     inngest.transports[0].end()
     await eventually(lambda: upstream.state == "open" and len(inngest.transports) == 2)

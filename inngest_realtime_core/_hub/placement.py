@@ -9,7 +9,7 @@ from typing import Final
 
 from .._api.client import ApiClient
 from .._api.tokens import Entry, IssuedToken
-from .._upstream.backoff import Circuit
+from .._upstream.backoff import RetryGate
 from .._upstream.batching import MAX_URL_TOKEN, token_size
 from .._upstream.dialer import Dialer, Mint
 from .._upstream.throttle import Throttle
@@ -35,7 +35,7 @@ class Placement:
         self._api = api
         self._options = options
         self._counters = counters
-        self._circuits: dict[str | None, Circuit] = {}
+        self._retry_gates: dict[str | None, RetryGate] = {}
         self._upstreams: dict[Source, list[Upstream]] = {}
 
     @property
@@ -66,7 +66,7 @@ class Placement:
         )
         upstream = Upstream(
             dialer,
-            circuit=self._circuits.setdefault(source.api_base_url, Circuit(self._counters)),
+            retry_gate=self._retry_gates.setdefault(source.api_base_url, RetryGate(self._counters)),
             on_reconnect=self._count_reconnect,
             on_end=functools.partial(self._ended, source),
             dedicated=dedicated,

@@ -8,8 +8,6 @@ from typing import Final
 
 from .channel_log import ChannelLog
 
-__all__ = ["LogTotal"]
-
 _BYTES: Final = 64 * 2**20
 _FULL: Final = 7 / 8  # of the limit: from here on something is evicted
 _KEPT: Final = 3 / 4  # of the limit: what is kept then

@@ -1,4 +1,4 @@
-"""When to try again: exponential backoff with full jitter, and a circuit that all connections share."""
+"""When to try again: exponential backoff with full jitter, and a gate before it that all connections share."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Backoff:
         return _RANDOM.uniform(0, ceiling)
 
 
-class Circuit:
-    """Lets one attempt a second through while Inngest fails, however many connections want to reconnect.
+class RetryGate:
+    """Closed while Inngest fails: it lets one attempt a second through, however many connections want to reconnect.
 
     Args:
         counters: Where connections and failures are counted.
-        threshold: Failures in a row that open the circuit.
+        threshold: Failures in a row that close the gate.
     """
 
-    _SPACING: Final = (1.0, 1.5)  # seconds between two attempts while the circuit is open
+    _SPACING: Final = (1.0, 1.5)  # seconds between two attempts while the retry gate is closed
 
     def __init__(self, counters: Counters | None = None, *, threshold: int = 5) -> None:
         self._counters = counters if counters is not None else Counters()
@@ -62,19 +62,19 @@ class Circuit:
         self._gate = asyncio.Lock()
 
     @property
-    def open(self) -> bool:
+    def closed(self) -> bool:
         return self._failures >= self._threshold
 
     @property
     def crowded(self) -> bool:
-        """Whether somebody is waiting already for the next attempt while the circuit is open."""
-        return self.open and self._gate.locked()
+        """Whether somebody is waiting already for the next attempt while the retry gate is closed."""
+        return self.closed and self._gate.locked()
 
     async def wait(self) -> None:
         """Return when an attempt may be made: at once while all is well."""
-        while self.open:
+        while self.closed:
             async with self._gate:
-                if not self.open:
+                if not self.closed:
                     return
                 await asyncio.sleep(_RANDOM.uniform(*self._SPACING))
                 return

@@ -8,7 +8,7 @@ from typing import Final
 
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, RealtimeError, UnreachableError
-from .backoff import Backoff, Circuit
+from .backoff import Backoff, RetryGate
 from .connection import Connection
 from .dialer import Dialer
 from .registry import ChannelRegistry, Join
@@ -26,14 +26,14 @@ class Connector:
     Args:
         dialer: Makes one attempt.
         registry: The channels to connect for.
-        circuit: Shared with the other upstreams of the process.
+        retry_gate: Shared with the other upstreams of the process.
         wake: Set when a channel joins or leaves, and when a connection changes.
     """
 
-    def __init__(self, dialer: Dialer, registry: ChannelRegistry, circuit: Circuit, wake: Wake) -> None:
+    def __init__(self, dialer: Dialer, registry: ChannelRegistry, retry_gate: RetryGate, wake: Wake) -> None:
         self._dialer = dialer
         self._registry = registry
-        self._circuit = circuit
+        self._retry_gate = retry_gate
         self._wake = wake
         self._backoff = Backoff()
         self._rejections = 0
@@ -51,7 +51,7 @@ class Connector:
         if reconnecting:
             await self._pause(self._backoff.next_delay())
         # A newcomer is told of the trouble rather than queued behind those who wait for their turn.
-        crowded = not reconnecting and self._circuit.crowded
+        crowded = not reconnecting and self._retry_gate.crowded
         if not crowded:
             await self.wait_for_turn()
         if self._registry.empty:
@@ -69,7 +69,7 @@ class Connector:
 
     async def wait_for_turn(self) -> None:
         """Return when an attempt may be made: at once while Inngest is well."""
-        await self._circuit.wait()
+        await self._retry_gate.wait()
 
     async def establish(self) -> Connection:
         """Open a connection that is proved to be subscribed to all that was delivered before; it holds what comes.
@@ -92,7 +92,7 @@ class Connector:
         except RealtimeError as error:
             # A rejection says that Inngest is well.
             if not (isinstance(error, AuthenticationError) and error.by_inngest):
-                self._circuit.failed(error)
+                self._retry_gate.failed(error)
             raise
         self._registry.renew(entry for entry, error in outcome.items() if error is None)
         for entry, rejection in outcome.items():
@@ -100,7 +100,7 @@ class Connector:
                 self._registry.reject_topic(entry, rejection)
         self._rejections = 0
         self._foreign_since = None
-        self._circuit.succeeded()
+        self._retry_gate.succeeded()
         self._backoff.opened()
         return connection
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from .._concurrency.tasks import CANCEL_RETRY_INTERVAL, create_shared_task
 from ..errors import ConnectionLostError, RealtimeError, UnreachableError
-from .backoff import Circuit
+from .backoff import RetryGate
 from .connecting import Connector, closed_here
 from .connection import Connection
 from .dialer import Dialer
@@ -33,7 +33,7 @@ class Upstream:
 
     Args:
         dialer: Makes connections.
-        circuit: Shared with the other upstreams of the process.
+        retry_gate: Shared with the other upstreams of the process.
         on_reconnect: Called after each unexpected loss that was made good.
         on_end: Called when it has ended, for whatever reason.
         dedicated: It is meant for one channel alone.
@@ -47,7 +47,7 @@ class Upstream:
         self,
         dialer: Dialer,
         *,
-        circuit: Circuit,
+        retry_gate: RetryGate,
         on_reconnect: Callable[[], None],
         on_end: Callable[[Upstream], None],
         dedicated: bool = False,
@@ -58,7 +58,7 @@ class Upstream:
         self._on_end = on_end
         self._registry = ChannelRegistry()
         self._wake = Wake()
-        self._connector = Connector(dialer, self._registry, circuit, self._wake)
+        self._connector = Connector(dialer, self._registry, retry_gate, self._wake)
         self._joiner = Joiner(dialer, self._registry, self._wake)
         self._handovers = Handovers(self._registry, self._connector, self._wake, self._lost_in_handover)
         self._connection: Connection | None = None

@@ -111,7 +111,7 @@ class Channel:
     def __init_subclass__(cls, *, name: str | None = None, separators: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         local_names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
-        cls._declaration = declare(cls, Channel, name, separators, local_names)
+        cls._declaration = declare(cls, Channel, name, separators, cls._declaration.template, local_names)
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=parameter.declared_annotation)
             for name, parameter in cls.parameters().items()

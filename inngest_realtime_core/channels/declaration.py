@@ -28,16 +28,20 @@ class Declaration(msgspec.Struct, frozen=True):
 
 
 def declare(
-    cls: type[Any], root: type[Any], name: str | None, separators: str | None, local_names: Mapping[str, Any]
+    cls: type[Any],
+    root: type[Any],
+    name: str | None,
+    separators: str | None,
+    inherited: NameTemplate | None,
+    local_names: Mapping[str, Any],
 ) -> Declaration:
     """Read the class body and its bases. Types are not completed here: they may refer to what comes later."""
     owner = cls.__qualname__
+    template = inherited
     if name is not None:
         template = NameTemplate.parse(name, owner=owner, separators=separators)
     elif separators is not None:
         raise ConfigurationError(f"{owner}: separators= says which characters of name= separate. Give a name.")
-    else:
-        template = cls._declaration.template  # pyright: ignore[reportPrivateUsage]
     _check_types(cls)
     parameters = {**_inherited_parameters(cls, root), **_own_parameters(cls, local_names)}
     attributes = _topic_attributes(cls)

@@ -30,10 +30,9 @@ from typing import Any, cast
 
 from .._concurrency.tasks import call_after, create_task
 from ..realtime import Realtime, check_realtime
-from ..subscriptions.face import check_open, check_stream_options
+from ..subscriptions.face import check_stream_options, readers_of
 from ..subscriptions.fragments import Render
-from ..subscriptions.pending import take_over
-from ..subscriptions.subscription import Subscription
+from ..subscriptions.subscription import Subscription, take_over
 from .answers import Answer, StreamAnswer, log_stalled
 from .request import EndpointRequest
 from .routes import gives_messages, not_a_stream
@@ -110,7 +109,7 @@ def event_stream_for(
     """
     if isinstance(content, Subscription):
         subscription = content
-        check_open(subscription)
+        readers_of(subscription).check_open()
         check_stream_options(heartbeat, last_event_id, render)
 
         def body(scope: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:

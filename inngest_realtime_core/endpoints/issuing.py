@@ -12,7 +12,7 @@ from .._concurrency.tasks import end_tasks
 from ..errors import RealtimeError, ShuttingDownError
 from ..realtime import Realtime
 from .errors import EndpointError
-from .limits import Circuit, TokenGate
+from .limits import CircuitBreaker, TokenGate
 from .selection import Selection
 
 _T = TypeVar("_T")
@@ -31,7 +31,7 @@ class TokenIssuer:
 
     def __init__(self, realtime: Realtime) -> None:
         self._realtime = realtime
-        self._circuit = Circuit()
+        self._circuit = CircuitBreaker()
         self._threads = TokenGate(_MAX_THREADS, patience=_PATIENCE)
         self._gate = TokenGate(_MAX_TOKENS)
 

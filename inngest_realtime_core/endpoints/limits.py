@@ -171,7 +171,7 @@ class TokenGate:
             self._waiting.release()
 
 
-class Circuit:
+class CircuitBreaker:
     """Leaves an Inngest that does not respond alone for a while, so that whoever asks is told at once.
 
     After three failures in a row requests are refused for two seconds; then one is let through, and decides.

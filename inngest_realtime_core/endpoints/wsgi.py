@@ -14,8 +14,7 @@ from typing import Any, Final, cast
 from .._concurrency.background import run_coroutine
 from .._concurrency.threads import greenlets
 from ..subscriptions.fragments import Render
-from ..subscriptions.pending import take_over
-from ..subscriptions.sync import SyncSubscription
+from ..subscriptions.sync import SyncSubscription, take_over_sync
 from .answers import Answer, SyncStreamAnswer, log_stalled
 from .request import EndpointRequest
 from .routes import gives_messages, not_a_stream
@@ -86,7 +85,7 @@ def event_stream_for(
     """
     if isinstance(content, SyncSubscription):
         last_event_id = EndpointRequest.from_environ(environ, None).last_event_id
-        return take_over(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
+        return take_over_sync(content, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
     if not gives_messages(content) and isinstance(content, Generator):
         return cast("Generator[bytes, None, None]", content)
     raise not_a_stream(content, "realtime.subscribe_sync(...)")

@@ -79,6 +79,6 @@ def check_stream_options(heartbeat: object, last_event_id: object, render: objec
     check_callable("render", render, "`def render(message): ...` that returns HTML or None", awaited=False)
 
 
-def check_open(subscription: SubscriptionFace) -> None:
-    """Raises `SubscriptionClosedError` when a stream of the subscription would."""
-    subscription._readers.check_open()  # pyright: ignore[reportPrivateUsage]
+def readers_of(subscription: SubscriptionFace) -> Readers:
+    """Returns those who read the subscription: for what the floors above do with it."""
+    return subscription._readers  # pyright: ignore[reportPrivateUsage]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import closing
-from typing import Any, NoReturn, overload
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, NoReturn
 
-from .._concurrency.background import check_may_block, run_sync
+from .._concurrency.background import run_sync
 from .._hub.readers import Readers
-from ..errors import ConfigurationError, RealtimeError
-from .fragments import Render
+from ..errors import ConfigurationError
+from .face import readers_of
 from .subscription import Subscription
 from .sync import SyncSubscription
 
@@ -81,12 +80,12 @@ def open_sync(pending: PendingSubscription) -> SyncSubscription:
 
 def sync_face(subscription: Subscription) -> SyncSubscription:
     """Returns the sync face of a subscription on the background loop."""
-    return SyncSubscription(subscription._readers)  # pyright: ignore[reportPrivateUsage]
+    return SyncSubscription(readers_of(subscription))
 
 
 def resume(subscription: Subscription | SyncSubscription, last_event_id: str | None) -> None:
     """Lets messages of the subscription itself have event ids, and begin where a client left off."""
-    subscription._readers.resume(last_event_id or "")  # pyright: ignore[reportPrivateUsage]
+    readers_of(subscription).resume(last_event_id or "")
 
 
 def close_with_task(subscription: Subscription) -> Subscription:
@@ -94,42 +93,8 @@ def close_with_task(subscription: Subscription) -> Subscription:
 
     A generator of the application's that is cancelled while it iterates may be held by its exception for long.
     """
-    readers = subscription._readers  # pyright: ignore[reportPrivateUsage]
+    readers = readers_of(subscription)
     task = asyncio.current_task()
     if task is not None:
         task.add_done_callback(lambda _: readers.close(), context=contextvars.Context())
     return subscription
-
-
-@overload
-def take_over(
-    subscription: Subscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
-) -> AsyncGenerator[bytes, None]: ...
-@overload
-def take_over(
-    subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
-) -> Generator[bytes, None, None]: ...
-def take_over(
-    subscription: Subscription | SyncSubscription,
-    *,
-    heartbeat: float,
-    last_event_id: str | None,
-    render: Render | None = None,
-) -> AsyncGenerator[bytes, None] | Generator[bytes, None, None]:
-    """Returns the event stream of a response that was given a subscription, which ends with the response.
-
-    Raises:
-        SubscriptionClosedError: The subscription is closed.
-    """
-    if isinstance(subscription, SyncSubscription):
-        try:
-            check_may_block()
-        except RealtimeError:
-            # An async view under WSGI: its event loop ends with it, and the server reads the body after that.
-            return _taken_over_later(subscription, heartbeat, last_event_id, render)
-    return subscription._event_stream(heartbeat, last_event_id, render, takes_over=True)  # pyright: ignore[reportPrivateUsage]
-
-
-def _taken_over_later(subscription: SyncSubscription, *options: Any) -> Generator[bytes, None, None]:
-    with closing(subscription._event_stream(*options, takes_over=True)) as body:  # pyright: ignore[reportPrivateUsage]
-        yield from body

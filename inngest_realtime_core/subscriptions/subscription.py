@@ -214,3 +214,14 @@ class Subscription(SubscriptionFace):
     def unsubscribe(self, reason: str | None = None) -> Closing:
         """The same as `close()`, under the name that the TypeScript SDK has for it."""
         return self.close(reason)
+
+
+def take_over(
+    subscription: Subscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Returns the event stream of a response that was given a subscription, which ends with the response.
+
+    Raises:
+        SubscriptionClosedError: The subscription is closed.
+    """
+    return subscription._event_stream(heartbeat, last_event_id, render, takes_over=True)  # pyright: ignore[reportPrivateUsage]

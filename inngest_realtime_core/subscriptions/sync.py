@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import weakref
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
 from .._concurrency.background import call_on_loop, check_may_block, run_sync, run_sync_end
@@ -183,3 +185,27 @@ class SyncSubscription(SubscriptionFace):
             return function()
 
         return run_sync(call)
+
+
+def take_over_sync(
+    subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
+) -> Generator[bytes, None, None]:
+    """The sync twin of `take_over`."""
+    event_stream = functools.partial(
+        subscription._event_stream,  # pyright: ignore[reportPrivateUsage]
+        heartbeat,
+        last_event_id,
+        render,
+        takes_over=True,
+    )
+    try:
+        check_may_block()
+    except RealtimeError:
+        # An async view under WSGI: its event loop ends with it, and the server reads the body after that.
+        return _begun_later(event_stream)
+    return event_stream()
+
+
+def _begun_later(event_stream: Callable[[], Generator[bytes, None, None]]) -> Generator[bytes, None, None]:
+    with closing(event_stream()) as body:
+        yield from body

@@ -7,8 +7,6 @@ import sys
 from types import FrameType
 from typing import Final
 
-__all__ = ["read_by_server"]
-
 # Where they iterate a response, and what runs a WSGI application behind an ASGI server.
 _SERVERS: Final = (
     *("gunicorn.workers.", "waitress.", "werkzeug.serving", "wsgiref.handlers", "gevent.pywsgi", "granian."),

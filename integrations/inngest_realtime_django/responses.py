@@ -17,7 +17,9 @@ from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncSt
 from inngest_realtime_core.endpoints.asgi import bounded_sends
 from inngest_realtime_core.endpoints.routes import gives_messages, not_a_stream
 from inngest_realtime_core.endpoints.wsgi import asgi_departure, respond
-from inngest_realtime_core.subscriptions.pending import open_sync, take_over
+from inngest_realtime_core.subscriptions.pending import open_sync
+from inngest_realtime_core.subscriptions.subscription import take_over
+from inngest_realtime_core.subscriptions.sync import take_over_sync
 
 from .requests import is_asgi, route_request
 from .threads import release_connections, release_thread
@@ -89,7 +91,10 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
                 stream.close("the response was refused")
                 raise
             last_event_id = route_request(request).last_event_id
-            stream = take_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
+            if isinstance(stream, Subscription):
+                stream = take_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
+            else:
+                stream = take_over_sync(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
         _check_stream(stream)
         _check_face(asgi, isinstance(stream, AsyncGenerator))
         self._body = stream
