@@ -13,6 +13,7 @@ from flask import Flask
 
 from inngest_realtime_core import ClientSubscriptionToken, ConfigurationError, Grant, Realtime, Replay, allow_anyone
 from inngest_realtime_core.endpoints import template_fragments
+from inngest_realtime_core.endpoints.routes import hand_over
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_otel import instrument
 from inngest_realtime_redis import RedisReplay
@@ -29,6 +30,7 @@ import inngest_realtime_django
 import inngest_realtime_fastapi
 import inngest_realtime_flask
 import inngest_realtime_starlette
+from inngest_realtime_django.requests import is_request
 from inngest_realtime_flask import sse_response
 
 REQUEST = RequestFactory().get("/")
@@ -221,3 +223,16 @@ def test_what_a_sync_response_can_not_stream(inngest: DevServer) -> None:
             for right in (subscription.get_encoded_stream(), subscription.get_event_stream(), subscription):
                 respond(right)
     realtime.close_sync()
+
+
+def test_a_view_of_rest_framework_gets_its_token_behind_the_request() -> None:
+    """The framework's requests wrap Django's."""
+    rest: Any = pytest.importorskip("rest_framework.request", reason="Django REST framework is not installed")
+    request: object = rest.Request(REQUEST)
+
+    def view(page: str, request: object, given: str) -> tuple[object, str]:
+        return request, given
+
+    assert is_request(request)
+    assert not is_request("a text")
+    assert hand_over(view, "token", after=is_request)("secret", "page", request) == (request, "secret")

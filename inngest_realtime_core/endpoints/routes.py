@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from ..arguments import describe
 from ..errors import ConfigurationError
@@ -15,8 +15,6 @@ from ..subscriptions.streams import MessageStream, SyncMessageStream
 from ..subscriptions.subscription import Subscription
 from ..subscriptions.sync import SyncSubscription
 from .grants import Grant
-
-_T = TypeVar("_T")
 
 
 def is_async(function: object) -> bool:
@@ -28,11 +26,13 @@ def is_async(function: object) -> bool:
     )
 
 
-def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None) -> Callable[..., Any]:
+def hand_over(
+    view: Callable[..., Any], name: str, *, after: Callable[[object], bool] | None = None
+) -> Callable[..., Any]:
     """A function that calls the view with one more argument, which it is given first.
 
     A view that has a parameter of that name gets it so, wherever it stands. Any other gets it as its first argument, or
-    as the one after the first that is of the type `after`: the request.
+    as the one behind the request, of which `after` is true.
     """
     try:
         parameters = inspect.signature(view).parameters.values()
@@ -49,7 +49,7 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
         if place is None or place > len(args):
             if by_name:
                 return view(*args, **kwargs, **{name: value})
-            place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if _is_request(arg, after)), -1)
+            place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if after(arg)), -1)
         return view(*args[:place], value, *args[place:], **kwargs)
 
     def handed(value: object, /, *args: Any, **kwargs: Any) -> Any:
@@ -63,20 +63,16 @@ def hand_over(view: Callable[..., Any], name: str, *, after: type | None = None)
     return handed_async if is_async(view) else handed
 
 
-def request_of(kind: type[_T], *arguments: object) -> _T:
-    """The first of a view's arguments that is a request, or wraps one: a method has `self` before it.
+def request_of(is_request: Callable[[object], bool], *arguments: object) -> Any:
+    """The first of a view's arguments that is a request: a method has `self` before it.
 
     Raises:
         ConfigurationError: None of them is.
     """
     for argument in arguments:
-        if _is_request(argument, kind):
-            return cast("_T", argument)
-    raise ConfigurationError(f"The decorated function is not a view: it was called without a {kind.__name__}.")
-
-
-def _is_request(argument: object, kind: type) -> bool:
-    return isinstance(getattr(argument, "_request", argument), kind)  # Django REST framework's requests wrap Django's
+        if is_request(argument):
+            return argument
+    raise ConfigurationError("The decorated function is not a view: it was called without a request.")
 
 
 @contextmanager

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
-from django.http import HttpRequest
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
 from inngest_realtime_core.endpoints.routes import hand_over, request_of
 
-from .requests import HOST, is_asgi, route_request
+from .requests import HOST, is_asgi, is_request, route_request
 from .responses import response_for
 from .threads import in_transaction, is_in_transaction
 
@@ -59,11 +58,11 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[_View], _
 
 def _decorator(route: OwnRoute) -> Callable[[_View], _View]:
     def decorator(view: _View) -> _View:
-        with_value = hand_over(view, route.name, after=HttpRequest)
+        with_value = hand_over(view, route.name, after=is_request)
 
         @functools.wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            request = request_of(HttpRequest, *args)
+            request = request_of(is_request, *args)
             in_transaction.set(is_in_transaction())
             try:
                 obtain = async_to_sync(route.obtain) if is_asgi(request) else route.obtain_sync
@@ -74,7 +73,7 @@ def _decorator(route: OwnRoute) -> Callable[[_View], _View]:
 
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
-            request = request_of(HttpRequest, *args)
+            request = request_of(is_request, *args)
             try:
                 # The event loop of an async view ends with the view under WSGI, and a stream outlives that.
                 asked = route_request(request)

@@ -20,30 +20,40 @@ from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 
 from .threads import release_connections, release_thread, run_coroutine, run_in_thread
 
-__all__ = ["HOST", "endpoint_request", "is_asgi", "route_request"]
+__all__ = ["HOST", "endpoint_request", "is_asgi", "is_request", "route_request"]
 
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
+def _djangos(request: object) -> Any:
+    """Django's own request, which one of Django REST framework's wraps."""
+    return getattr(request, "_request", request)
+
+
+def is_request(argument: object) -> bool:
+    """Whether a view's argument is the request."""
+    return isinstance(_djangos(argument), HttpRequest)
+
+
 def is_asgi(request: HttpRequest) -> bool:
-    """Whether the server speaks ASGI. Django REST framework's requests wrap Django's."""
-    return isinstance(getattr(request, "_request", request), ASGIRequest)
+    """Whether the server speaks ASGI."""
+    return isinstance(_djangos(request), ASGIRequest)
 
 
 def endpoint_request(request: HttpRequest) -> EndpointRequest:
     """A request to one of the endpoints."""
-    return _taken_apart(request, None)
+    return _endpoint_request(request, None)
 
 
 def route_request(request: HttpRequest) -> EndpointRequest:
     """A request to a view of one's own, whose path holds parameters."""
     match = request.resolver_match
-    return _taken_apart(request, {} if match is None else match.kwargs)
+    return _endpoint_request(request, {} if match is None else match.kwargs)
 
 
-def _taken_apart(request: HttpRequest, route: dict[str, Any] | None) -> EndpointRequest:
-    wrapped: Any = getattr(request, "_request", request)
+def _endpoint_request(request: HttpRequest, route: dict[str, Any] | None) -> EndpointRequest:
+    wrapped = _djangos(request)
 
     def read(size: int) -> bytes:
         if wrapped.content_type not in _FORMS or int(wrapped.META.get("CONTENT_LENGTH") or size) >= size:

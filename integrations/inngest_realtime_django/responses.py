@@ -21,7 +21,7 @@ from inngest_realtime_core.subscriptions.pending import open_sync
 from inngest_realtime_core.subscriptions.subscription import take_over
 from inngest_realtime_core.subscriptions.sync import take_over_sync
 
-from .requests import is_asgi, route_request
+from .requests import is_asgi, is_request, route_request
 from .threads import release_connections, release_thread
 
 __all__ = ["RealtimeStreamingResponse", "response_for"]
@@ -74,7 +74,7 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         render: Render | None = None,
         send_timeout: float | None = 30.0,
     ) -> None:
-        if not isinstance(getattr(request, "_request", request), HttpRequest):  # Django REST framework wraps it
+        if not is_request(request):
             raise ConfigurationError(
                 f"The request is {describe(request)}: the request comes first, then the stream. Write "
                 "RealtimeStreamingResponse(request, realtime.subscribe(...))."

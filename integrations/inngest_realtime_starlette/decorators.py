@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
 from inngest_realtime_core.endpoints.routes import hand_over, is_async, request_of
 
-from .requests import HOST, route_request
+from .requests import HOST, is_request, route_request
 from .responses import response_for
 
 __all__ = ["subscription_stream", "subscription_token"]
@@ -58,11 +57,11 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> _Decorator:
 
 def _decorator(route: OwnRoute) -> _Decorator:
     def decorator(view: _View) -> Callable[..., Awaitable[Response]]:
-        with_value = hand_over(view, route.name, after=Request)
+        with_value = hand_over(view, route.name, after=is_request)
 
         @functools.wraps(view)
         async def wrapper(*args: Any, **kwargs: Any) -> Response:
-            request = request_of(Request, *args, *kwargs.values())
+            request = request_of(is_request, *args, *kwargs.values())
             try:
                 value = await route.obtain(route_request(request))
             except EndpointError as error:
