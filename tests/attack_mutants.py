@@ -1,7 +1,8 @@
 """The protection that each test of `tests/attacks` stands for, and the same without it: `nox -s mutants -- attacks`.
 
-Each entry has a test, a file, the text that protects, and what takes its place: the test has to fail then. Files are
-those of the core, or begin at the root. Of a test with several cases one is named.
+So with some tests elsewhere that stand for a limit. Each entry has a test, a file, the text that protects, and what
+takes its place: the test has to fail then. Files are those of the core, or begin at the root. Of a test with several
+cases one may be named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ SECRETS = "test_secret_locals.py::"
 TENANTS = "test_tenants.py::"
 HTTP = "over_http/test_limits.py::"
 UVICORN, GUNICORN = "fastapi-uvicorn", "flask-gunicorn"
+LIMIT = "../test_limits.py::test_"
+DEV = "../devserver/test_"
 
 ATTACKS: list[tuple[str, str, str, str]] = [
     # Bad messages.
@@ -594,5 +597,175 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "_hub/queue.py",
         "        while self.bytes_waiting > self._limits.large_bytes and self._items:\n            self._overflow()\n",
         "",
+    ),
+    (
+        "over_http/test_limits.py::test_a_form_without_a_boundary[django-uvicorn]",
+        "integrations/inngest_realtime_django/requests.py",
+        "BadRequest, MultiPartParserError, Susp",
+        "BadRequest, Susp",
+    ),
+    # Limits and the rest, whose tests are elsewhere.
+    (f"{LIMIT}slots_of_all_and_of_each", "endpoints/limits.py", "of_client >= self._per_client:", "of_client > 99:"),
+    (
+        f"{LIMIT}slots_of_all_and_of_each",
+        "endpoints/limits.py",
+        "                    del self._by_client[client]\n",
+        "                    pass\n",
+    ),
+    (
+        f"{LIMIT}a_client_gets_a_burst_and_then_so_many_a_second",
+        "endpoints/limits.py",
+        "            if missing > self._burst - 1:\n",
+        "            if False:\n",
+    ),
+    (
+        f"{LIMIT}clients_that_are_gone_take_no_memory",
+        "endpoints/limits.py",
+        "            if now >= self._next_sweep:\n",
+        "            if False:\n",
+    ),
+    (
+        f"{LIMIT}token_requests_at_once",
+        "endpoints/limits.py",
+        "        if not self._slots.acquire(blocking=False) and not self._wait():\n",
+        "        if False:\n",
+    ),
+    (
+        f"{LIMIT}threads_wait_for_their_turn_to_ask_for_a_token",
+        "endpoints/limits.py",
+        "        if not self._patience or not self._waiting.acquire(blocking=False):\n            return False\n",
+        "        return False\n",
+    ),
+    (
+        f"{LIMIT}no_more_than_so_many_wait_and_no_longer",
+        "endpoints/limits.py",
+        "return left > 0 and self._slots.acquire(timeout=left)",
+        "return True",
+    ),
+    (
+        f"{LIMIT}who_comes_while_the_first_stalls_does_not_wait_as_well",
+        "endpoints/limits.py",
+        "left = min(list(self._began.values()), default=now) + self._patience - now",
+        "left = self._patience",
+    ),
+    (
+        f"{LIMIT}an_inngest_that_fails_is_left_alone_for_a_while",
+        "endpoints/limits.py",
+        "            if self._failures < _FAILURES:\n",
+        "            if True:\n",
+    ),
+    (
+        f"{LIMIT}an_inngest_that_fails_is_left_alone_for_a_while",
+        "endpoints/limits.py",
+        "            self._open_until = now + _TRIAL\n",
+        "",
+    ),
+    (
+        f"{LIMIT}a_single_failure_holds_nobody_up",
+        "endpoints/limits.py",
+        "    def succeeded(self) -> None:\n        self._failures = 0\n",
+        "    def succeeded(self) -> None:\n        pass\n",
+    ),
+    (
+        f"{LIMIT}what_the_trial_ends_with",
+        "endpoints/limits.py",
+        "                self._open_until = time.monotonic()\n            raise",
+        "                pass\n            raise",
+    ),
+    (
+        f"{LIMIT}who_left_before_it_failed_is_no_trial",
+        "endpoints/limits.py",
+        "            if on_trial:\n",
+        "            if True:\n",
+    ),
+    (
+        f"{LIMIT}names_of_clients",
+        "endpoints/limits.py",
+        "return name if len(name) <= _MAX_NAME else hashlib",
+        "return name if True else hashlib",
+    ),
+    (
+        "../test_overlaps.py::test_channels_that_can_have_one_name",
+        "endpoints/overlaps.py",
+        "forms.append([allowed, None])",
+        "pass",
+    ),
+    (
+        "../test_overlaps.py::test_channels_whose_names_differ",
+        "endpoints/overlaps.py",
+        "both = characters & others",
+        "both = characters | others",
+    ),
+    (
+        "../test_overlaps.py::test_one_class_under_two_names_is_right",
+        "endpoints/overlaps.py",
+        "if one.channel == other.channel or",
+        "if",
+    ),
+    (
+        "../test_overlaps.py::test_no_name_of_two_channels_goes_unnoticed",
+        "endpoints/overlaps.py",
+        '_FIRST = _DIGITS - {"0"}',
+        '_FIRST = _DIGITS - {"0", "1"}',
+    ),
+    (
+        "../test_throttled_log.py::test_one_line_in_a_while_and_then_how_many_there_were",
+        "_telemetry/throttled_log.py",
+        "if now - written < self._interval:",
+        "if False:",
+    ),
+    (
+        "../test_throttled_log.py::test_tracebacks_are_for_debug",
+        "_telemetry/throttled_log.py",
+        "exc_info=error if traceback else None",
+        "exc_info=error",
+    ),
+    (
+        "../test_throttled_log.py::test_many_kinds_at_once_share_a_line",
+        "_telemetry/throttled_log.py",
+        "kind = kind if len(recent) < _MAX_KINDS else _OTHERS",
+        "pass",
+    ),
+    (
+        "../test_lazy_settings.py::test_a_source_shows_no_key",
+        "_api/settings_source.py",
+        "    def __str__(self) -> str:\n",
+        "    def __repr__(self) -> str:\n        return f'{self._given}'\n\n    def __str__(self) -> str:\n",
+    ),
+    (
+        f"{DEV}tokens.py::test_two_million_topics_are_refused_at_once",
+        "integrations/inngest_realtime_devserver/entries.py",
+        "    if len(items) > MAX_ENTRIES:\n",
+        "    if False:\n",
+    ),
+    (
+        f"{DEV}tokens.py::test_two_million_topics_are_refused_at_once",
+        "integrations/inngest_realtime_devserver/application.py",
+        "            if len(body) > MAX_TOKEN_BODY:\n",
+        "            if False:\n",
+    ),
+    (
+        f"{DEV}tokens.py::test_a_path_that_is_not_served_is_an_error_in_json",
+        "integrations/inngest_realtime_devserver/application.py",
+        "exception_handlers={404: _not_served, 405",
+        "exception_handlers={405",
+    ),
+    (
+        f"{DEV}access.py::test_a_name_that_was_made_to_mean_this_machine_is_refused",
+        "integrations/inngest_realtime_devserver/access.py",
+        'return alone and is_loopback_url(f"http://{host}") and',
+        "return alone and",
+    ),
+    (
+        f"{DEV}access.py::test_pages_from_elsewhere_may_not",
+        "integrations/inngest_realtime_devserver/access.py",
+        "(not origin or is_loopback_url(origin))",
+        "True",
+    ),
+    (
+        f"{DEV}access.py::test_the_host_of_a_request",
+        "integrations/inngest_realtime_devserver/access.py",
+        "return alone and is",
+        "return is",
     ),
 ]

@@ -39,4 +39,4 @@ def test_each_test_of_the_attacks_is_known_to_fail() -> None:
         for node in ast.parse(path.read_text()).body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_")
     }
-    assert found == {test.partition("[")[0] for test, *_ in ATTACKS}
+    assert found == {test.partition("[")[0] for test, *_ in ATTACKS if not test.startswith("../")}

@@ -14,6 +14,7 @@ from django.contrib.auth import get_user
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpRequest
+from django.http.multipartparser import MultiPartParserError
 from django.utils.functional import SimpleLazyObject
 
 from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
@@ -61,7 +62,7 @@ def _endpoint_request(request: HttpRequest, route: dict[str, Any] | None) -> End
         # Django may have read it, looking for the token of its CSRF protection; which is no parameter.
         try:
             fields = wrapped.POST.copy()
-        except (BadRequest, SuspiciousOperation) as error:
+        except (BadRequest, MultiPartParserError, SuspiciousOperation) as error:
             raise EndpointError(400, "malformed_body", f"Django refuses the form: {error}") from None
         fields.pop("csrfmiddlewaretoken", None)
         return bytes(fields.urlencode(), "ascii")

@@ -112,6 +112,14 @@ async def test_bodies_that_are_no_parameters(client: Client, body: bytes, status
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+async def test_a_form_without_a_boundary(client: Client) -> None:
+    """Django answered with a page of its own."""
+    headers = {"content-type": "multipart/form-data"}
+    response = await client.http.post(f"{PREFIX}/pipeline/token", content=b"--X\r\n\r\n--X--\r\n", headers=headers)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] in ("malformed_body", "unknown_parameter")
+
+
 async def test_bodies_that_have_no_end(server: RunningServer, client: Client) -> None:
     """A client that leaves in the middle of its body costs no traceback, and one that waits holds up nobody."""
     address = httpx.URL(server.url)
