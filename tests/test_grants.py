@@ -50,6 +50,8 @@ def test_a_name_unfit_for_a_url_needs_another() -> None:
 def test_authorize_is_required() -> None:
     with pytest.raises(ConfigurationError, match=r"authorize=allow_anyone"):
         Grant(ChatThread)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError):  # as any argument of Python's that is missing
+        Grant(ChatThread)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with pytest.raises(ConfigurationError, match=r"bool, which cannot be called"):
         Grant(ChatThread, authorize=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 

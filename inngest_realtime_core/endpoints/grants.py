@@ -35,6 +35,10 @@ def allow_anyone(request: object, channel: object) -> Literal[True]:
     return True
 
 
+class _AuthorizeMissingError(ConfigurationError, TypeError):
+    """As Python's own for an argument that is missing."""
+
+
 class Grant:
     """Lets web clients subscribe to one kind of channel, after `authorize` has said yes.
 
@@ -69,7 +73,7 @@ class Grant:
     def __new__(cls, *args: object, **kwargs: object) -> Grant:
         # The signature of __init__ already requires it; this is the same error with advice. Copying passes nothing.
         if args and "authorize" not in kwargs:
-            raise ConfigurationError(f"A Grant does not say who may subscribe: {_ADVICE}.")
+            raise _AuthorizeMissingError(f"A Grant does not say who may subscribe: {_ADVICE}.")
         return super().__new__(cls)
 
     def __init__(  # pyright: ignore[reportInconsistentConstructor]
