@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import NoReturn
 from weakref import WeakSet
 
 from ._api.client_token import ClientSubscriptionToken
@@ -103,6 +104,12 @@ class Realtime(Publisher, Subscriber):
         )
         self._sessions = Sessions(options, on_stream=self.install_signal_handlers)
         self._slots: WeakSet[Slots] = WeakSet()
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigurationError(
+            "A Realtime is neither pickled nor copied. Make it in a module that each process imports, and hand on "
+            "names and data alone."
+        )
 
     def __repr__(self) -> str:
         return f"<Realtime {self._source}>"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import fastapi
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import StreamingResponse
 
 from conformance.client import Client, EventStream
@@ -389,3 +389,19 @@ async def test_a_stream_that_is_not_used_is_freed(realtime: Realtime, run_no: in
 def test_a_grant_that_asks_again_is_not_for_own_routes() -> None:
     with pytest.raises(ConfigurationError, match="reauthorize_every"):
         subscription_stream(Realtime(), Grant(Pipeline, authorize=may_view, reauthorize_every=60))
+
+
+@pytest.mark.parametrize("helper", [subscription_stream, subscription_token])
+async def test_a_websocket_route_is_told_what_to_write(realtime: Realtime, helper: Any) -> None:
+    app = FastAPI()
+
+    @app.websocket("/{region}/{run_no}")
+    async def relay(websocket: WebSocket, found: Annotated[Any, Depends(helper(realtime, PIPELINE))]) -> None: ...
+
+    async def receive() -> Any: ...
+
+    async def send(_: Any) -> None: ...
+
+    scope = {"type": "websocket", "path": "/eu/1", "headers": [], "query_string": b"", "asgi": {"version": "3.0"}}
+    with pytest.raises(ConfigurationError, match=r"write `async with realtime\.subscribe"):
+        await app(scope, receive, send)

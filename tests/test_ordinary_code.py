@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import copy
 import functools
 import importlib.util
 import logging
+import pickle
 import subprocess
 import sys
 import threading
@@ -62,6 +64,21 @@ async def test_eager_tasks(realtime: Realtime, channel: str) -> None:
     assert (await soon(anext(other))).data == "text"
     await eventually(lambda: subscription.closed)
     assert got == ["text"]
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy, copy.deepcopy])
+async def test_what_is_open_is_neither_pickled_nor_copied(
+    take: Callable[[object], object], realtime: Realtime, channel: str, threaded: DevServer
+) -> None:
+    """As `ProcessPoolExecutor.submit(realtime.publish_sync, ...)` would."""
+    subscription = await realtime.subscribe(channel=channel, topics=["t"])
+    elsewhere = Realtime(api_base_url=threaded.url)
+    sync = await asyncio.to_thread(lambda: elsewhere.subscribe_sync(channel=channel, topics=["t"]))
+    for thing in (realtime, realtime.publish_sync, subscription, sync):
+        if take is pickle.dumps or not callable(thing):
+            with pytest.raises(RealtimeError, match="is neither pickled nor copied"):
+                take(thing)
+    await asyncio.to_thread(elsewhere.close_sync)
 
 
 # -- taken up again ----------------------------------------------------------------------------------------------------

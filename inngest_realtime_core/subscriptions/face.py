@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from .._hub.readers import Readers
 from .._upstream.subscriber import State
 from ..arguments import check_callable, check_interval, check_text
+from ..errors import RealtimeError
 from ..messages.message import Message
 from .fragments import Fragments, Render, check_names
 from .sse import EventStream
@@ -23,6 +26,12 @@ class SubscriptionFace:
         self._readers = readers
         self.channel: str = readers.channel
         self.topics: tuple[str, ...] = readers.spec.topics
+
+    def __reduce__(self) -> NoReturn:
+        raise RealtimeError(
+            "A subscription is neither pickled nor copied: it is open in this process. Subscribe where it is read, or "
+            "take another iterator of it with get_json_stream()."
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} channel={self.channel!r} topics={list(self.topics)!r} {self.state}>"

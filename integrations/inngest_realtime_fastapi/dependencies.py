@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
+from starlette.requests import HTTPConnection
 
-from inngest_realtime_core import ClientSubscriptionToken, Realtime, Subscription
+from inngest_realtime_core import ClientSubscriptionToken, ConfigurationError, Realtime, Subscription
 from inngest_realtime_core.endpoints import EndpointError, Grant, OwnRoute
 from inngest_realtime_core.subscriptions.pending import close_with_task
 from inngest_realtime_starlette.requests import route_request
@@ -38,7 +39,7 @@ def subscription_token(
     """
     route = OwnRoute("token", realtime, grant, HOST)
 
-    async def dependency(request: Request, response: Response) -> ClientSubscriptionToken:
+    async def dependency(request: HTTPConnection, response: Response) -> ClientSubscriptionToken:
         token: ClientSubscriptionToken = await _obtained(route, request)
         route.finish(response)
         return token
@@ -66,14 +67,19 @@ def subscription_stream(realtime: Realtime, grant: Grant) -> Callable[[Request],
     route = OwnRoute("stream", realtime, grant, HOST)
 
     # Not a `yield` dependency: FastAPI 0.106 to 0.117 would close the subscription before the response is sent.
-    async def dependency(request: Request) -> Subscription:
+    async def dependency(request: HTTPConnection) -> Subscription:
         # A dependency is called in the request's own task, which ends with the response.
         return close_with_task(await _obtained(route, request))
 
     return dependency
 
 
-async def _obtained(route: OwnRoute, request: Request) -> Any:
+async def _obtained(route: OwnRoute, request: HTTPConnection) -> Any:
+    if not isinstance(request, Request):
+        raise ConfigurationError(
+            "subscription_stream and subscription_token are for HTTP routes. In a WebSocket route check yourself who "
+            "asks, and write `async with realtime.subscribe(channel=...) as subscription:`."
+        )
     try:
         return await route.obtain(route_request(request))
     except EndpointError as error:
