@@ -80,6 +80,24 @@ async def test_leaving_early() -> None:
     assert await collect_some(data, 2) == ["a", "b"]
 
 
+async def test_a_read_that_is_cut_short_is_taken_up_again() -> None:
+    """Else it would look as if the stream had ended."""
+    data = stream()
+    data.feed("a")
+    chunks, waiting = aiter(data), data.sync(timeout=0.01)
+    assert (await anext(chunks), await asyncio.to_thread(next, waiting)) == ("a", "a")
+    for _ in range(3):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(chunks), 0.01)
+        with pytest.raises(TimeoutError):
+            await asyncio.to_thread(next, waiting)
+    assert not data._chunks.wakers  # pyright: ignore[reportPrivateUsage]
+    data.feed("b")
+    data.end()
+    assert [chunk async for chunk in chunks] == ["b"]
+    assert await asyncio.to_thread(list, waiting) == ["b"]
+
+
 async def collect_some(data: DataStream, count: int) -> list[str]:
     async with aclosing(aiter(data)) as chunks:
         return [await anext(chunks) for _ in range(count)]

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Final
 
 from .._concurrency.background import check_may_block
@@ -45,8 +45,9 @@ class DataStream:
     """The chunks of one data stream, from its start on, for any number of readers.
 
     Iterate it with `async for` on an event loop, or iterate `sync()` in a thread. Every reader sees every chunk,
-    whenever it begins, so all are kept. Inngest ends a stream after 1,000 chunks of at most 1,024 bytes, so one holds
-    at most 1 MiB. Of a longer one, from a server without that limit, 10,000 chunks and 4 MiB are kept.
+    whenever it begins, so all are kept. An iterator goes on after a read that was cancelled or timed out. Inngest ends
+    a stream after 1,000 chunks of at most 1,024 bytes, so one holds at most 1 MiB. Of a longer one, from a server
+    without that limit, 10,000 chunks and 4 MiB are kept.
 
     It ends with the subscription that it came through, and does not keep that open.
 
@@ -116,7 +117,8 @@ class DataStream:
             self._interrupted = reason
             self._chunks.wake()
 
-    def _check_complete(self) -> None:
+    def check_complete(self) -> None:
+        """Raises `DataStreamInterruptedError` when it was cut off."""
         # Each reader gets an error of its own. One that was kept here would keep the reader's frames by its traceback,
         # and with them the message, which keeps this: a circle that is never collected.
         reason = self._reason
@@ -129,26 +131,11 @@ class DataStream:
                 topic=self.topic,
             )
 
-    async def __aiter__(self) -> AsyncGenerator[str, None]:
-        chunks = self._chunks
-        loop = asyncio.get_running_loop()
-        position = 0
-        while True:
-            # Looked at first: what came before the end is then here.
-            ended = self.ended
-            while position < len(chunks.texts):
-                yield chunks.texts[position]
-                position += 1
-            if ended:
-                break
-            waiter = loop.create_future()
-            chunks.wakers.append(functools.partial(_resolve, loop, waiter))
-            if position == len(chunks.texts) and not self.ended:
-                await waiter
-        self._check_complete()
+    def __aiter__(self) -> _AsyncReader:
+        return _AsyncReader(self, self._chunks)
 
-    def sync(self, timeout: float | None = None) -> Generator[str, None, None]:
-        """Iterates in a thread.
+    def sync(self, timeout: float | None = None) -> _SyncReader:
+        """Iterates in a thread. After a timeout the same iterator goes on.
 
         Args:
             timeout: Seconds to wait for each next chunk; None waits for ever.
@@ -157,22 +144,84 @@ class DataStream:
             TimeoutError: No chunk came in time.
             RealtimeError: An event loop is running in this thread.
         """
+        return _SyncReader(self, self._chunks, timeout)
+
+
+class _Reader:
+    """Reads from the first chunk on. Not a generator: one ends, as if the stream had, when a read is cut short."""
+
+    __slots__ = ("_chunks", "_closed", "_position", "_stream", "_timeout")
+
+    def __init__(self, stream: DataStream, chunks: _Chunks, timeout: float | None = None) -> None:
+        self._stream = stream
+        self._chunks = chunks
+        self._timeout = timeout
+        self._position = 0
+        self._closed = False
+
+    def _is_over(self) -> bool:
+        # Looked at first: what came before the end is then here.
+        ended = self._stream.ended
+        if self._position < len(self._chunks.texts) or not ended or self._closed:
+            return self._closed
+        self._stream.check_complete()
+        return True
+
+    def _take(self) -> str | None:
+        if self._position == len(self._chunks.texts):
+            return None
+        self._position += 1
+        return self._chunks.texts[self._position - 1]
+
+    @contextlib.contextmanager
+    def _woken(self, waker: Callable[[], object]) -> Generator[bool, None, None]:
+        """Whether to wait for a waker to be called: a chunk, or the end, may have come meanwhile."""
+        wakers = self._chunks.wakers
+        wakers.append(waker)
+        try:
+            yield self._position == len(self._chunks.texts) and not self._stream.ended
+        finally:
+            with contextlib.suppress(ValueError):  # it was called
+                wakers.remove(waker)
+
+
+class _AsyncReader(_Reader, AsyncIterator[str]):
+    __slots__ = ()
+
+    async def __anext__(self) -> str:
+        while not self._is_over():
+            if (chunk := self._take()) is not None:
+                return chunk
+            loop = asyncio.get_running_loop()
+            waiter = loop.create_future()
+            with self._woken(functools.partial(_resolve, loop, waiter)) as waits:
+                if waits:
+                    await waiter
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Ends this iterator."""
+        self._closed = True
+
+
+class _SyncReader(_Reader, Iterator[str]):
+    __slots__ = ()
+
+    def __next__(self) -> str:
         check_may_block()
-        chunks = self._chunks
-        position = 0
-        while True:
-            ended = self.ended
-            while position < len(chunks.texts):
-                yield chunks.texts[position]
-                position += 1
-            if ended:
-                break
+        while not self._is_over():
+            if (chunk := self._take()) is not None:
+                return chunk
             waiter = new_waiter()
-            chunks.wakers.append(functools.partial(waiter.set_result, None))
-            waiting = position == len(chunks.texts) and not self.ended
-            if waiting and not waiter.wait(timeout):
-                raise TimeoutError(f"No chunk of the data stream {self.id!r} came within {timeout} s.")
-        self._check_complete()
+            with self._woken(functools.partial(waiter.set_result, None)) as waits:
+                if waits and not waiter.wait(self._timeout):
+                    id, seconds = self._stream.id, self._timeout
+                    raise TimeoutError(f"No chunk of the data stream {id!r} came within {seconds} s.")
+        raise StopIteration
+
+    def close(self) -> None:
+        """Ends this iterator."""
+        self._closed = True
 
 
 def _resolve(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
