@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
-from litestar import HttpMethod, Request, Response, Router, route
-from litestar.exceptions import HTTPException
+from litestar import Request, Response, Router
+from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import asgi as handler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import Unpack
 
@@ -15,7 +16,6 @@ from inngest_realtime_core import endpoints as core
 from inngest_realtime_core.endpoints import Answer, EndpointRequest, Endpoints, Grant, OptionsDict, OwnRoute, asgi
 
 AnyRequest = Request[Any, Any, Any]
-METHODS = list(HttpMethod)  # the endpoints know which they serve
 
 
 def _endpoint_error(error: Exception) -> core.EndpointError | None:
@@ -31,19 +31,22 @@ def realtime_router(realtime: Realtime, grants: Sequence[Grant], path: str, **op
     """The endpoints: `{path}/{grant}/token`, `{path}/{grant}/stream` and `{path}/client.js`."""
     endpoints = Endpoints(realtime, grants, core.EndpointOptions(**options), HOST)
 
-    @route("/{grant:str}/token", http_method=METHODS)
-    async def token(request: AnyRequest, grant: str) -> ASGIApp:
-        return _reply(await endpoints.token(grant, _asked(request)))
+    # Handlers of ASGI get all methods there are: the endpoints know which they serve.
+    @handler("/", is_mount=True, copy_scope=True)
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        request = AnyRequest(scope, receive, send)
+        asked = EndpointRequest.from_scope(scope, request, asgi.reader_of(_body(receive)))
+        grant, _, what = scope["path"].strip("/").rpartition("/")
+        if what == "token" and grant:
+            await asgi.respond(await endpoints.token(grant, asked), receive, send)
+        elif what == "stream" and grant:
+            await asgi.respond(await endpoints.stream(grant, asked), receive, send)
+        elif (grant, what) == ("", "client.js"):
+            await asgi.respond(endpoints.client_js(asked), receive, send)
+        else:
+            raise NotFoundException
 
-    @route("/{grant:str}/stream", http_method=METHODS)
-    async def stream(request: AnyRequest, grant: str) -> ASGIApp:
-        return _reply(await endpoints.stream(grant, _asked(request)))
-
-    @route("/client.js", http_method=METHODS, sync_to_thread=False)
-    def client(request: AnyRequest) -> ASGIApp:
-        return _reply(endpoints.client_js(_asked(request)))
-
-    return Router(path, route_handlers=[token, stream, client], include_in_schema=False)
+    return Router(path, route_handlers=[serve])
 
 
 def event_stream(
@@ -76,18 +79,13 @@ def realtime_error_handler(request: AnyRequest, error: RealtimeError) -> Respons
 
 def _provide(own: OwnRoute) -> Callable[..., Awaitable[Any]]:
     async def provided(request: AnyRequest) -> Any:
-        return await own.obtain(_asked(request, own=True))
+        return await own.obtain(EndpointRequest.from_scope(request.scope, request, route=request.path_params))
 
     return provided
 
 
-def _asked(request: AnyRequest, *, own: bool = False) -> EndpointRequest:
-    route = request.path_params if own else None
-    return EndpointRequest.from_scope(request.scope, request, asgi.reader_of(request.stream()), route)
-
-
-def _reply(answer: Answer | core.StreamAnswer) -> ASGIApp:
-    async def reply(scope: Scope, receive: Receive, send: Send) -> None:
-        await asgi.respond(answer, receive, send)
-
-    return reply
+async def _body(receive: Receive) -> AsyncGenerator[bytes, None]:
+    while (event := await receive())["type"] == "http.request":
+        yield event["body"]
+        if not event["more_body"]:
+            return

@@ -9,16 +9,20 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
+from starlette.routing import Route
 from typing_extensions import Unpack
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, OptionsDict
-from inngest_realtime_starlette.routing import METHODS, client_response, stream_response, token_response
+from inngest_realtime_starlette.routing import EveryMethod, client_response, stream_response, token_response
 
 from .requests import HOST
 from .schemas import body_schema, stream_parameters, stream_responses, token_parameters, token_responses
 
 __all__ = ["realtime_router"]
+
+# Those that FastAPI runs the dependencies of the router for.
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 _Operation = Callable[[Request], Awaitable[Response]]
 
@@ -116,7 +120,9 @@ def _add_rest(router: APIRouter, endpoints: Endpoints) -> None:
         return client_response(endpoints, request)
 
     for path, operation in (("/{grant}/token", token), ("/{grant}/stream", stream), ("/client.js", client)):
-        router.add_api_route(path, operation, methods=METHODS, include_in_schema=False, response_model=None)
+        router.add_api_route(path, operation, methods=_METHODS, include_in_schema=False, response_model=None)
+        # FastAPI has no path operation of methods that it is not told of.
+        router.routes.append(Route(router.prefix + path, EveryMethod(operation), include_in_schema=False))
 
 
 def _what(grant: Grant) -> str:

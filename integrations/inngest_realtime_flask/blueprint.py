@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Blueprint, Response
+from flask.blueprints import BlueprintSetupState
 from typing_extensions import Unpack
 from werkzeug.exceptions import HTTPException, default_exceptions
 
@@ -17,9 +19,6 @@ from .requests import HOST, endpoint_request
 from .responses import response_for
 
 __all__ = ["realtime_blueprint"]
-
-# All of them: the endpoints know which they serve.
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
 class BlueprintOptions(OptionsDict, total=False):
@@ -62,7 +61,8 @@ def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: U
         return response_for(endpoints.client_js(endpoint_request()))
 
     def add(rule: str, view: Callable[..., Response]) -> None:
-        blueprint.add_url_rule(rule, view_func=view, methods=_METHODS, provide_automatic_options=False)
+        blueprint.add_url_rule(rule, view_func=view, provide_automatic_options=False)
+        blueprint.record(functools.partial(_serve_every_method, view.__name__))
 
     def failed(error: HTTPException) -> Response | HTTPException:
         refused = HOST.endpoint_error(error)
@@ -76,3 +76,13 @@ def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: U
     add("/<grant>/stream", stream)
     add("/client.js", client)
     return blueprint
+
+
+def _serve_every_method(endpoint: str, state: BlueprintSetupState) -> None:
+    """Called when the blueprint is registered: the endpoints know which methods they serve.
+
+    For a rule of Werkzeug's, None is all that there are; Flask has to be told the names.
+    """
+    name = ".".join(filter(None, (state.name_prefix, state.name, endpoint)))
+    for rule in state.app.url_map.iter_rules(name):
+        rule.methods = None

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, request_response
+from starlette.types import Receive, Scope, Send
 from typing_extensions import Unpack
 
 from inngest_realtime_core import Realtime
@@ -15,10 +16,7 @@ from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, O
 from .requests import HOST, endpoint_request
 from .responses import response_for
 
-__all__ = ["METHODS", "realtime_routes"]
-
-# All of them: the endpoints know which they serve.
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+__all__ = ["realtime_routes"]
 
 
 def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpack[OptionsDict]) -> list[Route]:
@@ -47,9 +45,9 @@ def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpa
         return client_response(endpoints, request)
 
     return [
-        _route("/client.js", client, name="realtime_client"),
-        _route("/{grant}/token", token, name="realtime_token"),
-        _route("/{grant}/stream", stream, name="realtime_stream"),
+        Route("/client.js", EveryMethod(client), name="realtime_client"),
+        Route("/{grant}/token", EveryMethod(token), name="realtime_token"),
+        Route("/{grant}/stream", EveryMethod(stream), name="realtime_stream"),
     ]
 
 
@@ -68,5 +66,14 @@ def client_response(endpoints: Endpoints, request: Request) -> Response:
     return response_for(endpoints.client_js(endpoint_request(request)))
 
 
-def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], *, name: str) -> Route:
-    return Route(path, endpoint, methods=METHODS, name=name)
+class EveryMethod:
+    """The endpoint of a route of all methods there are: the endpoints know which they serve.
+
+    Starlette takes a function for one of GET, unless it is told the names of all that may come.
+    """
+
+    def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        self._app = request_response(endpoint)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)

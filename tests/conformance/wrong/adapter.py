@@ -18,7 +18,9 @@ from inngest_realtime_core.endpoints import Answer, EndpointOptions, EndpointReq
 from inngest_realtime_starlette import realtime_error_handler
 from inngest_realtime_starlette.requests import HOST, endpoint_request
 from inngest_realtime_starlette.responses import response_for
-from inngest_realtime_starlette.routing import METHODS
+from inngest_realtime_starlette.routing import EveryMethod
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -69,8 +71,8 @@ class Adapter:
             return self.response(await self.endpoints().stream(request.path_params["grant"], self.request(request)))
 
         routes = [
-            Route("/{grant}/token", self.served(token), methods=METHODS),
-            Route("/{grant}/stream", self.served(stream), methods=METHODS),
+            Route("/{grant}/token", EveryMethod(self.served(token))),
+            Route("/{grant}/stream", EveryMethod(self.served(stream))),
         ]
         own = [
             Route("/own/{run_id}/token", self.own(starlette.own_token)),
