@@ -41,6 +41,13 @@ def run() -> list[Figure]:
             at_most(f"{label}: time", _time(size), 1.0, "us", f"decoded and taken; lowest of {ROUNDS} rounds"),
             at_most(f"{label}: memory", _memory(size), 60.0, "bytes", "beside its frame"),
             only(f"{label}: time with its number in Redis", _time(size, numbered=True), "us", "the same"),
+            at_most(
+                f"{label}: memory with its number in Redis",
+                _memory(size, numbered=True),
+                60.0,
+                "bytes",
+                "beside its frame",
+            ),
         ]
     return figures
 
@@ -95,14 +102,14 @@ def _time(size: int, *, numbered: bool = False) -> float:
     return (with_id - without) * 1e6
 
 
-def _memory(size: int) -> float:
+def _memory(size: int, *, numbered: bool = False) -> float:
     """Bytes for each message."""
-    return _kept(size, METADATA_KEY) - _kept(size, "x" * len(METADATA_KEY))
+    other = "x" * len(METADATA_KEY)
+    return _kept(_history(size, numbered=numbered), size, METADATA_KEY) - _kept(_history(size), size, other)
 
 
-def _kept(size: int, key: str) -> float:
-    history = _history(size)
-    frames = _frames(size * 3, identified=True, key=key)
+def _kept(history: ChannelHistory, size: int, key: str) -> float:
+    frames = _frames(size * 3, identified=True, key=key, numbered=True)
     gc.collect()
     tracemalloc.start()
     try:

@@ -131,21 +131,33 @@ class ChannelLog(NamedEntries):
                 self._make_room()
             if recent.add(hash((envelope.topic, added.id))) and self._is_repeated(envelope.topic, added.id):
                 return None
-        entry = Entry(_now(), envelope)
         if self._shared is not None:
             if not number and added is not None:
-                number, previous = self._read_number(added.seq)
+                seq = added.seq
+                if seq is None:
+                    # From a process that records nothing, or could not.
+                    self.mixed = True
+                else:
+                    number, previous, log = seq
+                    if not self._is_confirmed or log != self.created:
+                        self._confirm(log, self._shared.created(self.channel))
+                    if log != self.created or not 0 <= previous < number < _MOST:
+                        number = previous = 0
             head = self._heads.get(envelope.topic)
             if head is None:
                 head = self._heads[envelope.topic] = _Head()
             elif previous == head.number:
                 previous = head.number  # one object less to keep
-            entry.number, entry.previous = number, previous
+            before: Envelope | None = None
             if number > head.number:
                 head.number = number
             else:
-                entry.before = head.last
+                before = head.last
             head.last = envelope
+            # At once: a struct is slow to assign to.
+            entry = Entry(_now(), envelope, "", None, None, number, previous, before)
+        else:
+            entry = Entry(_now(), envelope)
         if envelope.kind == "run":
             self.run_topics.add(envelope.topic)
         entries = self.entries
@@ -156,19 +168,11 @@ class ChannelLog(NamedEntries):
             self._trim(entry.at)
         return entry
 
-    def _read_number(self, seq: tuple[int, int, int] | None) -> tuple[int, int]:
-        """The number that a message came with, and the one before it, if it is one of those that are known here."""
-        if seq is None:
-            # From a process that records nothing, or could not.
-            self.mixed = True
-            return 0, 0
-        number, previous, log = seq
-        if (log != self.created or not self._is_confirmed) and self._shared is not None:
-            created = self._shared.created(self.channel)
-            self._is_confirmed = created != 0
-            # Until that is known, it is most likely the same.
-            self.created = created or self.created or log
-        return (number, previous) if log == self.created and 0 <= previous < number < _MOST else (0, 0)
+    def _confirm(self, log: int, created: int) -> None:
+        """Called with the log whose number came with a message, and the one that is known, or 0."""
+        self._is_confirmed = created != 0
+        # Until that is known, it is most likely the same.
+        self.created = created or self.created or log
 
     def append_gap(self, reason: GapReason) -> Entry:
         """Called when messages may have been missed here."""

@@ -6,6 +6,7 @@ from array import array
 from typing import Final
 
 _LEAST: Final = 16
+_MARKS: Final = 65_521  # odd, so that a mark does not follow from its place in a table
 _NONE: Final = array("H")
 
 
@@ -18,28 +19,26 @@ class RecentKeys:
         room: How many may be added before `make_room` has to be called.
     """
 
-    __slots__ = ("_marks", "_older", "room")
+    __slots__ = ("_last", "_marks", "_older", "room")
 
     def __init__(self) -> None:
-        self._older = self._marks = _NONE
-        self.room: int = 0
+        self.clear()
 
     def add(self, key: int) -> bool:
         """Add a key, unless it is there; returns whether it seems to be, which is wrong for 1 in 20,000."""
         marks = self._marks
-        last = len(marks) - 1
-        mark = key >> 40 & 0xFFFF or 1
-        slot = key & last
-        while (found := marks[slot]) and found != mark:
+        last = self._last
+        slot = first = key & last
+        mark = key % _MARKS + 1
+        while found := marks[slot]:
+            if found == mark:
+                return True
             slot = slot + 1 & last
-        if found:
-            return True
         older = self._older
-        elsewhere = key & last
-        while (found := older[elsewhere]) and found != mark:
-            elsewhere = elsewhere + 1 & last
-        if found:
-            return True
+        while found := older[first]:
+            if found == mark:
+                return True
+            first = first + 1 & last
         marks[slot] = mark
         self.room -= 1
         return False
@@ -62,8 +61,10 @@ class RecentKeys:
             return False
         self.room = max(_LEAST, 1 << count.bit_length())
         self._older, self._marks = (array("H", bytes(4 * self.room)) for _ in range(2))
+        self._last = 2 * self.room - 1
         return True
 
     def clear(self) -> None:
         self._older = self._marks = _NONE
-        self.room = 0
+        self._last = -1  # the last slot of each
+        self.room: int = 0

@@ -112,7 +112,8 @@ class Decoder:
             envelope.weigh(len(frame))
         if envelope.kind == "data":
             if envelope.channel and envelope.topic:
-                envelope.stream_id = None
+                if envelope.stream_id is not None:
+                    envelope.stream_id = None
                 return envelope
             return _dropped(envelope, "it names no channel or no topic")
         return self._decode_other(envelope)
