@@ -22,7 +22,9 @@ class RecentKeys:
     __slots__ = ("_last", "_marks", "_older", "room")
 
     def __init__(self) -> None:
-        self.clear()
+        self._older = self._marks = _NONE
+        self._last = -1  # the last slot of each
+        self.room: int = 0
 
     def add(self, key: int) -> bool:
         """Add a key, unless it is there; returns whether it seems to be, which is wrong for 1 in 20,000."""
@@ -66,5 +68,5 @@ class RecentKeys:
 
     def clear(self) -> None:
         self._older = self._marks = _NONE
-        self._last = -1  # the last slot of each
-        self.room: int = 0
+        self._last = -1
+        self.room = 0
