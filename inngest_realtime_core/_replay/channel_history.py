@@ -216,9 +216,11 @@ class ChannelHistory:
             began = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
             covered = self.began_at.get(topic) if number else None
             # What was received long afterwards was on its way at the same time.
-            is_before = at < passed.get(topic, inf) - _SLACK
+            was_late = is_before = at < passed.get(topic, inf) - _SLACK
             if covered is not None:
-                is_before = number <= covered and (topic not in passed or (is_before and index < newest[topic]))
+                # What was surely recorded later than it was confirmed is received, whatever is known of numbers.
+                is_before = number <= covered and at - log.clock.error <= began
+                is_before = is_before and (topic not in passed or (was_late and index < newest[topic]))
             elif is_before:
                 is_before = at < began
             if is_before:

@@ -246,3 +246,43 @@ async def test_a_foreign_publisher(
     tell("a foreign publisher mixed in, reload, kill and restart", watching, traffic, verdict)
     assert verdict.gaps > 0
     assert (verdict.repeated, verdict.disordered, verdict.unannounced) == (0, 0, 0)
+
+
+@needs_nginx
+@pytest.mark.long
+@pytest.mark.parametrize("stalls", [False, True], ids=["replaced", "and stalled"])
+async def test_three_processes_that_publish_and_serve(
+    stalls: bool, shared: dict[str, str], tmp_path: Path, tell: Callable[..., None]
+) -> None:
+    """Workers are killed and replaced in any order, and one does nothing for a while, as on a machine that swaps."""
+    workers = [uvicorn(tmp_path, **shared) for _ in range(3)]
+    serving = [*workers]
+    front = nginx(tmp_path, workers)
+    async with running(*workers, front), httpx.AsyncClient(trust_env=False, timeout=3) as http:
+
+        async def publish(room: str, topic: str, number: int) -> None:
+            answer = await http.post(
+                f"{random.choice(serving).url}/publish", params={"id": room, "topic": topic, "n": number}
+            )
+            answer.raise_for_status()
+
+        traffic = Traffic(publish, ROOMS)
+        async with pages(front.url, ROOMS * 3) as watching:
+            async with traffic.flowing():
+                for turn in range(6):
+                    await asyncio.sleep(random.uniform(0.5, 2.0))
+                    worker = workers[turn % 3]
+                    if stalls and turn % 3 == 1:
+                        worker.send(signal.SIGSTOP)
+                        await asyncio.sleep(random.uniform(0.5, 4.0))
+                        worker.send(signal.SIGCONT)
+                    else:
+                        await worker.stop(random.choice((signal.SIGTERM, signal.SIGKILL)))
+                        serving.remove(worker)
+                        await worker.start()
+                        serving.append(worker)
+                await asyncio.sleep(4)
+            verdict = await settle(watching, traffic)
+    tell(f"3 processes that publish, replaced{' and stalled' if stalls else ''}", watching, traffic, verdict)
+    assert sum(page.returns for page in watching) >= len(watching)
+    check(verdict)
