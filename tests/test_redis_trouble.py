@@ -246,3 +246,20 @@ async def test_keys_of_another_application_cost_their_channel_alone(
             assert await late.read(1) == [1]
         assert one.stats().replay_ok is True
         assert set(events(log)) <= {"unreadable"}
+
+
+async def test_a_process_that_stands_still_does_not_take_redis_for_away(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture
+) -> None:
+    """An event loop that is blocked, or a machine that swaps: the answer has come, and is not read in time."""
+    async with worker(server, own) as one:
+        await one.publish((channel, "t"), 1)
+        with hung(own):
+            publishing = asyncio.create_task(one.publish((channel, "t"), 2))
+            for _ in range(100):
+                await asyncio.sleep(0)
+        time.sleep(2.5)  # noqa: ASYNC251 (what is tested)
+        await publishing
+        stats = one.stats()
+        assert (stats.replay_ok, stats.replay_error) == (True, None)
+    assert not log.records

@@ -11,6 +11,8 @@ from inngest_realtime_core.errors import ConfigurationError
 
 __all__ = ["Executor", "new_client", "source_problem"]
 
+_GRACE: Final = 0.25  # seconds besides, within which an answer is read that has come
+_CLEAN_UP: Final = 5  # times as long nobody waits any more, and the connection is given up
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
@@ -49,8 +51,8 @@ def new_client(source: Any, timeout: float) -> Any:
     from redis.backoff import NoBackoff
 
     options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
+        "socket_timeout": _CLEAN_UP * timeout,
+        "socket_connect_timeout": _CLEAN_UP * timeout,
         "retry": Retry(NoBackoff(), 0),
     }
     if isinstance(source, str):
@@ -84,8 +86,10 @@ class Executor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(look_at_failure)
-        with deadline(self._timeout):
-            return await asyncio.shield(task)
+        # Where the process stood still for so long, the answer is there, and was not read yet.
+        for seconds in (self._timeout, _GRACE):
+            with deadline(seconds):
+                return await asyncio.shield(task)
         raise TimeoutError
 
     async def close(self) -> None:

@@ -99,7 +99,7 @@ class RedisHistory:
     async def _ready_to_record(self) -> None:
         """Returns when Redis can be used, or after 2 s, once."""
         if not self._has_waited:
-            await self.ready(_TIMEOUT)
+            await self.ready(_TIMEOUT + 0.5)
             self._has_waited = not self._setup.done()
 
     async def _set_up(self) -> bool:
