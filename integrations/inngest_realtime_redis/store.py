@@ -340,8 +340,6 @@ class RedisHistory:
             tell_unreadable(channel, error)
             return None
 
-    # -- the end --------------------------------------------------------------------------------------------------
-
     async def close(self) -> None:
         """Record what waits, as far as Redis takes it within 2 s, and disconnect."""
         try:
