@@ -31,6 +31,7 @@ async def test_forty_mebibytes_of_topics(server: RunningServer, client: Client, 
     process = psutil.Process((await client.stats())["pid"])
     before = process.memory_info().rss
     latencies: list[float] = []
+    sizes = [before]
     ended = asyncio.Event()
 
     async def look() -> None:
@@ -39,6 +40,7 @@ async def test_forty_mebibytes_of_topics(server: RunningServer, client: Client, 
                 began = time.monotonic()
                 await other.stats()
                 latencies.append(time.monotonic() - began)
+                sizes.append(process.memory_info().rss)
                 await asyncio.sleep(0.02)
 
     looking = asyncio.create_task(look())
@@ -50,7 +52,7 @@ async def test_forty_mebibytes_of_topics(server: RunningServer, client: Client, 
         :200
     ]
     assert max(latencies) < 5  # 13 and more were seen
-    assert process.memory_info().rss - before < 24 * MIB
+    assert max(sizes) - before < 24 * MIB
     assert (await client.get("news/token")).status_code == 200
 
 
