@@ -28,7 +28,9 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def events(log: pytest.LogCaptureFixture) -> list[str]:
-    return [record.__dict__["event"].partition(".")[2] for record in log.records if "event" in record.__dict__]
+    """What was logged of Redis, and not of the connections to Inngest, which fail under load, too."""
+    found = [str(record.__dict__["event"]).partition(".") for record in log.records if "event" in record.__dict__]
+    return [what for subject, _, what in found if subject in ("replay", "redis")]
 
 
 @contextmanager
