@@ -163,10 +163,8 @@ class Hub:
         )
 
     async def _open(self, channel: str, topics: Sequence[str], source: Source) -> Feed:
-        if self.shutting_down:
-            raise _shutting_down()
         key = (channel, source)
-        while (left := self._leaving.get(key)) is not None:
+        while not self.shutting_down and (left := self._leaving.get(key)) is not None:
             # Taking a topic again while it is being left can leave it silent for good.
             await asyncio.wait([left])
         if self.shutting_down:
