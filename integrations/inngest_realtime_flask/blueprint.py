@@ -20,6 +20,8 @@ from .responses import response_for
 
 __all__ = ["realtime_blueprint"]
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
 
 class BlueprintOptions(OptionsDict, total=False):
     """The options of the endpoints, and those of `Blueprint` that suit it."""
@@ -61,7 +63,7 @@ def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: U
         return response_for(endpoints.client_js(endpoint_request()))
 
     def add(rule: str, view: Callable[..., Response]) -> None:
-        blueprint.add_url_rule(rule, view_func=view, provide_automatic_options=False)
+        blueprint.add_url_rule(rule, view_func=view, methods=_METHODS, provide_automatic_options=False)
         blueprint.record(functools.partial(_serve_every_method, view.__name__))
 
     def failed(error: HTTPException) -> Response | HTTPException:
@@ -78,11 +80,15 @@ def realtime_blueprint(realtime: Realtime, grants: Sequence[Grant], **options: U
     return blueprint
 
 
-def _serve_every_method(endpoint: str, state: BlueprintSetupState) -> None:
-    """Called when the blueprint is registered: the endpoints know which methods they serve.
+class _EveryMethod(set[str]):
+    """Lists the methods that are known, and has all others as well: the endpoints know which they serve."""
 
-    For a rule of Werkzeug's, None is all that there are; Flask has to be told the names.
-    """
+    def __contains__(self, method: object) -> bool:
+        return True
+
+
+def _serve_every_method(endpoint: str, state: BlueprintSetupState) -> None:
+    """Called when the blueprint is registered: Flask has to be told names of methods, of which there are any."""
     name = ".".join(filter(None, (state.name_prefix, state.name, endpoint)))
     for rule in state.app.url_map.iter_rules(name):
-        rule.methods = None
+        rule.methods = _EveryMethod(rule.methods or ())
