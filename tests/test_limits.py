@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from uuid import UUID
 
 import pytest
@@ -85,15 +85,22 @@ def test_token_requests_at_once() -> None:
 
 def test_threads_wait_for_their_turn_to_ask_for_a_token() -> None:
     gate = TokenGate(2, patience=30.0)
-    together = threading.Barrier(6)
+    together = threading.Barrier(5)
 
     def ask(_: int) -> None:
         together.wait(30)
         with gate.entered():
             pass
 
-    with ThreadPoolExecutor(6) as threads:
-        list(threads.map(ask, range(6)))
+    with ThreadPoolExecutor(4) as threads:
+        with gate.entered(), gate.entered():
+            asking = [threads.submit(ask, number) for number in range(4)]
+            together.wait(30)
+            # Nobody has a turn yet: whoever does not wait for one is refused at once.
+            refused, _ = wait(asking, timeout=0.2)
+            assert not refused
+        for each in asking:
+            each.result(30)
 
 
 def test_no_more_than_so_many_wait_and_no_longer() -> None:
