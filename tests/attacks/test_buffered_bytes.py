@@ -415,5 +415,6 @@ async def test_an_error_counts_with_all_that_it_keeps(server: DevServer) -> None
             await eventually(lambda: realtime.stats().received == 10)
             held = realtime.stats().buffer_bytes
             release.set()
+            await eventually(lambda: realtime.stats().buffer_bytes == 0)
     # Each 470 kB, of 3 kB that were sent.
     assert 400_000 < held <= 1_000_000
