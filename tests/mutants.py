@@ -139,7 +139,7 @@ MUTANTS = [
     Mutant(
         "retaking does not wait for leaving",
         "_hub/hub.py",
-        "while (left := self._leaving.get(key)) is not None:",
+        "while not self.shutting_down and (left := self._leaving.get(key)) is not None:",
         "while (left := None) is not None:",
     ),
     Mutant(
