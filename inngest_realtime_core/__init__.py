@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._api.batch import Batch, SyncBatch
 from ._api.claims import TokenClaims, TopicClaim
 from ._api.client_token import ClientSubscriptionToken
 from ._replay.log import Replay
@@ -45,7 +46,6 @@ from .subscriptions.sync import SyncSubscription
 from .version import __version__
 
 if TYPE_CHECKING:
-    from ._api.batch import Batch, SyncBatch
     from .endpoints.grants import Grant, allow_anyone
     from .functions import get_client_subscription_token, get_client_subscription_token_sync, subscribe, subscribe_sync
 
@@ -103,7 +103,6 @@ __all__ = [
 
 # Loaded by those who use them: the endpoints' floor alone is a quarter of the time that an import takes.
 _LAZY = {
-    **dict.fromkeys(("Batch", "SyncBatch"), "_api.batch"),
     **dict.fromkeys(("Grant", "allow_anyone"), "endpoints.grants"),
     **dict.fromkeys(("get_client_subscription_token", "get_client_subscription_token_sync"), "functions"),
     **dict.fromkeys(("subscribe", "subscribe_sync"), "functions"),

@@ -1,24 +1,19 @@
-"""The publishing methods of `Realtime`.
-
-Steps and batches are loaded by those who use them: few processes do, and each import of the package would pay.
-"""
+"""The publishing methods of `Realtime`."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Coroutine, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from ._api import publishing
+from ._api.batch import B, Batch, SyncBatch
 from ._api.ids import new_id, run_id_or_current
+from ._api.steps import PublishStep, StepContext, no_retry
 from ._concurrency.background import run_sync, run_sync_with
 from .base import RealtimeBase
 from .channels.channel import Channel
 from .channels.resolve import DataOf, Target, TypedTarget, resolve_target
 from .errors import PublishError
-
-if TYPE_CHECKING:
-    from ._api.batch import B, Batch, SyncBatch
-    from ._api.steps import StepContext
 
 T = TypeVar("T")
 
@@ -187,8 +182,6 @@ class Publisher(RealtimeBase):
                 (the cause says which), and no further attempt would change that.
             StepError: `inngest`'s own: all attempts to reach Inngest Realtime have failed.
         """
-        from ._api.steps import PublishStep, no_retry
-
         step = PublishStep(ctx, id, topic, data, metadata, asynchronous=True)
 
         async def send() -> Any:
@@ -229,8 +222,6 @@ class Publisher(RealtimeBase):
         metadata: Mapping[str, Any] | None = None,
     ) -> Any:
         """`publish_step` for functions that are not async. `ctx` is an `inngest.ContextSync`."""
-        from ._api.steps import PublishStep, no_retry
-
         step = PublishStep(ctx, id, topic, data, metadata, asynchronous=False)
 
         def send() -> Any:
@@ -279,8 +270,6 @@ class Publisher(RealtimeBase):
             where: Any = topic if isinstance(data, str) else (target.channel, target.topic)
             return self.publish(where, data, run_id=run_id, metadata=metadata)
 
-        from ._api.batch import Batch
-
         return Batch(publish, target.topic, target.adapter, every=every, max_bytes=max_bytes)
 
     def batch_sync(
@@ -293,6 +282,4 @@ class Publisher(RealtimeBase):
         metadata: Mapping[str, Any] | None = None,
     ) -> SyncBatch[B]:
         """The sync twin of `batch`: enter it with `with`."""
-        from ._api.batch import SyncBatch
-
         return SyncBatch(self.batch(topic, every=every, max_bytes=max_bytes, run_id=run_id, metadata=metadata))

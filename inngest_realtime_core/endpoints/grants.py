@@ -128,7 +128,7 @@ class Grant:
         """Each accepted spelling of a channel parameter (`runId`, `run_id`) -> its name in Python (`run_id`)."""
 
     # Not that of `__new__`, for help() and editors.
-    __signature__ = inspect.Signature([*inspect.signature(__init__).parameters.values()][1:])
+    __signature__: inspect.Signature = inspect.Signature([*inspect.signature(__init__).parameters.values()][1:])
 
     def __repr__(self) -> str:
         channel = self.channel if isinstance(self.channel, str) else self.channel.__name__

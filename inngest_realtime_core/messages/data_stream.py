@@ -28,8 +28,8 @@ class _Chunks:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.size = 0
-        self.ended = False
+        self.size: int = 0
+        self.ended: bool = False
         self.interrupted: str | None = None
         # Each wakes a reader, on whatever thread it is. There is no lock: adding and removing are atomic, and a reader
         # looks again after it has added its own.
