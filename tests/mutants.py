@@ -46,7 +46,7 @@ TESTS = {
     "_upstream/transport.py": "transport",
     "_upstream/upstream.py": "upstream handover",
     "_hub/placement.py": "placement sharing",
-    "_hub": "sharing buffer",
+    "_hub": "sharing recall buffer",
     "_replay/channel_history.py": "channel_log history_model",
     "_replay/numbers.py": "history_model",
     "_replay": "channel_log",
@@ -468,6 +468,37 @@ MUTANTS = [
         "_replay/record.py",
         "ordered = sorted(channel.messages.values(), key=lambda message: message.number)",
         "ordered = list(channel.messages.values())",
+    ),
+    # Where a new channel of Redis is opened, and its first bytes do not wait.
+    Mutant(
+        "what came while ids were waited for keeps those that were made before",
+        "_hub/recall.py",
+        "twin(each, log.id_before(at + 1)) for each, at in named",
+        "each for each, at in named",
+    ),
+    Mutant(
+        "ready stands behind what came while ids were waited for",
+        "_hub/recall.py",
+        "buffer.start_id = estimate if first is None else log.id_before(first)",
+        "pass",
+    ),
+    Mutant(
+        "ready stands behind what was dropped while ids were waited for",
+        "_hub/recall.py",
+        "first = None if missed else found[0]",
+        "first = found[0]",
+    ),
+    Mutant(
+        "a page is told of nothing that it lost while ids were waited for",
+        "_hub/recall.py",
+        "            buffer.miss(missed)\n",
+        "",
+    ),
+    Mutant(
+        "ids do not wait for what tells them",
+        "_hub/feed.py",
+        "if buffer.events and buffer.catch_up is None and not self._is_covered:",
+        "if False:",
     ),
 ]
 

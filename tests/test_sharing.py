@@ -20,7 +20,7 @@ from inngest_realtime_core._hub.options import HubOptions, Source
 from inngest_realtime_core._hub.readers import Readers
 from inngest_realtime_core._hub.views import SubscriptionSpec
 from inngest_realtime_core._replay.event_ids import EventIds
-from inngest_realtime_core._replay.log import Replay
+from inngest_realtime_core._replay.log import History, Replay
 from inngest_realtime_core._replay.record import MemoryHistory, Record
 from inngest_realtime_core._upstream.backoff import Backoff
 from inngest_realtime_core._upstream.batching import weight
@@ -44,7 +44,7 @@ def inngest(monkeypatch: pytest.MonkeyPatch) -> FakeInngest:
     return inngest
 
 
-def hub_of(inngest: FakeInngest, **options: Any) -> Hub:
+def hub_of(inngest: FakeInngest, history: History | None = None, **options: Any) -> Hub:
     api = ApiClient(Settings.resolve(None, api_base_url="http://inngest.test"), keep=False)
     tokens: Any = SimpleNamespace(fresh=lambda entries, settings: inngest.mint(entries))
     api.tokens = tokens
@@ -52,7 +52,7 @@ def hub_of(inngest: FakeInngest, **options: Any) -> Hub:
         api,
         HubOptions(**{"linger": 0.0, **options}),
         Counters(),
-        history=MemoryHistory(Record(Replay())),
+        history=history or MemoryHistory(Record(Replay())),
         ids=EventIds.of(None),
         budget=ByteBudget(2**28, list),
         on_stream=ignore,
