@@ -22,7 +22,7 @@ logger = logging.getLogger("inngest_realtime.upstream")
 _OVERLAP: Final = 1.0  # seconds that an old connection is kept at least, for what is still on its way
 _TWIN_WAIT: Final = 5.0  # seconds that a message on the new connection waits for its twin on the old one
 _ECHO: Final = 30.0  # seconds in which the new connection may still repeat what the old one delivered
-_RETRY_CAP: Final = 2.0  # seconds between two attempts to find a successor, which has to be found before the end
+_RETRY_CAP: Final = 1.0  # seconds between two attempts to find a successor, and up to 1.5 s while others fail, too
 _LAG: Final = 2.0  # seconds that a new server may be behind the old one
 
 

@@ -175,8 +175,9 @@ async def test_closing_without_successor(
     """While the closing server drops newcomers, the old connection goes on; the successor comes when it can."""
     witnesses = await _witnesses(realtime, [channel])
     (old,) = cluster.servers
-    publishing = asyncio.ensure_future(_publish(cluster, [channel], seconds=3.0))
-    await old.begin_closing(2.5, accept_new=False)
+    publishing = asyncio.ensure_future(_publish(cluster, [channel], seconds=4.5))
+    # Longer than the two attempts between which a successor comes can be apart, 2.5 s, and what it takes from there.
+    await old.begin_closing(4.0, accept_new=False)
     connects = cluster.proxy.seen["connect"]
     await asyncio.sleep(1.0)
     attempts = cluster.proxy.seen["connect"] - connects
