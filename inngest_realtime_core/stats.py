@@ -15,6 +15,8 @@ from .errors import ConfigurationError, InngestError
 # What the counters of several event loops add up to, under the same name.
 _SUMMED: Final = ("received", "delivered", "dropped", "reconnects", "resumes", "resumes_gapped")
 _TIMED: Final = 100  # operations of a kind whose duration is kept
+# Seconds that a failure counts for where nothing is asked after it. A connection that is wanted is tried each minute.
+_FAILURE_COUNTS: Final = 300.0
 
 
 # A struct is made in a tenth of the time, which each import takes; a dataclass besides, for `dataclasses.asdict()`.
@@ -167,7 +169,8 @@ class Health(msgspec.Struct, frozen=True):
     """Whether a `Realtime` can do its work, for the page that a probe asks for.
 
     Attributes:
-        ok: False when the process shuts down, and when what was last asked of Inngest failed.
+        ok: False when the process shuts down, and for five minutes when what was last asked of Inngest failed: after
+            that, nothing is known.
         reason: Why not, as a sentence; empty when all is well. It may name addresses: show it to operators only.
     """
 
@@ -180,7 +183,9 @@ class Health(msgspec.Struct, frozen=True):
         if shutting_down:
             return cls(False, "The process is shutting down.")
         failed, succeeded = stats.last_error_age, stats.last_success_age
-        if stats.last_error is None or failed is None or (succeeded is not None and succeeded < failed):
+        if stats.last_error is None or failed is None or failed > _FAILURE_COUNTS:
+            return cls(True)
+        if succeeded is not None and succeeded < failed:
             return cls(True)
         return cls(False, f"{stats.last_error} ({failed:.0f} s ago, and nothing has succeeded since.)")
 

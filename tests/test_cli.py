@@ -102,6 +102,20 @@ async def test_tail_prints_a_message_at_once_and_ends_on_ctrl_c(server: DevServe
     await server.until(lambda stats: stats.open_connections == 0)
 
 
+def test_ctrl_c_while_the_command_is_loading_is_no_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'pydantic':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from inngest_realtime_cli import main; sys.exit(main(['tail', 'c', 'a']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=START, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "shown"),
     [

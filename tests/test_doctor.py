@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from inngest_realtime_cli.doctor import main
+from inngest_realtime_cli import main
 from inngest_realtime_core import Channel, Grant, Realtime, allow_anyone, topic
 from inngest_realtime_devserver import DevServer
 from inngest_realtime_fastapi import realtime_router
@@ -101,7 +101,7 @@ class Found:
 
 
 def doctor(capfd: pytest.CaptureFixture[str], *arguments: str) -> Found:
-    status = main(arguments, program="doctor")
+    status = main(["doctor", *arguments])
     return Found(status, capfd.readouterr().out)
 
 
@@ -127,7 +127,7 @@ def test_what_authorizes_in_the_address_of_a_stream_is_not_shown(capfd: pytest.C
         "http://127.0.0.1:1/x?token=hunter2",
         "ftp://a:hunter2@b/#hunter2",
     ):
-        status = main(["--stream-url", address, "--wait", "1"], program="doctor")
+        status = main(["doctor", "--stream-url", address, "--wait", "1"])
         shown = capfd.readouterr()
         assert status == 1
         assert "127.0.0.1:1/x" in shown.out or "ftp://b/" in shown.out
@@ -412,6 +412,6 @@ def test_headers_are_sent(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("arguments", [["--header", "x"], ["--wait", "0"], ["--wait", "x"], ["--header", "a:\nb"]])
 def test_wrong_arguments(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(arguments, program="doctor")
+        main(["doctor", *arguments])
     assert caught.value.code == 2
     assert "expected" in capfd.readouterr().err

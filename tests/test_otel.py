@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -16,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from inngest_realtime_core import Grant, PublishError, Realtime, UnexpectedResponseError
+from inngest_realtime_core import Grant, Health, PublishError, Realtime, UnexpectedResponseError
 from inngest_realtime_core.endpoints.answers import StreamAnswer
 from inngest_realtime_core.endpoints.endpoints import Endpoints
 from inngest_realtime_core.endpoints.request import EndpointRequest
@@ -126,6 +127,22 @@ async def test_what_failed_is_seen_though_nobody_is_subscribed(
     # That was the caller's mistake.
     assert realtime.health().ok
     assert (realtime.stats().publishes, realtime.stats().publish_errors) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("failed", "succeeded", "ok"), [(299.0, None, False), (301.0, None, True), (299.0, 300.0, False), (2.0, 1.0, True)]
+)
+async def test_one_failure_does_not_count_for_ever(
+    failed: float, succeeded: float | None, ok: bool, server: DevServer, realtime: Realtime, channel: str
+) -> None:
+    """A probe would else report an hour of trouble where nobody has asked for anything since."""
+    server.reject_tokens(500)
+    with pytest.raises(UnexpectedResponseError):
+        await realtime.get_client_subscription_token(channel=channel, topics=["t"])
+    stats = msgspec.structs.replace(realtime.stats(), last_error_age=failed, last_success_age=succeeded)
+    health = Health.of(stats, shutting_down=False)
+    assert health.ok is ok
+    assert bool(health.reason) is not ok
 
 
 async def test_a_lost_connection_is_no_health(server: DevServer, realtime: Realtime, channel: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from inngest_realtime_core.realtime import Realtime
 
@@ -13,15 +13,35 @@ from .inngest_checks import check_inngest
 from .output import BOLD, GREEN, RED, YELLOW, colours, paint, write
 from .stream_checks import check_stream
 
-__all__ = ["HELP", "main"]
+__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "Say what is wrong between this machine and Inngest, or in front of an event stream (--stream-url)."
 _COLOURS = {Level.OK: GREEN, Level.NOTE: YELLOW, Level.PROBLEM: RED}
 
 
-def main(arguments: Sequence[str], *, program: str) -> int:
-    """Check, and print a line for each finding. The result is the exit status: 1 when there is a problem."""
-    options = _parser(program).parse_args(arguments)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what the command takes."""
+    parser.add_argument("--api-base-url", metavar="URL", help="the address of Inngest, instead of the environment's")
+    parser.add_argument(
+        "--stream-url",
+        metavar="URL",
+        help="the address of an event stream of your application, as browsers reach it: is it buffered on its way?",
+    )
+    parser.add_argument(
+        "--header",
+        metavar="NAME:VALUE",
+        type=_header,
+        action="append",
+        default=[],
+        help="a header for the stream's request, such as a cookie; lists of processes show it",
+    )
+    parser.add_argument(
+        "--wait", metavar="SECONDS", type=_seconds, default=25.0, help="how long to wait for heartbeats (default: 25)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks, and prints a line for each finding. Returns the exit status: 1 when there is a problem."""
     return asyncio.run(_report(options))
 
 
@@ -43,32 +63,6 @@ async def _findings(options: argparse.Namespace) -> AsyncIterator[Finding]:
     async with Realtime(api_base_url=options.api_base_url, linger=0) as realtime:
         async for finding in check_inngest(realtime, given=options.api_base_url is not None):
             yield finding
-
-
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description=HELP,
-        epilog="Exit status: 0 when all is well, 1 when something is wrong, 2 for wrong arguments.",
-    )
-    parser.add_argument("--api-base-url", metavar="URL", help="the address of Inngest, instead of the environment's")
-    parser.add_argument(
-        "--stream-url",
-        metavar="URL",
-        help="the address of an event stream of your application, as browsers reach it: is it buffered on its way?",
-    )
-    parser.add_argument(
-        "--header",
-        metavar="NAME:VALUE",
-        type=_header,
-        action="append",
-        default=[],
-        help="a header for the stream's request, such as a cookie; lists of processes show it",
-    )
-    parser.add_argument(
-        "--wait", metavar="SECONDS", type=_seconds, default=25.0, help="how long to wait for heartbeats (default: 25)"
-    )
-    return parser
 
 
 def _header(text: str) -> tuple[str, str]:

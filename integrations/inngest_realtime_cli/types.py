@@ -21,7 +21,7 @@ from inngest_realtime_core.endpoints.grants import camel_case, kebab_case
 
 from .schema_ts import RESERVED, Definitions, Schema, comment, literal, property_name
 
-__all__ = ["HELP", "channels_of", "main", "typescript"]
+__all__ = ["HELP", "add_arguments", "channels_of", "run", "typescript"]
 
 # What the SDK's own channel objects have beside their topics.
 _REFUSED_TOPICS = frozenset({"name", "topics", "$infer", "__proto__"})
@@ -46,17 +46,24 @@ const passThrough = <T>(): PassThrough<T> => ({
 HELP = "Print a TypeScript file with the channels of Python modules, for useRealtime and subscribe of `inngest`."
 
 
-def main(arguments: Sequence[str], *, program: str) -> int:
-    """Runs the command, and returns the exit status: 1 when `--check` finds another file, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(prog=program, description=HELP)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares what the command takes."""
     parser.add_argument("modules", metavar="MODULE", nargs="+", help="where the channels are, such as myapp.channels")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the file, instead of printing it")
     parser.add_argument("--check", action="store_true", help="only compare FILE; status 1 when it is not up to date")
     parser.add_argument("--zod", action="store_true", help="check messages at run time, with the package zod")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(wrong_arguments=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command, and returns the exit status.
+
+    Raises:
+        ConfigurationError: `--check` finds another file, or there is no TypeScript for the channels.
+    """
     out = cast("Path | None", options.out)
     if options.check and out is None:
-        parser.error("--check compares a file: say which one with --out FILE.")
+        options.wrong_arguments("--check compares a file: say which one with --out FILE.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a command has its own directory there, not the one it is called in
     modules = [_imported(name) for name in options.modules]
@@ -70,13 +77,11 @@ def main(arguments: Sequence[str], *, program: str) -> int:
         if old != text:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_bytes(text.encode())
-        return 0
-    if old.replace("\r\n", "\n") == text:
-        return 0
-    difference = difflib.unified_diff(old.splitlines(), text.splitlines(), str(out), "generated", lineterm="")
-    print("\n".join(difference), file=sys.stderr)
-    print(f"{program}: {out} is not up to date. Run the command without --check.", file=sys.stderr)
-    return 1
+    elif old.replace("\r\n", "\n") != text:
+        difference = difflib.unified_diff(old.splitlines(), text.splitlines(), str(out), "generated", lineterm="")
+        print("\n".join(difference), file=sys.stderr)
+        raise ConfigurationError(f"{out} is not up to date. Run the command without --check.")
+    return 0
 
 
 def _imported(name: str) -> ModuleType:

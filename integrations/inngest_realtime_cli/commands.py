@@ -16,6 +16,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from inngest_realtime_core.errors import RealtimeError
@@ -27,10 +28,9 @@ from . import doctor, types
 from .output import colours, is_terminal, write
 from .tail import readable
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 _PROGRAM = "inngest-realtime"
-_INTERRUPTED = 130  # what shells expect of a program that SIGINT ended
 _EPILOG = (
     "The environment says where Inngest is and how to sign: INNGEST_DEV, INNGEST_API_BASE_URL, INNGEST_BASE_URL, "
     "INNGEST_SIGNING_KEY, INNGEST_SIGNING_KEY_FALLBACK, INNGEST_ENV. Exit status: 0; 1 for what failed; 2 for wrong "
@@ -38,7 +38,7 @@ _EPILOG = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; None takes the process's own arguments. The result is the process's exit status."""
     _open_streams()
     try:
@@ -49,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except RealtimeError as error:
         _complain(str(error))
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
@@ -70,21 +68,22 @@ def _open_streams() -> None:
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["devserver"]:
         return _devserver(arguments[1:])
-    if arguments[:1] == ["doctor"]:
-        return doctor.main(arguments[1:], program=f"{_PROGRAM} doctor")
-    if arguments[:1] == ["types"]:
-        return types.main(arguments[1:], program=f"{_PROGRAM} types")
     options = _parser().parse_args(arguments)
-    realtime = Realtime(api_base_url=options.api_base_url)
-    try:
-        options.run(realtime, options)
-    finally:
-        realtime.close_sync()
-    return 0
+    status: int = options.run(options)
+    return status
 
 
 def _complain(text: str) -> None:
     print(f"{_PROGRAM}: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _with_realtime(use: Callable[[Realtime, argparse.Namespace], None], options: argparse.Namespace) -> int:
+    realtime = Realtime(api_base_url=options.api_base_url)
+    try:
+        use(realtime, options)
+    finally:
+        realtime.close_sync()
+    return 0
 
 
 def _tail(realtime: Realtime, options: argparse.Namespace) -> None:
@@ -125,14 +124,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: Callable[[Realtime, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, epilog=_EPILOG)
-        added.add_argument("--api-base-url", metavar="URL", help="the address of Inngest, instead of the environment's")
-        added.add_argument("channel", metavar="CHANNEL", help="the channel's name, such as pipeline:abc123")
         added.set_defaults(run=run)
         return added
 
-    tail = command(
+    def on_a_channel(
+        name: str, use: Callable[[Realtime, argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
+        added = command(name, partial(_with_realtime, use), text)
+        added.add_argument("--api-base-url", metavar="URL", help="the address of Inngest, instead of the environment's")
+        added.add_argument("channel", metavar="CHANNEL", help="the channel's name, such as pipeline:abc123")
+        return added
+
+    tail = on_a_channel(
         "tail",
         _tail,
         "Print what arrives on a channel, gaps included: readable on a terminal, else a line of JSON for each message.",
@@ -141,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
     tail.add_argument("--limit", type=_count, metavar="N", help="end after so many messages")
 
-    token = command(
+    token = on_a_channel(
         "token",
         _token,
         'Mint a token for a browser and PRINT it: {"key": ..., "apiBaseUrl": ...}. Whoever has it can subscribe to '
@@ -149,14 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     token.add_argument("topics", metavar="TOPIC", nargs="+", help="a topic's name")
 
-    publish = command("publish", _publish, "Publish a message.")
+    publish = on_a_channel("publish", _publish, "Publish a message.")
     publish.add_argument("topic", metavar="TOPIC", help="the topic's name")
     publish.add_argument("data", metavar="JSON", type=_json, help="""what to publish: '{"done": 3}', '"a text"', 7""")
 
     # It takes its arguments itself: its options can be known only where the extra is installed.
     commands.add_parser("devserver", add_help=False, help="Run the embedded server, for development (extra: cli).")
-    commands.add_parser("doctor", add_help=False, help=doctor.HELP)
-    commands.add_parser("types", add_help=False, help=types.HELP)
+    doctor.add_arguments(command("doctor", doctor.run, doctor.HELP))
+    types.add_arguments(command("types", types.run, types.HELP))
     return parser
 
 
