@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psutil
@@ -171,6 +172,38 @@ async def test_nothing_is_left_of_tokens_that_were_minted_elsewhere() -> None:
 def upstreams() -> list[Upstream]:
     gc.collect()
     return [found for found in gc.get_objects() if isinstance(found, Upstream)]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_calls_that_are_cut_short_leave_no_connection(server: DevServer, times: int) -> None:
+    """At every step of a call: httpcore's pool counts some of their connections as in use for ever, 100 at most."""
+    ended = asyncio.Event()
+
+    async def long() -> AsyncIterator[str]:
+        yield "begun"
+        await ended.wait()
+
+    channel = fresh()
+    async with Realtime(api_base_url=server.url) as realtime:
+        other = asyncio.ensure_future(realtime.publish_stream((channel, "s"), long()))  # it is never unused
+        await eventually(lambda: bool(server.published(channel)))
+        open_before = len(sockets_to(server.port))
+        cut = 0
+        for steps in range(70):
+            for _ in range(8):
+                call = asyncio.ensure_future(realtime.publish((channel, "t"), steps))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                for _ in range(times):
+                    call.cancel()
+                    await asyncio.sleep(0)
+                await asyncio.wait([call])
+                cut += call.cancelled()
+        assert cut > 100
+        await soon(realtime.publish((channel, "t"), "after"))
+        await eventually(lambda: len(sockets_to(server.port)) <= open_before + 1)
+        ended.set()
+        await soon(other)
 
 
 async def test_numbers_are_told_in_any_thread_while_connections_come_and_go() -> None:

@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from .._concurrency.tasks import create_task
+from ..errors import UnreachableError
 from ..settings import Settings
 from .proxies import named_in_errors, proxy_for, through_proxy
 
@@ -47,6 +48,7 @@ class HttpPool:
         self._proxy = proxy
         self._proxies: dict[str, str | None] = {}  # the decisions, by address: the environment is read once for each
         self._clients: dict[_Key, _Client] = {}
+        self._retired: set[_Client] = set()  # not lent any more, and still in use
         self._closing: dict[asyncio.Task[None], httpx.AsyncClient] = {}
 
     @asynccontextmanager
@@ -62,7 +64,7 @@ class HttpPool:
         key = (url.startswith("https:"), self._proxies[url])
         client = self._clients.get(key)
         if client is None:
-            http = httpx.AsyncClient(verify=_verify(url), proxy=key[1], trust_env=False)
+            http = httpx.AsyncClient(verify=_ssl_context(key[0]), proxy=key[1], trust_env=False)
             client = self._clients[key] = _Client(http)
         if client.timer is not None:
             client.timer.cancel()
@@ -71,15 +73,27 @@ class HttpPool:
         try:
             with named_in_errors(through_proxy(key[1])):
                 yield client.http
+        except (asyncio.CancelledError, UnreachableError):
+            # httpcore (1.0) may take the connection of a call that was cut short for one in use ever after, and has
+            # 100 at most. Only closing the client ends it.
+            if self._clients.get(key) is client:
+                self._retired.add(self._clients.pop(key))
+            raise
         finally:
             client.users -= 1
-            if client.users == 0 and self._clients.get(key) is client:
-                # In an empty context, as all that outlives the call: the caller's would stay with the timer.
-                client.timer = self._loop.call_later(self._idle, self._drop, key, context=contextvars.Context())
+            if client.users == 0:
+                if client in self._retired:
+                    self._retired.remove(client)
+                    self._drop(client)
+                elif self._clients.get(key) is client:
+                    # In an empty context, as all that outlives the call: the caller's would stay with the timer.
+                    client.timer = self._loop.call_later(self._idle, self._expire, key, context=contextvars.Context())
             del key  # the proxy's address may hold a password, and error reports show local variables
 
-    def _drop(self, key: _Key) -> None:
-        client = self._clients.pop(key)
+    def _expire(self, key: _Key) -> None:
+        self._drop(self._clients.pop(key))
+
+    def _drop(self, client: _Client) -> None:
         closing = create_task(client.http.aclose(), name="inngest-realtime http")
         self._closing[closing] = client.http
         closing.add_done_callback(self._dropped)
@@ -91,8 +105,10 @@ class HttpPool:
 
     async def close(self) -> None:
         """Close every client. Returns when no connection is left."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
+        clients = [*self._clients.values(), *self._retired]
+        self._clients.clear()
+        self._retired.clear()
+        for client in clients:
             if client.timer is not None:
                 client.timer.cancel()
             await client.http.aclose()
@@ -103,12 +119,7 @@ class HttpPool:
         self._closing.clear()
 
 
-def _verify(url: str) -> ssl.SSLContext | bool:
-    # Without encryption there is nothing to verify, and reading the certificates takes its time.
-    return _trust() if url.startswith("https:") else False
-
-
 @functools.cache
-def _trust() -> ssl.SSLContext:
-    # Once for all clients: reading the certificates takes tens of milliseconds.
-    return httpx.create_ssl_context()
+def _ssl_context(encrypted: bool) -> ssl.SSLContext:
+    # Once for all clients: making one takes milliseconds, and reading the certificates, which only https needs, tens.
+    return httpx.create_ssl_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
