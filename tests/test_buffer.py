@@ -49,19 +49,45 @@ def test_overflow_drops_the_oldest_and_tells_in_their_place() -> None:
     assert (buffer.dropped, buffer.delivered) == (5, 4)
 
 
+def taken_at_once(buffer: ReaderBuffer, size: int = 1_000) -> list[Any]:
+    """What is taken of a buffer in one call, until it is of so many bytes; each counts as one."""
+    taken: list[Any] = []
+
+    def encode(message: Message[Any]) -> bytes:
+        taken.append(message.data)
+        return b"."
+
+    assert len(buffer.encode_some(encode, size)) == len(taken)
+    return taken
+
+
 def test_taking_some_is_taking_one_after_the_other() -> None:
     buffer = ReaderBuffer("c", QueueLimits(3))
-    assert buffer.take_some(2) == []
+    assert taken_at_once(buffer, 2) == []
     for number in range(5):
         buffer.push(numbered(number))
-    assert [message.data for message in buffer.take_some(2)] == [Gap("overflow", 2), 2]
-    assert [message.data for message in buffer.take_some(9)] == [3, 4]
+    assert taken_at_once(buffer, 2) == [Gap("overflow", 2), 2]
+    assert taken_at_once(buffer) == [3, 4]
     assert buffer.delivered == 3
     buffer.push(numbered(5))
     buffer.end(RealtimeError("refused"))
-    assert [message.data for message in buffer.take_some(9)] == [5]
+    assert taken_at_once(buffer) == [5]
     with pytest.raises(RealtimeError):
-        buffer.take_some(9)
+        taken_at_once(buffer)
+
+
+def test_what_is_lost_while_some_is_taken_is_told_of_in_its_place() -> None:
+    buffer = ReaderBuffer("c", QueueLimits(3))
+    for number in range(3):
+        buffer.push(numbered(number))
+
+    def encode(message: Message[Any]) -> bytes:
+        for number in range(3, 6):
+            buffer.push(numbered(number))
+        return str(message.data).encode()
+
+    assert buffer.encode_some(encode, 1_000) == [b"0"]
+    assert taken(buffer) == [Gap("overflow", 2), 3, 4, 5]
 
 
 def test_overflow_without_gaps() -> None:
@@ -105,7 +131,7 @@ async def test_what_is_counted(by: str) -> None:
         if by == "one":
             return taken(buffer)
         if by == "some":
-            return [message.data for message in buffer.take_some(9)]
+            return taken_at_once(buffer)
         return [(await anext(messages)).data for _ in range(count)]
 
     for reader in (buffer, idle):
@@ -225,7 +251,7 @@ def test_a_buffer_is_bounded_in_bytes(some: bool) -> None:
     for message in pushed:
         buffer.push(message, payload_size(message))
         assert buffer.bytes_waiting <= 1_000_000
-    kept = [message.data for message in (buffer.take_some(1000) if some else iter(buffer.take, None))]
+    kept = taken_at_once(buffer) if some else taken(buffer)
     assert kept[0] == Gap("overflow", 50 - len(kept[1:]))
     assert kept[1:] == [message.data for message in pushed[-7:]]
     assert buffer.bytes_waiting == 0

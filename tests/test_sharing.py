@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from inngest_fake import URL, FakeInngest, ignore
-from inngest_realtime_core import Settings, ShuttingDownError, UnexpectedResponseError
+from inngest_realtime_core import Message, Settings, ShuttingDownError, UnexpectedResponseError
 from inngest_realtime_core._api.client import ApiClient
 from inngest_realtime_core._hub import placement
 from inngest_realtime_core._hub.budget import ByteBudget
+from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core._hub.feed import Feed
 from inngest_realtime_core._hub.hub import Hub
 from inngest_realtime_core._hub.options import HubOptions, Source
@@ -77,8 +79,13 @@ async def read(
     return feed, readers
 
 
+def take(buffer: ReaderBuffer, most: int) -> list[Message[Any]]:
+    """The next messages that wait, so many at most."""
+    return list(islice(iter(buffer.take, None), most))
+
+
 def taken(readers: Readers) -> list[Any]:
-    return [message.data if message.kind == "data" else message.data.reason for message in readers.own.take_some(99)]
+    return [message.data if message.kind == "data" else message.data.reason for message in take(readers.own, 99)]
 
 
 async def test_what_was_rejected_is_not_asked_for_again(inngest: FakeInngest, hub: Hub) -> None:
@@ -230,8 +237,8 @@ async def test_only_the_first_event_stream_begins_where_the_subscription_began(i
     first, second = readers.add(events=True), readers.add(events=True)
     inngest.transports[0].bring(frame(2, number=2))
     await eventually(lambda: second.has_messages)
-    assert [message.data for message in first.take_some(9)] == [1, 2]
-    assert [message.data for message in second.take_some(9)] == [2]
+    assert [message.data for message in take(first, 9)] == [1, 2]
+    assert [message.data for message in take(second, 9)] == [2]
 
 
 async def test_the_first_event_stream_begins_with_what_is_left_of_a_subscription_that_was_read(
@@ -241,14 +248,14 @@ async def test_the_first_event_stream_begins_with_what_is_left_of_a_subscription
     feed, readers = await read(hub, "c")
     inngest.transports[0].bring(*(frame(number, number=number) for number in (1, 2)))
     await eventually(lambda: readers.own.has_messages)
-    assert [message.data for message in readers.read_own().take_some(1)] == [1]
+    assert [message.data for message in take(readers.read_own(), 1)] == [1]
     feed.gap("reconnect")
     inngest.transports[0].bring(frame(3, number=3))
     await eventually(lambda: feed.offset == 4)
     events, later = readers.add(events=True), readers.add(events=True)
-    left = [(message.kind, message.data) for message in events.take_some(9)]
+    left = [(message.kind, message.data) for message in take(events, 9)]
     assert left == [("data", 2), ("gap", left[1][1]), ("data", 3)]
-    assert [message.data for message in readers.own.take_some(9)][::2] == [2, 3], "its own reader keeps it"
+    assert [message.data for message in take(readers.own, 9)][::2] == [2, 3], "its own reader keeps it"
     assert not later.has_messages
 
 
@@ -256,9 +263,9 @@ async def test_the_first_event_stream_tells_of_a_gap_that_was_not_read(inngest: 
     feed, readers = await read(hub, "c")
     inngest.transports[0].bring(frame(1))
     await eventually(lambda: readers.own.has_messages)
-    readers.read_own().take_some(1)
+    take(readers.read_own(), 1)
     feed.gap("reconnect")
-    assert [message.data.reason for message in readers.add(events=True).take_some(9)] == ["reconnect"]
+    assert [message.data.reason for message in take(readers.add(events=True), 9)] == ["reconnect"]
 
 
 async def test_the_first_event_stream_has_nothing_where_all_was_read(inngest: FakeInngest, hub: Hub) -> None:
@@ -266,7 +273,7 @@ async def test_the_first_event_stream_has_nothing_where_all_was_read(inngest: Fa
     inngest.transports[0].bring(frame(1))
     await eventually(lambda: readers.own.has_messages)
     feed.gap("reconnect")
-    readers.read_own().take_some(9)
+    take(readers.read_own(), 9)
     assert not readers.add(events=True).has_messages
 
 
@@ -276,10 +283,10 @@ async def test_the_first_event_stream_tells_of_what_was_left_and_is_no_longer_ke
         feed, readers = await read(hub, "c")
         inngest.transports[0].bring(frame(0))
         await eventually(lambda: readers.own.has_messages)
-        readers.read_own().take_some(1)
+        take(readers.read_own(), 1)
         inngest.transports[0].bring(*(frame(number, number=number) for number in range(1, 200)))
         await eventually(lambda: feed.offset == 200)
-        kinds = [message.kind for message in readers.add(events=True).take_some(300)]
+        kinds = [message.kind for message in take(readers.add(events=True), 300)]
         assert kinds[0] == "gap"
         assert "gap" not in kinds[2:], "once for what the buffer, and once for what the log no longer has"
     finally:
@@ -311,7 +318,7 @@ async def test_a_lost_connection_is_a_gap_and_cuts_off_data_streams(inngest: Fak
     _, readers = await read(hub, "c")
     inngest.transports[0].bring(frame("stream", kind="datastream-start"))
     await eventually(lambda: readers.own.has_messages)
-    (begun,) = readers.own.take_some(9)
+    (begun,) = take(readers.own, 9)
     assert begun.stream is not None
     inngest.transports[0].end()
     await eventually(lambda: readers.own.has_messages)

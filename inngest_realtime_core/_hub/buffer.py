@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol, cast
 
@@ -178,8 +177,10 @@ class ReaderBuffer(MessageQueue):
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def take_some(self, most: int) -> list[Message[Any]]:
-        """Returns the next messages, none when there are none at the moment: one call for what would be many.
+    def encode_some(self, encode: Callable[[Message[Any]], bytes], most: int) -> list[bytes]:
+        """Takes messages that wait, until those that were taken have so many bytes. Returns them encoded.
+
+        One call for what would be many: most of a burst's time is spent here. Empty when none waits at the moment.
 
         Raises:
             RealtimeError: Nothing more will come, because of this.
@@ -187,17 +188,26 @@ class ReaderBuffer(MessageQueue):
         first = self.take()
         if first is None:
             return []
-        taken = [first]
+        events = [encode(first)]
+        size = len(events[0])
+        count = 0  # of those that need not be looked at
         items = self._items
-        while items and len(taken) < most and self._dropped == self._reported:
-            taken.append(items.popleft())
-        if self._special_pushed == self._special_taken:
-            self.delivered += len(taken) - 1
-            self._counters.delivered += len(taken) - 1
-        else:
-            for message in islice(taken, 1, None):
+        while items and size < most and self._dropped == self._reported:
+            try:
+                message = items.popleft()
+            except IndexError:
+                # The hub has dropped it in the meantime.
+                break
+            if self._special_pushed == self._special_taken:
+                count += 1
+            else:
                 self._counted(message)
-        return taken
+            event = encode(message)
+            events.append(event)
+            size += len(event)
+        self.delivered += count
+        self._counters.delivered += count
+        return events
 
     async def next(self, timeout: float | None = None) -> Message[Any] | None:
         """Returns the next message, None when nothing more will come. A timeout or a cancellation loses nothing.

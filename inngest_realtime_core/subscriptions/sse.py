@@ -51,8 +51,7 @@ _PATIENCE: Final = 0.1  # seconds that it is not sent alone, since the id of `re
 
 # Not the shared generator: its sequence, and its seed, are the application's.
 _RANDOM: Final = random.SystemRandom()
-_BATCH: Final = 64  # messages taken from the buffer at once
-_WRITE: Final = 64 * 1024  # bytes of waiting events that leave in one write
+_WRITE: Final = 64 * 1024  # bytes of waiting events that are taken at once, and leave in one write
 _EVENT_ID: Final = re.compile(r"[!-~]{1,200}")
 
 
@@ -120,12 +119,11 @@ async def encoded_stream(
     check_event_loop(loop)
     heartbeat_timer = None if heartbeat is None else HeartbeatTimer(buffer, heartbeat)
     sent = False
-    take_some = buffer.take_some
     try:
         while True:
-            while messages := take_some(_BATCH):
-                for message in messages:
-                    yield message.to_sse()
+            while events := buffer.encode_some(Message.to_sse, _WRITE):
+                for event in events:
+                    yield event
                 sent = True
             if buffer.ended:
                 return
@@ -247,22 +245,11 @@ class EventStream:
         """What is to be sent now: all events that wait, up to a sensible size of one write; empty when none does."""
         buffer = self.buffer
         try:
-            message = buffer.take()
-            if message is None:
-                if buffer.ended:
-                    return self._end(close_event() if self._leaving() else end_event("closed"))
-                return b""
-            event = self._encode(message)
-            if not buffer.has_messages:
-                return event
-            events = [event]
-            size = len(event)
-            # Only while there is more: taking from a reader that has ended may raise, and what was taken would be lost.
-            while size < _WRITE and buffer.has_messages and (message := buffer.take()) is not None:
-                event = self._encode(message)
-                events.append(event)
-                size += len(event)
-            return b"".join(events)
+            if events := buffer.encode_some(self._encode, _WRITE):
+                return b"".join(events)
+            if buffer.ended:
+                return self._end(close_event() if self._leaving() else end_event("closed"))
+            return b""
         except RealtimeError as error:
             # The client comes back, and is answered with the reason; the server has made no mistake.
             _log.write(
