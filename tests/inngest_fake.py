@@ -160,8 +160,7 @@ class FakeInngest:
         connection, _ = await self.dialer(throttle, **liveness).dial(
             [("c", "t")],
             on_change=ignore,
-            on_oversized=ignore,
-            on_unreadable=ignore,
+            on_undelivered=ignore,
         )
         return connection, self.transports[-1]
 

@@ -255,8 +255,8 @@ MUTANTS = [
     Mutant(
         "the overlap has no length",
         "_upstream/handover.py",
-        "time.monotonic() - self._since >= _OVERLAP and self._merge.settled",
-        "self._merge.settled",
+        "time.monotonic() - self._since >= _OVERLAP and self.merge.settled",
+        "self.merge.settled",
     ),
     Mutant(
         "the echo begins with the handover",

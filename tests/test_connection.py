@@ -98,8 +98,7 @@ async def test_what_it_brought_is_delivered_before_it_is_lost() -> None:
     inngest = FakeInngest()
     connection = Connection(
         on_change=lambda: changes.append((connection.lost, len(seen))),
-        on_oversized=ignore,
-        on_unreadable=ignore,
+        on_undelivered=ignore,
         liveness=Liveness(),
         open_transport=inngest.open_transport,
     )
@@ -150,8 +149,7 @@ async def test_a_frame_that_is_too_large_is_told_and_left_out() -> None:
     connection, _ = await inngest.dialer().dial(
         [("c", "t")],
         on_change=lambda: None,
-        on_oversized=lambda size, envelope: told.append((size, envelope and envelope.topic)),
-        on_unreadable=ignore,
+        on_undelivered=lambda found, size: told.append((size, found and found.topic)),
     )
     seen: list[Envelope] = []
     connection.deliver(seen.append)

@@ -23,7 +23,7 @@ def bad(status: int = 400) -> InngestError:
 
 
 async def dial(dialer: Dialer, wanted: Sequence[Entry]) -> tuple[Connection, dict[Entry, Exception]]:
-    connection, rejected = await dialer.dial(wanted, on_change=ignore, on_oversized=ignore, on_unreadable=ignore)
+    connection, rejected = await dialer.dial(wanted, on_change=ignore, on_undelivered=ignore)
     return connection, {entry: error for entry, error in rejected.items() if error is not None}
 
 

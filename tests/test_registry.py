@@ -198,9 +198,9 @@ async def test_a_frame_that_is_too_large_is_told_to_its_channel_or_to_all() -> N
     a, b = Channel("a", "t"), Channel("b", "t")
     registry.join(a, ["t"])
     registry.join(b, ["t"])
-    registry.oversized(5_000_000, message_of(1, channel="a"))
+    registry.undelivered(message_of(1, channel="a"), 5_000_000)
     assert (a.told, b.told) == (["gap: too-large"], [])
-    registry.oversized(70_000_000, None)
+    registry.undelivered(None, 70_000_000)
     assert (a.told, b.told) == (["gap: too-large"] * 2, ["gap: too-large"])
     assert [len(channel.reported) for channel in (a, b)] == [2, 1]
 

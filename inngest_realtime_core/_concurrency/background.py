@@ -15,8 +15,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import ConfigurationError, RealtimeError
-from .greenlets import settle
-from .threads import SyncWaiter, greenlets, new_event_loop, new_waiter, start_daemon_thread
+from .greenlets import NativeLoop, settle
+from .threads import SyncWaiter, greenlets, loop_running_here, new_waiter, start_daemon_thread
 
 logger = logging.getLogger("inngest_realtime.subscription")
 
@@ -49,7 +49,7 @@ class _Background:
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                loop = self._loop = new_event_loop()
+                loop = self._loop = NativeLoop() if greenlets() else asyncio.new_event_loop()
 
                 def main() -> None:
                     asyncio.set_event_loop(loop)
@@ -111,18 +111,8 @@ class _Call(Generic[T]):
 
     async def in_thread(self, function: Callable[[], P]) -> P:
         """Calls a function in the thread that waits for the call, and returns its result."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[P] = loop.create_future()
-
-        def job() -> None:
-            try:
-                result = function()
-            except Exception as error:
-                loop.call_soon_threadsafe(settle, future, None, error)
-            else:
-                loop.call_soon_threadsafe(settle, future, result, None)
-
-        self._job = job
+        future: asyncio.Future[P] = asyncio.get_running_loop().create_future()
+        self._job = lambda: settle(future, function)
         waiter, self._waiter = self._waiter, new_waiter()
         waiter.set_result(None)
         return await future
@@ -159,10 +149,8 @@ class _Call(Generic[T]):
 
 def is_background() -> bool:
     """Whether the running event loop is the background loop."""
-    try:
-        return asyncio.get_running_loop() is _background.current
-    except RuntimeError:
-        return False
+    loop = loop_running_here()
+    return loop is not None and loop is _background.current
 
 
 def check_may_block() -> None:
@@ -186,12 +174,8 @@ def check_may_block() -> None:
             "A sync call was made where trio runs: it would hold up all of its tasks. Make the call in a thread: await "
             "trio.to_thread.run_sync(...)."
         )
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
     # The event loop of one greenlet is seen by all of its thread.
-    if is_background() or not greenlets():
+    if is_background() or (loop_running_here() is not None and not greenlets()):
         raise RealtimeError(
             "A sync call was made where an event loop is running: it would hold up the loop, and could wait for ever. "
             "Use the form without _sync and await it, or make the call in a thread: await asyncio.to_thread(...)."

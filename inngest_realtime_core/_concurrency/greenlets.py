@@ -8,6 +8,7 @@ lets other greenlets run.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import sys
 from collections.abc import Callable
@@ -97,24 +98,19 @@ class NativeLoop(asyncio.SelectorEventLoop):
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self.create_future()
-
-        def work() -> None:
-            try:
-                result = func(*args)
-            except BaseException as error:
-                self.call_soon_threadsafe(settle, future, None, error)
-            else:
-                self.call_soon_threadsafe(settle, future, result, None)
-
-        start_native_thread(work)
+        start_native_thread(lambda: settle(future, lambda: func(*args), BaseException))
         return future
 
 
-def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    """Resolve a future on its event loop, unless it was cancelled."""
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+def settle(future: asyncio.Future[T], function: Callable[[], T], caught: type[BaseException] = Exception) -> None:
+    """Calls a function in the running thread, and resolves a future of another thread's event loop.
+
+    Args:
+        caught: The exceptions that go into the future; others are raised here.
+    """
+    resolve: Callable[[], None]
+    try:
+        resolve = functools.partial(future.set_result, function())
+    except caught as error:
+        resolve = functools.partial(future.set_exception, error)
+    future.get_loop().call_soon_threadsafe(lambda: None if future.done() else resolve())

@@ -8,6 +8,8 @@ import os
 import weakref
 from typing import Final, Protocol
 
+from .threads import loop_running_here
+
 _PATIENCE: Final = 10.0  # seconds
 
 
@@ -45,7 +47,7 @@ def _wrap_close(loop: asyncio.AbstractEventLoop, resources: weakref.WeakSet[Loop
         # In the child of a fork the sockets are the parent's.
         mine = [] if loop.is_closed() or os.getpid() != process else list(resources)
         try:
-            if mine and not loop.is_running() and not _is_running_another():
+            if mine and not loop.is_running() and loop_running_here() is None:
                 ending = [loop.create_task(resource.close(), name="inngest-realtime end") for resource in mine]
                 loop.run_until_complete(asyncio.wait(ending, timeout=_PATIENCE))
         finally:
@@ -59,11 +61,3 @@ def _wrap_close(loop: asyncio.AbstractEventLoop, resources: weakref.WeakSet[Loop
     # An event loop of another kind may have no room for it.
     with contextlib.suppress(AttributeError):
         setattr(loop, "close", close_all)  # noqa: B010
-
-
-def _is_running_another() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

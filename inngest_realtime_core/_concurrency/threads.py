@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, Protocol, TypeVar
 
 from ..errors import ConfigurationError, RealtimeError
-from .greenlets import GreenletWaiter, NativeLoop, patched_gevent, start_native_thread
+from .greenlets import GreenletWaiter, patched_gevent, start_native_thread
 
 T = TypeVar("T")
 
@@ -64,9 +64,12 @@ def start_daemon_thread(target: Callable[[], None], name: str) -> None:
         start_native_thread(target)
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Returns an event loop for a thread of its own."""
-    return asyncio.new_event_loop() if patched_gevent() is None else NativeLoop()
+def loop_running_here() -> asyncio.AbstractEventLoop | None:
+    """Returns the event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def running_event_loop() -> asyncio.AbstractEventLoop:
@@ -75,22 +78,18 @@ def running_event_loop() -> asyncio.AbstractEventLoop:
     Raises:
         ConfigurationError: No event loop of asyncio is running.
     """
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
+    loop = loop_running_here()
+    if loop is None:
         raise ConfigurationError(
             "No event loop of asyncio is running here. Inngest Realtime works on asyncio, not on trio: run the server "
             "with its asyncio worker (hypercorn -k asyncio), or use the form ending in _sync in a thread."
-        ) from None
+        )
+    return loop
 
 
 def check_event_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Raises `RealtimeError` when the running event loop is another one than that of the subscription."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is not loop:
+    if loop_running_here() is not loop:
         raise RealtimeError(
             "The subscription is read on another event loop than the one on which it was opened. Subscribe anew on the "
             "loop that reads, or read with subscribe_sync() where no event loop is running."
@@ -105,16 +104,10 @@ def call_on_event_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], T
     Raises:
         RealtimeError: Another event loop is running here, or that of the subscription is not, or is held up.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        if loop.is_running():
-            return _call_from_thread(loop, function)
-    check_event_loop(loop)
-    return function()
+    if loop_running_here() is not None or not loop.is_running():
+        check_event_loop(loop)
+        return function()
 
-
-def _call_from_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
     async def call() -> T:
         return function()
 

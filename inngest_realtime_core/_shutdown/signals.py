@@ -98,15 +98,9 @@ def _end_at_exit(stoppable: _Stoppable) -> None:
     register: Callable[..., None] | None = getattr(threading, "_register_atexit", None)
     if register is not None:
         try:
-            register(_end, weakref.ref(stoppable))
+            register(_stop, _at_exit)
         except RuntimeError:  # the exit has begun
             stoppable.begin_shutdown()
-
-
-def _end(reference: weakref.ref[_Stoppable]) -> None:
-    stoppable = reference()
-    if stoppable is not None:
-        stoppable.begin_shutdown()
 
 
 def _is_arranged(stoppable: _Stoppable, signum: signal.Signals) -> bool:

@@ -72,12 +72,10 @@ class RetryGate:
 
     async def wait(self) -> None:
         """Return when an attempt may be made: at once while all is well."""
-        while self.closed:
+        if self.closed:
             async with self._gate:
-                if not self.closed:
-                    return
-                await asyncio.sleep(_RANDOM.uniform(*self._SPACING))
-                return
+                if self.closed:
+                    await asyncio.sleep(_RANDOM.uniform(*self._SPACING))
 
     def succeeded(self) -> None:
         self._failures = 0

@@ -86,8 +86,7 @@ class Connector:
                 proved or self._registry.entries(),
                 partial=not proved,
                 on_change=self._wake.set,
-                on_oversized=self._registry.oversized,
-                on_unreadable=self._registry.unreadable,
+                on_undelivered=self._registry.undelivered,
             )
         except RealtimeError as error:
             # A rejection says that Inngest is well.
@@ -144,7 +143,7 @@ class Connector:
             if remaining <= 0:
                 return
             self._wake.clear()
-            await self._wake.wait(remaining)
+            await self._wake.wait_for(remaining)
 
 
 def closed_here() -> UnreachableError:

@@ -18,7 +18,7 @@ from .._concurrency.tasks import create_task, end_tasks
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from ..messages.envelope import Envelope
-from .protocol import MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
+from .protocol import CLOSING, MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
 from .throttle import POLL, Throttle
 from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
 
@@ -28,6 +28,7 @@ _BATCH: Final = 256  # frames handled before consumers get their turn on the eve
 _BACKLOG: Final = 8_192  # frames waiting; beyond it the socket is not read until they are handled
 
 Delivery = Literal["holding", "delivering", "ignoring"]
+OnUndelivered = Callable[[Envelope | Unreadable | None, int], None]
 
 
 class Liveness(msgspec.Struct, frozen=True):
@@ -51,8 +52,8 @@ class Connection:
 
     Args:
         on_change: Called when the server has said that it will shut down, and when the connection is lost.
-        on_oversized: Called with the size of a frame that is too large, and what it has if that can be read.
-        on_unreadable: Called with where a message belongs whose payload can't be decoded.
+        on_undelivered: Called with what is known of a message that is too large or can't be decoded, and its size in
+            bytes.
         liveness: How the connection is kept alive.
         throttle: How far readers may hold it up.
         open_transport: Opens the WebSocket.
@@ -68,8 +69,7 @@ class Connection:
         self,
         *,
         on_change: Callable[[], None],
-        on_oversized: Callable[[int, Envelope | Unreadable | None], None],
-        on_unreadable: Callable[[Unreadable], None],
+        on_undelivered: OnUndelivered,
         liveness: Liveness,
         throttle: Throttle | None = None,
         open_transport: OpenTransport = open_websocket,
@@ -83,8 +83,7 @@ class Connection:
         self._held: list[Envelope] = []
         self._deliver: Callable[[Envelope], None] = self._held.append
         self._on_change = on_change
-        self._on_oversized = on_oversized
-        self._on_unreadable = on_unreadable
+        self._on_undelivered = on_undelivered
         self._liveness = liveness
         self._throttle = throttle or Throttle()
         self._open_transport = open_transport
@@ -236,16 +235,14 @@ class Connection:
         for _ in range(min(_BATCH, waiting)):
             frame = inbox.popleft()
             try:
-                envelope = decode(frame)
-                if type(envelope) is Envelope and len(frame) <= MAX_SERVER_FRAME:
-                    self._deliver(envelope)
-                elif len(frame) > MAX_SERVER_FRAME:
-                    self._on_oversized(len(frame), envelope if isinstance(envelope, (Envelope, Unreadable)) else None)
-                elif isinstance(envelope, Unreadable):
-                    self._on_unreadable(envelope)
-                elif envelope is not None:
+                found = decode(frame)
+                if type(found) is Envelope and len(frame) <= MAX_SERVER_FRAME:
+                    self._deliver(found)
+                elif found == CLOSING:
                     self.closing = True
                     self._on_change()
+                elif found is not None or len(frame) > MAX_SERVER_FRAME:
+                    self._on_undelivered(found, len(frame))
             except Exception as error:
                 # Whatever it is, the next frame has to be read: nothing would tell that the reading had stopped.
                 text = (

@@ -11,10 +11,9 @@ import msgspec
 from .._api.tokens import Entry, IssuedToken
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import InngestError, RealtimeError, TopicError, UnreachableError
-from ..messages.envelope import Envelope
 from .batching import MAX_URL_TOKEN, frame_batches, split_for_url, unsubscribe_frames
-from .connection import Connection, Liveness
-from .protocol import MAX_CLIENT_FRAME, Unreadable, subscribe_frame
+from .connection import Connection, Liveness, OnUndelivered
+from .protocol import MAX_CLIENT_FRAME, subscribe_frame
 from .throttle import Throttle
 from .transport import OpenTransport, open_websocket
 
@@ -82,8 +81,7 @@ class Dialer:
         *,
         partial: bool = False,
         on_change: Callable[[], None],
-        on_oversized: Callable[[int, Envelope | Unreadable | None], None],
-        on_unreadable: Callable[[Unreadable], None],
+        on_undelivered: OnUndelivered,
     ) -> tuple[Connection, Outcome]:
         """Open a connection that is proved to be subscribed to all of `entries` but those that are rejected.
 
@@ -102,8 +100,7 @@ class Dialer:
             outcome = _outcome(result)
             connection = Connection(
                 on_change=on_change,
-                on_oversized=on_oversized,
-                on_unreadable=on_unreadable,
+                on_undelivered=on_undelivered,
                 liveness=self._liveness,
                 throttle=self._throttle,
                 open_transport=self._open_transport,

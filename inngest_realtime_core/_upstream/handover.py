@@ -37,6 +37,7 @@ class Handover:
 
     Attributes:
         old: The same.
+        merge: Of what the two bring.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Handover:
         self._new: Connection | None = None
         self._route = route
         self._before = before
-        self._merge = StreamMerge(old.decoder.open_streams.values(), recent)
+        self.merge = StreamMerge(old.decoder.open_streams.values(), recent)
         self._overlap_from: int | None = None
         self._since = time.monotonic()
         old.deliver(self._take_old)
@@ -62,7 +63,7 @@ class Handover:
     def begin(self, new: Connection, newcomers: Iterable[Entry]) -> None:
         """There is a successor, which has some topics to itself: the overlap begins."""
         self._new = new
-        self.adopt(newcomers)
+        self.merge.adopt(newcomers)
         self._since = time.monotonic()
 
     def overlapped(self) -> None:
@@ -74,17 +75,13 @@ class Handover:
         if self._new is not None:
             self._new.deliver(self._take_new)
 
-    def adopt(self, newcomers: Iterable[Entry]) -> None:
-        """Called with topics that the old connection never had: the successor leads for them at once."""
-        self._merge.adopt(newcomers)
-
     def _take_old(self, envelope: Envelope) -> None:
         before = self._before
-        for fresh in (envelope,) if before is None else before._merge.new(envelope):
-            self._route_all(self._merge.old(fresh))
+        for fresh in (envelope,) if before is None else before.merge.new(envelope):
+            self._route_all(self.merge.old(fresh))
 
     def _take_new(self, envelope: Envelope) -> None:
-        self._route_all(self._merge.new(envelope))
+        self._route_all(self.merge.new(envelope))
 
     def _route_all(self, envelopes: Iterable[Envelope]) -> None:
         for envelope in envelopes:
@@ -95,7 +92,7 @@ class Handover:
         """Whether the old connection can be left."""
         if self.old.lost:
             return True
-        return self._drained and time.monotonic() - self._since >= _OVERLAP and self._merge.settled
+        return self._drained and time.monotonic() - self._since >= _OVERLAP and self.merge.settled
 
     @property
     def _drained(self) -> bool:
@@ -106,20 +103,15 @@ class Handover:
         """Stop waiting for twins that are overdue. Returns the seconds until the next call is due."""
         if not self._drained or time.monotonic() - self._since < _TWIN_WAIT:
             return _OVERLAP / 4
-        self._route_all(self._merge.expire())
+        self._route_all(self.merge.expire())
         return _OVERLAP
-
-    @property
-    def interrupted(self) -> list[Envelope]:
-        """The starts of the data streams that only the old connection knows and that have not ended."""
-        return self._merge.interrupted
 
     async def finish(self) -> None:
         """Leave the old connection. The successor leads everywhere, and may repeat what the old one delivered."""
         self.old.ignore()
         # Each would otherwise keep the one before it, and so all there have been.
         self._before = None
-        self._route_all(self._merge.finish())
+        self._route_all(self.merge.finish())
         self._since = time.monotonic()
         await self.old.close()
 
@@ -176,7 +168,7 @@ class Handovers:
     def adopt(self, entries: Iterable[Entry]) -> None:
         """Called with topics that are about to be subscribed on the successor alone."""
         if self._active is not None:
-            self._active.adopt(entries)
+            self._active.merge.adopt(entries)
 
     async def start(self, old: Connection) -> Connection | None:
         """Open a successor while the old connection still delivers.
@@ -248,7 +240,7 @@ class Handovers:
         active, self._active = self._active, None
         if active is None:
             return
-        for start in active.interrupted:
+        for start in active.merge.interrupted:
             for subscriber in self._registry.of([start.channel]):
                 if start.stream_id is not None:
                     subscriber.interrupted(start.stream_id)

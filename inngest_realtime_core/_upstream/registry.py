@@ -290,35 +290,37 @@ class ChannelRegistry:
         else:
             logger.debug("Dropped a message of channel %r, which nobody subscribes to.", envelope.channel)
 
-    def unreadable(self, found: Unreadable) -> None:
-        """Report a message that can't be decoded to its channel, or to all when that is not known."""
-        where = f"on channel {found.channel!r}, topic {found.topic!r}" if found.channel else "of one of the channels"
-        error = MessageError(
-            f"A message {where} was not delivered: its JSON is nested deeper than {MAX_DEPTH} levels, is not UTF-8, or "
-            f"has an integer of over {MAX_DIGITS} digits, or its envelope is not Inngest's. Mend its publisher.",
-            channel=found.channel or None,
-            topic=found.topic or None,
-        )
-        _log.write(logging.ERROR, "unreadable", str(error), event="message.unreadable")
-        for subscriber in self.of([found.channel] if found.channel else self._subscribers):
-            subscriber.report(error)
-            subscriber.gap("unreadable", 1 if found.channel else None)
+    def undelivered(self, found: Envelope | Unreadable | None, size: int) -> None:
+        """Report a message that is too large or can't be decoded to its channel, or to all when that is not known.
 
-    def oversized(self, size: int, envelope: Envelope | Unreadable | None) -> None:
-        """Report a frame that was left out for its size in bytes to its channel, or to all when that can't be read."""
-        channel, topic = (envelope.channel or None, envelope.topic) if envelope is not None else (None, None)
-        error = FrameTooLargeError(
-            f"A message of {size} bytes was not delivered; at most {MAX_SERVER_FRAME} are read. "
-            "Publish a reference to large data instead of the data itself.",
-            size=size,
-            channel=channel,
-            topic=topic,
-        )
-        text = f"{error} Channel {channel!r}, topic {topic!r}."
-        _log.write(logging.ERROR, ("too large", channel, topic), text, event="message.too_large")
-        for subscriber in self.of(self._subscribers if channel is None else [channel]):
+        Args:
+            found: What is known of it.
+            size: Bytes of its frame.
+        """
+        channel, topic = (found.channel or None, found.topic or None) if found is not None else (None, None)
+        where = f"on channel {channel!r}, topic {topic!r}" if channel else "of one of the channels"
+        too_large = size > MAX_SERVER_FRAME
+        if too_large:
+            error: RealtimeError = FrameTooLargeError(
+                f"A message {where} was not delivered: it has {size} bytes, and at most {MAX_SERVER_FRAME} are read. "
+                "Publish a reference to large data instead of the data itself.",
+                size=size,
+                channel=channel,
+                topic=topic,
+            )
+            _log.write(logging.ERROR, ("too large", channel, topic), str(error), event="message.too_large")
+        else:
+            error = MessageError(
+                f"A message {where} was not delivered: its JSON is nested deeper than {MAX_DEPTH} levels, is not "
+                f"UTF-8, or has an integer of over {MAX_DIGITS} digits, or its envelope is not Inngest's. Mend its "
+                "publisher.",
+                channel=channel,
+                topic=topic,
+            )
+            _log.write(logging.ERROR, "unreadable", str(error), event="message.unreadable")
+        for subscriber in self.of([channel] if channel else self._subscribers):
             subscriber.report(error)
-            subscriber.gap("too-large", None if channel is None else 1)
+            subscriber.gap("too-large" if too_large else "unreadable", 1 if channel else None)
 
     def tell_state(self, state: State) -> None:
         """Report a new state of the connection to every channel."""

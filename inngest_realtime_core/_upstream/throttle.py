@@ -57,18 +57,12 @@ class Throttle:
             # Never below nothing: the connection that paused may have been closed long ago.
             self._credit = max(0.0, self._credit - (now - self._since))
         still = [reader for reader in self.behind if reader.is_behind]
-        if still and self._credit > 0:
-            self._since = now
-            for reader in self.behind:
-                if reader not in still:
-                    reader.caught_up()
-            self.behind = still
-            return True
+        pausing = bool(still) and self._credit > 0
         for reader in self.behind:
-            if reader in still:
-                reader.given_up()
-            else:
+            if reader not in still:
                 reader.caught_up()
-        self.behind = []
-        self._since = None
-        return False
+            elif not pausing:
+                reader.given_up()
+        self.behind = still if pausing else []
+        self._since = now if pausing else None
+        return pausing

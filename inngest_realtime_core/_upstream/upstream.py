@@ -155,11 +155,8 @@ class Upstream:
             self._ending = True
             self.state = "closed"
             self._registry.close(failure, waiting=failure or closed_here())
-            try:
-                await self._joiner.stop()
-                await self._close_connections()
-            finally:
-                self._registry.release()
+            await self._joiner.stop()
+            await self._close_connections()
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         # A task that is cancelled before its first step never gets to its `finally`.
@@ -188,7 +185,7 @@ class Upstream:
         elif self._registry.departing:
             await self._joiner.unsubscribe(connection)
         else:
-            await self._wake.wait(due)
+            await self._wake.wait_for(due)
 
     async def _connect(self) -> None:
         """Open the first connection, or one in place of a lost one."""

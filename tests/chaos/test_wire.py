@@ -296,8 +296,7 @@ async def test_reader_survives_its_listener() -> None:
 
     connection = Connection(
         on_change=ignore,
-        on_oversized=ignore,
-        on_unreadable=ignore,
+        on_undelivered=ignore,
         liveness=Liveness(),
     )
     connection.deliver(deliver)
