@@ -40,18 +40,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str = _PROGRAM) -> 
         return 1
     try:
         server = DevServer(
-            options.host,
-            options.port,
             # From the environment, as `inngest start` takes them: lists of processes show arguments.
             signing_key=os.environ.get("INNGEST_SIGNING_KEY") or None,
             signing_key_fallback=os.environ.get("INNGEST_SIGNING_KEY_FALLBACK") or None,
-            registration_delay=options.registration_delay,
-            keepalive=options.keepalive,
-            token_ttl=options.token_ttl,
-            closing_grace=options.closing_grace,
-            strict=options.strict,
-            allow_remote=options.allow_remote,
             record=0,
+            **vars(options),
         )
         asyncio.run(_serve(server))
     except KeyboardInterrupt:

@@ -21,8 +21,8 @@ from .broker import MAX_MESSAGE
 from .entries import MAX_ENTRIES, TooManyEntriesError, read_entries
 from .loose_json import read_first
 from .node import Node
-from .responses import RawResponse
 from .sse import SseConnection
+from .tokens import Claims
 from .websocket import CONNECT_PATH
 
 __all__ = ["create_application"]
@@ -42,7 +42,7 @@ def create_application(node: Node, abort: Callable[[tuple[str, int] | None], Non
             Route(CONNECT_PATH, _connect, methods=["GET"]),
             Route(f"{PREFIX}/publish", _publish, methods=["POST"]),
             Route(f"{PREFIX}/publish/tee", _publish_raw, methods=["POST"]),
-            Route(f"{PREFIX}/sse", _Sse(node, abort), methods=["GET"]),
+            Route(f"{PREFIX}/sse", _sse, methods=["GET"]),
             Route("/", _page, methods=["GET"]),
         ],
         middleware=[Middleware(_Neighbours)],
@@ -50,6 +50,7 @@ def create_application(node: Node, abort: Callable[[tuple[str, int] | None], Non
     )
     application.router.redirect_slashes = False
     application.state.node = node
+    application.state.abort = abort
     return application
 
 
@@ -64,12 +65,12 @@ class _Neighbours:
         headers, path = Headers(scope=scope), scope["path"]
         host, origin = headers.get("host", ""), headers.get("origin", "")
         if not node.allow_remote and not is_loopback_origin(host, origin):
-            await _response(responses.not_local(host))(scope, receive, send)
+            await responses.not_local(host)(scope, receive, send)
         elif path not in _CORS_PATHS:
             await self._app(scope, receive, send)
         elif scope["method"] == "OPTIONS":
-            asked = headers.get("access-control-request-headers", "").encode("latin-1")
-            await _response(responses.preflight(asked))(scope, receive, send)
+            asked = headers.get("access-control-request-headers", "")
+            await responses.preflight(asked)(scope, receive, send)
         else:
 
             async def send_with_origin(message: Message) -> None:
@@ -80,67 +81,55 @@ class _Neighbours:
             await self._app(scope, receive, send_with_origin)
 
 
-class _Sse:
-    # An instance of a class: Starlette takes a function for a handler that returns a response.
-    def __init__(self, node: Node, abort: Callable[[tuple[str, int] | None], None]) -> None:
-        self._node = node
-        self._abort = abort
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        node, request = self._node, Request(scope, receive)
-        authorization = _authorization(request)
-        head = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
-        claims = node.authority.claims_of(authorization, _first(request, "token"))
-        if head > responses.MAX_HEAD:
-            rejection = responses.head_too_large()
-        elif node.connect_status is not None:
-            rejection = responses.simulated_failure(node.connect_status)
-        elif claims is None:
-            rejection = responses.not_authenticated(node.authority, authorization)
-        else:
-            await SseConnection(node, claims, lambda: self._abort(scope["client"])).respond(receive, send)
-            return
-        await _response(rejection)(scope, receive, send)
-
-
 async def _token(request: Request) -> Response:
     node = _node(request)
     node.token_requests += 1
     if node.token_status is not None and node.token_channel is None:
-        return _response(responses.simulated_failure(node.token_status))
+        return responses.simulated_failure(node.token_status)
     if not node.authority.allows(_authorization(request)):
-        return _response(responses.text(401, "Authentication failed"))
+        return responses.text(401, "Authentication failed")
     body = bytearray()
     try:
         async for piece in request.stream():
             body += piece
             if len(body) > MAX_TOKEN_BODY:
-                return _response(responses.too_large(f"a token request has at most {MAX_TOKEN_BODY} bytes"))
+                return responses.too_large(f"a token request has at most {MAX_TOKEN_BODY} bytes")
         entries = read_entries(read_first(bytes(body)))
     except TooManyEntriesError:
-        return _response(responses.too_large(f"a token names at most {MAX_ENTRIES} topics"))
+        return responses.too_large(f"a token names at most {MAX_ENTRIES} topics")
     except ValueError:
-        return _response(responses.json_error(400, "Invalid request: must provide a list of topics"))
+        return responses.json_error(400, "Invalid request: must provide a list of topics")
     except ClientDisconnect:
         return Response(status_code=400)
     if node.token_status is not None and node.token_channel in {entry.channel for entry in entries or ()}:
-        return _response(responses.simulated_failure(node.token_status))
+        return responses.simulated_failure(node.token_status)
     token = msgspec.json.encode({"jwt": node.authority.mint(entries)}) + b"\n"
     return Response(token, status_code=201, headers={"content-type": "application/json"})
 
 
 async def _connect(request: Request) -> Response:
     # Reached without upgrade headers only: with them, the connection is handed to the WebSocket protocol.
-    node, authorization = _node(request), _authorization(request)
-    if node.authority.claims_of(authorization, _first(request, "token")) is None:
-        return _response(responses.not_authenticated(node.authority, authorization))
-    return _response(responses.upgrade_required())
+    if _claims(request) is None:
+        return responses.not_authenticated(_node(request).authority, _authorization(request))
+    return responses.upgrade_required()
+
+
+async def _sse(request: Request) -> ASGIApp:
+    node, scope, claims = _node(request), request.scope, _claims(request)
+    head = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) for k, v in scope["headers"])
+    if head > responses.MAX_HEAD:
+        return responses.head_too_large()
+    if node.connect_status is not None:
+        return responses.simulated_failure(node.connect_status)
+    if claims is None:
+        return responses.not_authenticated(node.authority, _authorization(request))
+    return SseConnection(node, claims, lambda: request.app.state.abort(scope["client"]))
 
 
 async def _publish(request: Request) -> Response:
     node = _node(request)
     if (rejection := _reject_publisher(request)) is not None:
-        return _response(rejection)
+        return rejection
     channel, topic = _first(request, "channel"), _first(request, "topic")
     run_id, metadata = _first(request, "run_id"), _first(request, "metadata")
     if request.headers.get("content-type") == "text/stream":
@@ -160,10 +149,10 @@ async def _publish(request: Request) -> Response:
 async def _publish_raw(request: Request) -> Response:
     node = _node(request)
     if (rejection := _reject_publisher(request)) is not None:
-        return _response(rejection)
+        return rejection
     channel = _first(request, "channel")
     if not channel:
-        return _response(responses.text(400, "channel query parameter required"))
+        return responses.text(400, "channel query parameter required")
     left = MAX_RAW_BODY
     async with contextlib.aclosing(_body(request)) as pieces:
         async for piece in pieces:
@@ -171,30 +160,30 @@ async def _publish_raw(request: Request) -> Response:
                 await node.broker.publish_raw(channel, piece[:left][start : start + RAW_READ])
             left -= len(piece)
             if left < 0:
-                return _response(responses.text(500, "Error forwarding data"))
+                return responses.text(500, "Error forwarding data")
     return Response()
 
 
 async def _page(request: Request) -> Response:
-    return _response(responses.html_page())
+    return responses.html_page()
 
 
 async def _not_served(request: Request, exc: Exception) -> Response:
-    return _response(responses.not_served(request.url.path))
+    return responses.not_served(request.url.path)
 
 
 async def _method_not_allowed(request: Request, exc: Exception) -> Response:
     return Response(status_code=405, headers=exc.headers if isinstance(exc, HTTPException) else None)
 
 
-def _reject_publisher(request: Request) -> RawResponse | None:
-    node, authorization = _node(request), _authorization(request)
+def _reject_publisher(request: Request) -> Response | None:
+    node = _node(request)
     if node.publish_status is not None:
         return responses.simulated_failure(node.publish_status)
-    claims = node.authority.claims_of(authorization, _first(request, "token"))
+    claims = _claims(request)
     if claims is not None:
         return None if claims.publish else responses.text(401, "Not authenticated for publishing")
-    if not node.authority.allows(authorization):
+    if not node.authority.allows(_authorization(request)):
         return responses.text(401, "Authentication failed")
     return None
 
@@ -223,7 +212,5 @@ def _first(request: Request, name: str) -> str:
     return values[0] if values else ""
 
 
-def _response(raw: RawResponse) -> Response:
-    response = Response(raw.body, status_code=raw.status)
-    response.raw_headers.extend(raw.headers)
-    return response
+def _claims(request: Request) -> Claims | None:
+    return _node(request).authority.claims_of(_authorization(request), _first(request, "token"))

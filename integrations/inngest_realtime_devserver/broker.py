@@ -88,19 +88,9 @@ class Broker:
         self.publishes += 1
         body = body[:MAX_MESSAGE]
         data = frames.compact_json(body.decode(errors="surrogateescape"))
-        compact_metadata = frames.compact_json(metadata) if metadata else None
-        if metadata and compact_metadata is None:
-            return
-        frame = frames.envelope(
-            kind,
-            frames.quote(decode_bytes(body)) if data is None else data,
-            created_at=self.clock.now(),
-            channel=channel,
-            topic=topic,
-            run_id=parse_ulid(run_id),
-            metadata=compact_metadata,
-        )
-        await self._send((channel, topic), frame)
+        if data is None:
+            data = frames.quote(decode_bytes(body))
+        await self._send_envelope((channel, topic), kind, data, self.clock.now(), run_id, metadata)
 
     async def publish_stream(
         self,
@@ -113,24 +103,9 @@ class Broker:
     ) -> None:
         """Publish a data stream. Whatever ends `chunks`, even an exception, subscribers get the end of the stream."""
         self.publishes += 1
-        stream_id, ulid, created_at = new_stream_id(), parse_ulid(run_id), self.clock.now()
-        compact_metadata = frames.compact_json(metadata) if metadata else None
-        announced = not metadata or compact_metadata is not None
-
-        async def announce(kind: str) -> None:
-            if announced:
-                frame = frames.envelope(
-                    kind,
-                    frames.quote(stream_id),
-                    created_at=created_at,
-                    channel=channel,
-                    topic=topic,
-                    run_id=ulid,
-                    metadata=compact_metadata,
-                )
-                await self._send((channel, topic), frame)
-
-        await announce("datastream-start")
+        key, stream_id, created_at = (channel, topic), new_stream_id(), self.clock.now()
+        data = frames.quote(stream_id)
+        await self._send_envelope(key, "datastream-start", data, created_at, run_id, metadata)
         try:
             reads = 0
             async for chunk in chunks:
@@ -139,13 +114,28 @@ class Broker:
                         return
                     reads += 1
                     text = decode_bytes(chunk[start : start + MAX_CHUNK])
-                    await self._send((channel, topic), frames.chunk(stream_id, text, run_id=ulid))
+                    await self._send(key, frames.chunk(stream_id, text, run_id=parse_ulid(run_id)))
         finally:
-            await announce("datastream-end")
+            await self._send_envelope(key, "datastream-end", data, created_at, run_id, metadata)
 
     async def publish_raw(self, channel: str, data: bytes) -> None:
         """Send bytes as they are, as one text frame without an envelope, to the topic `$stream`."""
         await self.deliver((channel, RAW_TOPIC), Frame(data, raw=True))
+
+    async def _send_envelope(self, key: Key, kind: str, data: str, created_at: str, run_id: str, metadata: str) -> None:
+        compact_metadata = frames.compact_json(metadata) if metadata else None
+        if metadata and compact_metadata is None:
+            return  # lost, as in Inngest
+        frame = frames.envelope(
+            kind,
+            data,
+            created_at=created_at,
+            channel=key[0],
+            topic=key[1],
+            run_id=parse_ulid(run_id),
+            metadata=compact_metadata,
+        )
+        await self._send(key, frame)
 
     async def _send(self, key: Key, frame: Frame) -> None:
         self.record.add(key, frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import string
 import time
 
 __all__ = ["ACCOUNT_ID", "ENVIRONMENT_ID", "is_ulid", "new_stream_id", "new_ulid", "parse_ulid", "sealed"]
@@ -12,7 +13,7 @@ ACCOUNT_ID = "00000000-0000-4000-a000-000000000000"
 ENVIRONMENT_ID = "00000000-0000-4000-b000-000000000000"
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+_BASE36 = string.digits + string.ascii_lowercase
 _ULID_LENGTH = 26
 
 
@@ -54,13 +55,8 @@ def parse_ulid(text: str) -> str | None:
 
 
 def new_stream_id() -> str:
-    """A data stream's id: 64 random bits in base 36, such as `33h4hr4dqtema`."""
-    value = secrets.randbits(64) | 1
-    digits: list[str] = []
-    while value:
-        value, digit = divmod(value, 36)
-        digits.append(_BASE36[digit])
-    return "".join(reversed(digits))
+    """A data stream's id: 13 random digits in base 36, such as `33h4hr4dqtema`."""
+    return "".join(secrets.choice(_BASE36) for _ in range(13))
 
 
 def _ulid(value: int) -> str:

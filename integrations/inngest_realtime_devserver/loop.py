@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from inngest_realtime_core._concurrency.threads import loop_running_here
 from inngest_realtime_core.errors import ConfigurationError
 
 __all__ = ["OnLoop"]
@@ -26,7 +27,7 @@ class OnLoop:
         async def act_there() -> None:
             act()
 
-        if self._loop is not None and _running_here() is self._loop:
+        if self._loop is not None and loop_running_here() is self._loop:
             act()
         else:
             self._run_sync(act_there())
@@ -39,7 +40,7 @@ class OnLoop:
 
     def _run_sync(self, work: Coroutine[Any, Any, T]) -> T:
         loop = self._running_loop(work)
-        if _running_here() is loop:
+        if loop_running_here() is loop:
             work.close()
             raise ConfigurationError(
                 "A sync method of this DevServer was called on its own event loop, where it would wait for itself. "
@@ -52,10 +53,3 @@ class OnLoop:
             work.close()
             raise ConfigurationError("This DevServer is not running. Enter it first: `async with server:`.")
         return self._loop
-
-
-def _running_here() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

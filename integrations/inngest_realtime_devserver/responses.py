@@ -1,17 +1,17 @@
-"""The HTTP responses of the server: their status, headers and bodies, byte for byte."""
+"""The HTTP responses of the server: their status, headers and bodies."""
 
 from __future__ import annotations
 
 import http
 import json
-from typing import NamedTuple
+
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from .tokens import Authority
 
 __all__ = [
     "ALLOW_ORIGIN",
     "MAX_HEAD",
-    "RawResponse",
     "bad_upgrade",
     "head_too_large",
     "html_page",
@@ -30,9 +30,6 @@ MAX_HEAD = 1024 * 1024 + 4096  # bytes of a request line with its headers: the l
 
 ALLOW_ORIGIN = (b"access-control-allow-origin", b"*")
 
-_JSON = (b"content-type", b"application/json")
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
-_HTML = (b"content-type", b"text/html; charset=utf-8")
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Inngest Realtime development server</title></head>
@@ -43,33 +40,25 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-class RawResponse(NamedTuple):
-    """A complete response; the sender adds Content-Length."""
-
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-
-def text(status: int, line: str) -> RawResponse:
+def text(status: int, line: str) -> Response:
     """One line of plain text."""
-    return RawResponse(status, (_TEXT, (b"x-content-type-options", b"nosniff")), f"{line}\n".encode())
+    return PlainTextResponse(f"{line}\n", status, {"x-content-type-options": "nosniff"})
 
 
-def json_error(status: int, message: str) -> RawResponse:
+def json_error(status: int, message: str) -> Response:
     """`{"error":"...","data":null,"status":400}` and a line feed."""
     body = json.dumps({"error": message, "data": None, "status": status}, separators=(",", ":"))
-    return RawResponse(status, (_JSON,), f"{body}\n".encode())
+    return Response(f"{body}\n", status, media_type="application/json")
 
 
-def not_authenticated(authority: Authority, authorization: str) -> RawResponse:
+def not_authenticated(authority: Authority, authorization: str) -> Response:
     """401: plain text where signing keys are required and none was given, else JSON."""
     if authority.allows(authorization):
         return json_error(401, "Not authenticated")
     return text(401, "Authentication failed")
 
 
-def simulated_failure(status: int) -> RawResponse:
+def simulated_failure(status: int) -> Response:
     """The response to a request that the server was told to reject."""
     if status == 401:
         return text(401, "Authentication failed")
@@ -80,23 +69,24 @@ def simulated_failure(status: int) -> RawResponse:
     return json_error(status, phrase)
 
 
-def bad_upgrade() -> RawResponse:
+def bad_upgrade() -> Response:
     """400: headers of a WebSocket upgrade that are not complete."""
     return text(400, "WebSocket protocol violation: the upgrade request is incomplete")
 
 
-def upgrade_required() -> RawResponse:
+def upgrade_required() -> Response:
     """426: a plain GET where only a WebSocket is served."""
     response = text(426, 'WebSocket protocol violation: Connection header "" does not contain Upgrade')
-    return response._replace(headers=(*response.headers, (b"connection", b"Upgrade"), (b"upgrade", b"websocket")))
+    response.headers.update({"connection": "Upgrade", "upgrade": "websocket"})
+    return response
 
 
-def head_too_large() -> RawResponse:
+def head_too_large() -> Response:
     """431: a request line with headers over about 1 MB."""
-    return RawResponse(431, (_TEXT,), b"431 Request Header Fields Too Large")
+    return PlainTextResponse("431 Request Header Fields Too Large", 431)
 
 
-def not_served(path: str) -> RawResponse:
+def not_served(path: str) -> Response:
     """404 for what the embedded server has no part of, such as events, which client libraries show as `error`."""
     return json_error(
         404,
@@ -105,7 +95,7 @@ def not_served(path: str) -> RawResponse:
     )
 
 
-def not_local(host: str) -> RawResponse:
+def not_local(host: str) -> Response:
     """403: a request that did not come from this machine, or from a page of it."""
     return json_error(
         403,
@@ -114,22 +104,21 @@ def not_local(host: str) -> RawResponse:
     )
 
 
-def too_large(what: str) -> RawResponse:
+def too_large(what: str) -> Response:
     """413: more than any client can use."""
     return json_error(413, f"The request is too large: {what}.")
 
 
-def preflight(requested_headers: bytes) -> RawResponse:
+def preflight(requested_headers: str) -> Response:
     """200 for a browser that asks whether a page may call."""
-    allowed = requested_headers or b"content-type, authorization"
-    headers = (
-        ALLOW_ORIGIN,
-        (b"access-control-allow-methods", b"GET, POST"),
-        (b"access-control-allow-headers", allowed),
-    )
-    return RawResponse(200, headers, b"")
+    headers = {
+        "access-control-allow-origin": "*",
+        "access-control-allow-methods": "GET, POST",
+        "access-control-allow-headers": requested_headers or "content-type, authorization",
+    }
+    return Response(headers=headers)
 
 
-def html_page() -> RawResponse:
+def html_page() -> Response:
     """200 with a page that says what this is, for those who open the address in a browser."""
-    return RawResponse(200, (_HTML,), _PAGE.encode())
+    return HTMLResponse(_PAGE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
+from anyio.from_thread import start_blocking_portal
 from typing_extensions import Self
 
 from inngest_realtime_core.channels.channel import Channel, Topic, TopicRef
@@ -166,39 +166,9 @@ class DevServer(Faults):
     @contextlib.contextmanager
     def in_thread(self) -> Generator[Self, None, None]:
         """Run the server on a thread and event loop of its own while the block runs."""
-        started = threading.Event()
-        failure: list[BaseException] = []
-        stop: list[Callable[[], object]] = []
-
-        async def serve() -> None:
-            stopping = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
-            async with self:
-                started.set()
-                await stopping.wait()
-
-        def run() -> None:
-            try:
-                asyncio.run(serve())
-            except BaseException as error:
-                failure.append(error)
-            finally:
-                started.set()
-
-        thread = threading.Thread(target=run, name="inngest-realtime-devserver", daemon=True)
-        thread.start()
-        started.wait()
-        try:
-            if failure:
-                raise failure[0]
-            yield self
-        finally:
-            if not failure:
-                stop[0]()
-            thread.join()
-        if failure:
-            raise failure[0]
+        with start_blocking_portal(name="inngest-realtime-devserver") as portal:
+            with portal.wrap_async_context_manager(self):
+                yield self
 
     async def _start(self) -> None:
         if self._loop is not None:
@@ -307,13 +277,15 @@ class DevServer(Faults):
 
     async def inject(self, channel: str, topic: str, text: str | bytes) -> None:
         """Send any text frame to the subscribers of a topic, also one that Inngest would not send."""
-        payload = text.encode() if isinstance(text, str) else text
-        await self._run(self._node.broker.deliver((channel, topic), Frame(payload)))
+        await self._run(self._inject(channel, topic, text))
 
     def inject_sync(self, channel: str, topic: str, text: str | bytes) -> None:
         """`inject()` for code without an event loop; not on the server's own loop."""
+        self._run_sync(self._inject(channel, topic, text))
+
+    async def _inject(self, channel: str, topic: str, text: str | bytes) -> None:
         payload = text.encode() if isinstance(text, str) else text
-        self._run_sync(self._node.broker.deliver((channel, topic), Frame(payload)))
+        await self._node.broker.deliver((channel, topic), Frame(payload))
 
     async def _publish(self, channel: str, topic: str, data: object, run_id: str, metadata: str, kind: str) -> None:
         body = data if isinstance(data, bytes) else msgspec.json.encode(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from starlette.types import Receive, Send
+from starlette.types import Receive, Scope, Send
 
 from .frames import Frame
 from .node import Node
@@ -71,7 +71,7 @@ class SseConnection:
         self._unsent.clear()
         self._drained.set()
 
-    async def respond(self, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response until the client leaves, its time is over or the server ends it."""
         loop = asyncio.get_running_loop()
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})

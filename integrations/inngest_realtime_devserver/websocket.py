@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 import wsproto
 from starlette.applications import Starlette
+from starlette.responses import Response
 from uvicorn import Config
 from uvicorn.server import ServerState
 from wsproto.connection import ConnectionState
@@ -208,11 +209,11 @@ class WebSocketConnection(asyncio.Protocol):
             self._ping()
         self._register(claims.keys)
 
-    def _reject(self, raw: responses.RawResponse) -> None:
+    def _reject(self, response: Response) -> None:
         if self._ws.state is ConnectionState.CONNECTING:
-            headers = [*raw.headers, (b"content-length", str(len(raw.body)).encode()), (b"connection", b"close")]
-            event = RejectConnection(status_code=raw.status, headers=headers, has_body=True)
-            self.transport.write(self._ws.send(event) + self._ws.send(RejectData(data=raw.body)))
+            headers = [*response.raw_headers, (b"connection", b"close")]
+            event = RejectConnection(status_code=response.status_code, headers=headers, has_body=True)
+            self.transport.write(self._ws.send(event) + self._ws.send(RejectData(data=bytes(response.body))))
         self._fall_silent()
         self.transport.close()
 
