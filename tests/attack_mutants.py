@@ -15,6 +15,7 @@ TENANTS = "test_tenants.py::"
 HTTP = "over_http/test_limits.py::"
 UVICORN, GUNICORN = "fastapi-uvicorn", "flask-gunicorn"
 LIMIT = "../test_limits.py::test_"
+OVERLAPS = "../test_overlaps.py::test_no_name_of_two_channels_"
 DEV = "../devserver/test_"
 
 ATTACKS: list[tuple[str, str, str, str]] = [
@@ -213,6 +214,12 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "_hub/views.py",
         "    kept = count * _PER_MISTAKE + envelope.size\n",
         "    kept = envelope.size\n",
+    ),
+    (
+        f"{BYTES}test_an_error_counts_with_all_that_it_keeps",
+        "_hub/views.py",
+        "        kept += _PER_BYTE * len(envelope.data)\n",
+        "        pass\n",
     ),
     # The table of limits.
     (
@@ -690,6 +697,11 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "forms.append([allowed, None])",
         "pass",
     ),
+    (f"{OVERLAPS}goes_unnoticed", "endpoints/overlaps.py", "forms += [_UUID_FORM, _DATE_FORM]", "pass"),
+    (f"{OVERLAPS}goes_unnoticed", "endpoints/overlaps.py", 'if "-" in separators else [[], [_DASH]]', ""),
+    (f"{OVERLAPS}goes_unnoticed", "endpoints/overlaps.py", "([_FIRST], [_FIRST, _DIGITS, None])", "([_FIRST],)"),
+    (f"{OVERLAPS}goes_unnoticed", "endpoints/overlaps.py", "and not separators & set(text)]", "][:1]"),
+    (f"{OVERLAPS}goes_unnoticed", "endpoints/overlaps.py", "known - separators, separators", "_HEX, separators"),
     (
         "../test_overlaps.py::test_channels_whose_names_differ",
         "endpoints/overlaps.py",
