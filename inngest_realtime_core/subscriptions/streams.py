@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from types import TracebackType
 from typing import Any, Final
 
 from .._concurrency.threads import check_event_loop
@@ -90,13 +89,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         """The same as `anext()`: nothing can be sent."""
         return self.__anext__()
 
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> Message[Any]:
+    async def athrow(self, typ: Any, val: Any = None, tb: Any = None, /) -> Message[Any]:
         """Ends the iterator and raises the exception."""
         await self.aclose()
         raise typ if val is None else val if isinstance(val, BaseException) else RuntimeError(val)
@@ -140,13 +133,7 @@ class SyncMessageStream(Generator[Message[Any], None, None]):
         """The same as `next()`: nothing can be sent."""
         return next(self)
 
-    def throw(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> Message[Any]:
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Message[Any]:
         """Ends the iterator and raises the exception."""
         self.close()
         raise typ if val is None else val if isinstance(val, BaseException) else RuntimeError(val)

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import functools
-import logging
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from .._concurrency.threads import call_on_event_loop, check_event_loop
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
 from ..messages.message import Message
-from .face import SubscriptionFace
+from .face import SubscriptionFace, detached_with, new_event_stream, readers_of
 from .fragments import Render
 from .sse import encoded_stream, event_stream
 from .streams import MessageStream
-
-logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
-
-
-T = TypeVar("T")
 
 
 class Closing(Coroutine[Any, Any, None]):
@@ -48,17 +40,10 @@ class Closing(Coroutine[Any, Any, None]):
             self._coroutine = self._wait()
         return self._coroutine.send(value)
 
-    def throw(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-        /,
-    ) -> Any:
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
         if self._coroutine is None:
             self._coroutine = self._wait()
-        thrown: Any = typ if val is None else val
-        return self._coroutine.throw(thrown)
+        return self._coroutine.throw(typ if val is None else val)
 
     def close(self) -> None:
         if self._coroutine is not None:
@@ -124,8 +109,9 @@ class Subscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
-        buffer = call_on_event_loop(self._readers.hub.loop, self._readers.add)
-        return MessageStream(buffer, self._readers.hub.loop, functools.partial(self._readers.drop, buffer))
+        readers = self._readers
+        buffer = call_on_event_loop(readers.hub.loop, readers.add)
+        return MessageStream(buffer, readers.hub.loop, functools.partial(readers.drop, buffer))
 
     def get_encoded_stream(self, *, heartbeat: float | None = None) -> AsyncGenerator[bytes, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -139,9 +125,10 @@ class Subscription(SubscriptionFace):
             SubscriptionClosedError: The subscription is closed.
         """
         check_interval("heartbeat", heartbeat, optional=True)
-        buffer = call_on_event_loop(self._readers.hub.loop, lambda: self._readers.add(encoded=True))
-        self._readers.hub.stream_watch.begin()
-        return self._guard(encoded_stream(buffer, self._readers.hub.loop, heartbeat=heartbeat), buffer)
+        readers, loop = self._readers, self._readers.hub.loop
+        buffer = call_on_event_loop(loop, lambda: readers.add(encoded=True))
+        readers.hub.stream_watch.begin()
+        return detached_with(encoded_stream(buffer, loop, heartbeat=heartbeat), readers, buffer)
 
     def get_event_stream(
         self,
@@ -167,29 +154,11 @@ class Subscription(SubscriptionFace):
             SubscriptionClosedError: The subscription is closed.
         """
         check_callable("reauthorize", reauthorize, "`async def reauthorize(): ...` that returns True or False")
-        return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
-
-    def _event_stream(
-        self,
-        heartbeat: float,
-        last_event_id: str | None,
-        render: Render | None = None,
-        reauthorize: Callable[[], Awaitable[bool]] | None = None,
-        reauthorize_every: float | None = None,
-        *,
-        takes_over: bool = False,
-    ) -> AsyncGenerator[bytes, None]:
-        loop = self._readers.hub.loop
+        readers, loop = self._readers, self._readers.hub.loop
         state = call_on_event_loop(
-            loop,
-            lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over),
+            loop, lambda: new_event_stream(readers, heartbeat, last_event_id, render, reauthorize_every)
         )
-        return self._guard(event_stream(state, loop, reauthorize), state.buffer)
-
-    def _guard(self, stream: AsyncGenerator[T, None], buffer: ReaderBuffer) -> AsyncGenerator[T, None]:
-        # A generator that is never started never runs its `finally`: a client may be gone before the first byte.
-        weakref.finalize(stream, self._readers.drop, buffer).atexit = False
-        return stream
+        return detached_with(event_stream(state, loop, reauthorize), readers, state.buffer)
 
     def close(self, reason: str | None = None) -> Closing:
         """Closes the subscription at once: iterations end after what they have received. Safe to call repeatedly.
@@ -201,10 +170,7 @@ class Subscription(SubscriptionFace):
         Args:
             reason: Logged at debug level.
         """
-        readers = self._readers
-        if not readers.closed:
-            logger.debug("Closing the subscription to %r: %s", self.channel, reason or "no reason given")
-        readers.call(readers.close)
+        self._close(reason)
         return Closing(self._wait_closed)
 
     async def _wait_closed(self) -> None:
@@ -224,4 +190,9 @@ def take_over(
     Raises:
         SubscriptionClosedError: The subscription is closed.
     """
-    return subscription._event_stream(heartbeat, last_event_id, render, takes_over=True)  # pyright: ignore[reportPrivateUsage]
+    readers = readers_of(subscription)
+    loop = readers.hub.loop
+    state = call_on_event_loop(
+        loop, lambda: new_event_stream(readers, heartbeat, last_event_id, render, takes_over=True)
+    )
+    return detached_with(event_stream(state, loop), readers, state.buffer)

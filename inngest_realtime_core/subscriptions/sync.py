@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -15,12 +13,10 @@ from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
 from ..errors import RealtimeError
 from ..messages.message import Message
-from .face import SubscriptionFace
+from .face import SubscriptionFace, detached_with, new_event_stream, readers_of
 from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
 from .streams import SyncMessageStream
-
-logger: logging.Logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")
 
@@ -93,7 +89,7 @@ class SyncSubscription(SubscriptionFace):
             readers.call(buffer.end)
             buffer.detach()
 
-        return self._guard(SyncMessageStream(buffer, on_close=close), buffer)
+        return detached_with(SyncMessageStream(buffer, on_close=close), readers, buffer)
 
     def get_encoded_stream(self, *, heartbeat: float | None = None) -> Generator[bytes, None, None]:
         """A new, independent iterator of `b'data: {...}\\n\\n'` for each message that arrives after this call.
@@ -106,9 +102,10 @@ class SyncSubscription(SubscriptionFace):
         """
         check_interval("heartbeat", heartbeat, optional=True)
         # The body of a response, which an async view may make.
-        buffer = call_on_loop(lambda: self._readers.add(encoded=True))
-        self._readers.hub.stream_watch.begin()
-        return self._guard(encoded_stream_sync(buffer, heartbeat=heartbeat), buffer)
+        readers = self._readers
+        buffer = call_on_loop(lambda: readers.add(encoded=True))
+        readers.hub.stream_watch.begin()
+        return detached_with(encoded_stream_sync(buffer, heartbeat=heartbeat), readers, buffer)
 
     def get_event_stream(
         self,
@@ -133,22 +130,9 @@ class SyncSubscription(SubscriptionFace):
             SubscriptionClosedError: The subscription is closed.
         """
         check_callable("reauthorize", reauthorize, "`def reauthorize(): ...` that returns True or False", awaited=False)
-        return self._event_stream(heartbeat, last_event_id, render, reauthorize, reauthorize_every)
-
-    def _event_stream(
-        self,
-        heartbeat: float,
-        last_event_id: str | None,
-        render: Render | None = None,
-        reauthorize: Callable[[], bool] | None = None,
-        reauthorize_every: float | None = None,
-        *,
-        takes_over: bool = False,
-    ) -> Generator[bytes, None, None]:
-        state = call_on_loop(
-            lambda: self._new_event_stream(heartbeat, last_event_id, reauthorize_every, render, takes_over=takes_over)
-        )
-        return self._guard(event_stream_sync(state, reauthorize), state.buffer)
+        readers = self._readers
+        state = call_on_loop(lambda: new_event_stream(readers, heartbeat, last_event_id, render, reauthorize_every))
+        return detached_with(event_stream_sync(state, reauthorize), readers, state.buffer)
 
     def close(self, reason: str | None = None) -> None:
         """Closes the subscription: iterations end after what they have received. Safe to call repeatedly.
@@ -160,23 +144,15 @@ class SyncSubscription(SubscriptionFace):
         Args:
             reason: Logged at debug level.
         """
-        readers = self._readers
-        if not readers.closed:
-            logger.debug("Closing the subscription to %r: %s", self.channel, reason or "no reason given")
-        readers.call(readers.close)
+        self._close(reason)
         try:
-            run_sync_end(readers.wait_closed)
+            run_sync_end(self._readers.wait_closed)
         except RealtimeError:
             return  # where it may not block
 
     def unsubscribe(self, reason: str | None = None) -> None:
         """The same as `close()`, under the name that the TypeScript SDK has for it."""
         self.close(reason)
-
-    def _guard(self, stream: Generator[T, None, None], buffer: ReaderBuffer) -> Generator[T, None, None]:
-        # A generator that is never started never runs its `finally`.
-        weakref.finalize(stream, self._readers.drop, buffer).atexit = False
-        return stream
 
     @staticmethod
     def _on_loop(function: Callable[[], T]) -> T:
@@ -191,13 +167,12 @@ def take_over_sync(
     subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
 ) -> Generator[bytes, None, None]:
     """The sync twin of `take_over`."""
-    event_stream = functools.partial(
-        subscription._event_stream,  # pyright: ignore[reportPrivateUsage]
-        heartbeat,
-        last_event_id,
-        render,
-        takes_over=True,
-    )
+    readers = readers_of(subscription)
+
+    def event_stream() -> Generator[bytes, None, None]:
+        state = call_on_loop(lambda: new_event_stream(readers, heartbeat, last_event_id, render, takes_over=True))
+        return detached_with(event_stream_sync(state), readers, state.buffer)
+
     try:
         check_may_block()
     except RealtimeError:
