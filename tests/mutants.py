@@ -318,7 +318,7 @@ MUTANTS = [
     Mutant(
         "a subscription that nobody holds stays open",
         "_hub/readers.py",
-        "if not held and len(self._attached) == (self.own in self._attached):",
+        "if not self._holds and len(self._attached) == (self.own in self._attached):",
         "if False:",
     ),
     Mutant(

@@ -74,7 +74,7 @@ async def read(
     """A subscription that is held."""
     feed = await soon(hub.open(channel, topics or ("t",), source or Source()))
     readers = Readers(hub, feed, spec or SPEC, gaps=True)
-    readers.add_face()
+    readers.acquire()
     feed.release()
     return feed, readers
 
@@ -223,7 +223,7 @@ async def test_a_key_of_ones_own_is_for_its_own_socket(inngest: FakeInngest, hub
 async def test_a_subscription_is_closed_when_nobody_holds_it(inngest: FakeInngest, hub: Hub) -> None:
     feed, readers = await read(hub, "c")
     stream = readers.add(events=True)
-    readers.drop_face()
+    readers.release()
     await asyncio.sleep(0)
     assert (readers.closed, hub.subscriptions, feed.streams) == (False, 1, 1)
     stream.detach()

@@ -286,15 +286,13 @@ class Feed(Recall):
         """Ends every reader: nothing more will come."""
         # First, so that nobody asks Inngest to be off a channel that it has refused.
         self._owner.forget(self)
-        for follower in list(self._groups.followers):
-            follower.failed(error)
         self.end(error)
 
     def end(self, error: RealtimeError | None = None) -> None:
         """Ends every reader, also those to come, with the error if there is one."""
         self._end_readers(error)
         for follower in list(self._groups.followers):
-            follower.ended()
+            follower.ended(error)
 
     def _end_readers(self, error: RealtimeError | None) -> None:
         self._release_held()

@@ -82,11 +82,8 @@ class Follower(Protocol):
     def state_changed(self, state: State) -> None:
         """Called with each new state of the connection."""
 
-    def failed(self, error: RealtimeError) -> None:
-        """Called before the end with the error that ends every reader, if one does."""
-
-    def ended(self) -> None:
-        """Called when nothing more will come, for whatever reason."""
+    def ended(self, error: RealtimeError | None) -> None:
+        """Called when nothing more will come, with the error that ends every reader, if one does."""
 
 
 class ReaderGroups:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -42,30 +41,6 @@ class Readers:
         joins: Each waits for something that ends with the subscription.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_attached",
-        "_data_streams",
-        "_entered",
-        "_faces",
-        "_first_offset",
-        "_first_rewind",
-        "_on_error",
-        "_on_failed",
-        "_on_state",
-        "_own_gone",
-        "_taker",
-        "closed",
-        "delivering",
-        "feed",
-        "gaps",
-        "hub",
-        "joins",
-        "own",
-        "resumed",
-        "spec",
-    )
-
     def __init__(
         self, hub: Hub, feed: Feed, spec: SubscriptionSpec, *, gaps: bool, rewind: Rewind | None = None
     ) -> None:
@@ -74,17 +49,16 @@ class Readers:
         self.spec: SubscriptionSpec = spec
         self.gaps: bool = gaps
         self.delivering: bool = False
-        self._entered = False
-        self._faces = 0  # objects that stand for the subscription and that its user holds
+        self._holds = 0
         self._taker: ReaderBuffer | None = None  # that of the response with which it ends
         self.closed: bool = False
         self.resumed: str | None = None
         self.joins: tuple[Callable[[], Awaitable[None]], ...] = ()
         self._attached: list[ReaderBuffer] = []
         self._data_streams: list[weakref.ref[DataStream]] = []
-        self._on_state: Callable[[State], None] | None = None
-        self._on_error: Callable[[RealtimeError], None] | None = None
-        self._on_failed: Callable[[RealtimeError], None] | None = None
+        self._on_state: Callable[[State], None] = _ignore
+        self._on_error: Callable[[RealtimeError], None] = _ignore
+        self._on_failed: Callable[[RealtimeError], None] = _ignore
         self._own_gone = False
         hub.subscriptions += 1
         # Where the first event stream begins; None once it has begun.
@@ -232,29 +206,25 @@ class Readers:
         """Returns the reader of the subscription itself for a callback, which holds the subscription from now on."""
         buffer = self.read_own()
         self.delivering = True
+        self.acquire()
         return buffer
 
-    def add_face(self) -> None:
-        """Called when an object is made that stands for the subscription."""
-        self._faces += 1
+    def acquire(self) -> None:
+        """Called when an object is made that stands for the subscription, or a block begins whose end closes it."""
+        self._holds += 1
 
-    def enter(self) -> None:
-        """Called when a `with` or `async with` block begins, whose end closes the subscription."""
-        self._entered = True
-
-    def drop_face(self) -> None:
+    def release(self) -> None:
         """Called when nobody holds an object that stands for the subscription any more. Callable as `drop()`."""
-        self._later(self._lose_face)
+        self._later(self._release)
 
-    def _lose_face(self) -> None:
-        self._faces -= 1
-        if not self._faces and not self.delivering and not self._entered:
+    def _release(self) -> None:
+        self._holds -= 1
+        if not self._holds:
             self.own.detach()
         self._close_unless_held()
 
     def _close_unless_held(self) -> None:
-        held = self._faces or self.delivering or self._entered
-        if not held and len(self._attached) == (self.own in self._attached):
+        if not self._holds and len(self._attached) == (self.own in self._attached):
             self.close()
 
     def close(self) -> None:
@@ -287,15 +257,10 @@ class Readers:
 
     def call(self, function: Callable[[], None]) -> None:
         """Calls a function on the event loop of the hub, at once where that is the running one."""
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self.hub.loop:
+        if self.hub.is_here:
             function()
         else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.hub.loop.call_soon_threadsafe(function)
+            self._later(function)
 
     # -- what is told ---------------------------------------------------------------------------------------------
 
@@ -313,23 +278,23 @@ class Readers:
             on_error: Called with what can't be delivered, and with a connection that was lost.
             on_failed: Called with the error that ends the subscription, if one does.
         """
-        self._on_state, self._on_error, self._on_failed = on_state, on_error, on_failed
+        self._on_state = on_state or _ignore
+        self._on_error = on_error or _ignore
+        self._on_failed = on_failed or _ignore
 
     def state_changed(self, state: State) -> None:
         """Called with each new state of the connection."""
-        if self._on_state is not None:
-            self._on_state(state)
+        self._on_state(state)
 
     def report(self, error: RealtimeError) -> None:
         """Called with what can't be delivered, and with a connection that was lost."""
-        if self._on_error is not None:
-            self._on_error(error)
+        self._on_error(error)
 
-    def failed(self, error: RealtimeError) -> None:
-        """Called with the error that ends the subscription, if one does."""
-        if self._on_failed is not None:
-            self._on_failed(error)
-
-    def ended(self) -> None:
+    def ended(self, error: RealtimeError | None) -> None:
         """Called when nothing more will come on the channel."""
+        if error is not None:
+            self._on_failed(error)
         self.close()
+
+
+def _ignore(_: object) -> None: ...

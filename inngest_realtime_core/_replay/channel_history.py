@@ -36,20 +36,6 @@ class ChannelHistory:
         known_early: What another publisher's message was put into the log as, before it was received here.
     """
 
-    __slots__ = (
-        "_began",
-        "_channel",
-        "_grant",
-        "_ids",
-        "_limits",
-        "_shared",
-        "began_at",
-        "coverage",
-        "known_early",
-        "loaded",
-        "log",
-    )
-
     def __init__(
         self,
         channel: str,

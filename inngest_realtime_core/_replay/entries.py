@@ -57,23 +57,6 @@ class NamedEntries:
         evicted: Of each topic, the offset of the last entry that is no longer kept, its identity and number.
     """
 
-    __slots__ = (
-        "_base",
-        "_lacking",
-        "_named",
-        "_position",
-        "_start",
-        "began_at",
-        "channel",
-        "clock",
-        "created",
-        "entries",
-        "evicted",
-        "first",
-        "ids",
-        "name",
-    )
-
     def __init__(self, channel: str, ids: EventIds, began: float, clock: Clock | None = None) -> None:
         self.channel: str = channel
         self.ids: EventIds = ids

@@ -30,7 +30,7 @@ class SubscriptionFace:
     """
 
     def __init__(self, readers: Readers) -> None:
-        readers.add_face()
+        readers.acquire()
         self._readers = readers
         self.channel: str = readers.channel
         self.topics: tuple[str, ...] = readers.spec.topics

@@ -66,10 +66,10 @@ class Subscription(SubscriptionFace):
     def __init__(self, readers: Readers) -> None:
         super().__init__(readers)
         # A loop over the subscription holds this alone.
-        self._messages = MessageStream(readers.own, readers.hub.loop, readers.drop_face, closable=False)
+        self._messages = MessageStream(readers.own, readers.hub.loop, readers.release, closable=False)
 
     async def __aenter__(self) -> Subscription:
-        self._readers.enter()
+        self._readers.acquire()
         return self
 
     async def __aexit__(self, *_: object) -> None:

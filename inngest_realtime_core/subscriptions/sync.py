@@ -36,10 +36,10 @@ class SyncSubscription(SubscriptionFace):
     def __init__(self, readers: Readers) -> None:
         super().__init__(readers)
         self._reader: ReaderBuffer | None = None
-        weakref.finalize(self, readers.drop_face).atexit = False
+        weakref.finalize(self, readers.release).atexit = False
 
     def __enter__(self) -> SyncSubscription:
-        self._readers.enter()
+        self._readers.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
