@@ -126,7 +126,7 @@ async def test_of_two_published_at_once_neither_is_lost_while_the_channel_is_lef
     metadata = msgspec.json.encode({METADATA_KEY: {"id": "slow"}})
     slow = Envelope("data", msgspec.Raw(b'"slow"'), channel, "t", metadata=msgspec.Raw(metadata))
     async with Realtime(api_base_url=server.url, linger=0) as realtime:
-        record = realtime._sessions.at(realtime.settings).process().record  # pyright: ignore[reportPrivateUsage]
+        record = realtime._sessions.at(realtime.settings).record  # pyright: ignore[reportPrivateUsage]
         if came == "first":
             record.add(slow)
         async with realtime.subscribe(channel=channel, topics=["t"]) as page:

@@ -71,22 +71,39 @@ class LoopResources:
 
 
 class Process:
-    """What one process has of a `Realtime`.
+    """What one process has of a `Realtime` with the same settings: after a fork each has its own.
 
     There is no lock here: a signal handler could not take it, and one that another thread holds during a fork is never
     released in the child. Each event loop sets its own key only; whoever looks at all of them copies the references.
+
+    Args:
+        settings: Where Inngest is.
+        options: How subscriptions are kept.
+        on_stream: Called when a stream for a web client begins.
     """
 
-    __slots__ = ("budget", "counters", "event_ids", "record", "resources_of")
-
-    def __init__(self, settings: Settings, limits: Replay, max_bytes: int) -> None:
-        self.budget = ByteBudget(max_bytes, self.hubs, shared=True)
+    def __init__(self, settings: Settings, options: HubOptions, on_stream: Callable[[], None]) -> None:
+        replay = options.replay
+        self.id: int = os.getpid()
+        self.budget = ByteBudget(options.total_buffer_bytes, self.hubs, shared=True)
         self.counters = Counters()
-        self.record = Record(limits)
+        self.record = Record(replay if isinstance(replay, Replay) else replay.local)
         self.event_ids = EventIds.of(settings.signing_key, settings.signing_key_fallback)
-        self.resources_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = (
+        self._settings = settings
+        self._options = options
+        self._on_stream = on_stream
+        self._resources_of: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = (
             weakref.WeakKeyDictionary()
         )
+        _processes.add(self)
+
+    def loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, LoopResources]]:
+        """The event loops on which something was used, each with what it has. Callable from any thread."""
+        for reference in self._resources_of.keyrefs():
+            loop = reference()
+            resources = None if loop is None else self._resources_of.get(loop)
+            if loop is not None and resources is not None:
+                yield loop, resources
 
     def hubs(self) -> list[Hub]:
         """The hubs of all event loops. Callable from any thread."""
@@ -97,103 +114,56 @@ class Process:
         found = [resources.history.health() for loop, resources in self.loops() if not loop.is_closed()]
         return [health for health in found if health is not None]
 
-    def forget_closed_loops(self) -> None:
-        # Their `asyncio.run()` is over: what ran there has ended with it.
-        for loop, _ in self.loops():
-            if loop.is_closed():
-                self.resources_of.pop(loop, None)
-
-    def loops(self) -> Iterator[tuple[asyncio.AbstractEventLoop, LoopResources]]:
-        for reference in self.resources_of.keyrefs():
-            loop = reference()
-            resources = None if loop is None else self.resources_of.get(loop)
-            if loop is not None and resources is not None:
-                yield loop, resources
-
-
-class ProcessRegistry:
-    """The processes that a `Realtime` has been used in: after a fork each has its own.
-
-    Args:
-        settings: Where Inngest is.
-        options: How subscriptions are kept.
-        on_stream: Called when a stream for a web client begins.
-    """
-
-    __slots__ = ("__weakref__", "_on_stream", "_options", "_processes", "_settings")
-
-    def __init__(self, settings: Settings, options: HubOptions, *, on_stream: Callable[[], None]) -> None:
-        self._settings = settings
-        self._options = options
-        self._on_stream = on_stream
-        self._processes: dict[int, Process] = {}
-        _registries.add(self)
-
-    def process(self) -> Process:
-        """This process's share."""
-        # After a fork the loops, sockets and timers of the parent are kept, and never touched: they are not ours.
-        process = self._processes.get(os.getpid())
-        if process is None:
-            replay = self._options.replay
-            limits = replay if isinstance(replay, Replay) else replay.local
-            process = self._processes.setdefault(
-                os.getpid(), Process(self._settings, limits, self._options.total_buffer_bytes)
-            )
-        return process
-
     def resources(self) -> LoopResources:
         """The running event loop's share.
 
         Raises:
             ConfigurationError: No event loop of asyncio is running.
         """
-        loop = running_event_loop()
-        process = self.process()
-        resources = process.resources_of.get(loop)
+        running = running_event_loop()
+        resources = self._resources_of.get(running)
         if resources is None:
-            process.forget_closed_loops()
+            for loop, _ in self.loops():
+                # Their `asyncio.run()` is over: what ran there has ended with it.
+                if loop.is_closed():
+                    self._resources_of.pop(loop, None)
             api = ApiClient(self._settings, keep=self._options.linger > 0, proxy=self._options.proxy)
-            resources = process.resources_of[loop] = LoopResources(api, self._history(process, api))
+            resources = self._resources_of[running] = LoopResources(api, self._history(api))
         return resources
 
-    def _history(self, process: Process, api: ApiClient) -> History:
+    def _history(self, api: ApiClient) -> History:
         replay = self._options.replay
         if isinstance(replay, Replay):
-            return MemoryHistory(process.record)
+            return MemoryHistory(self.record)
 
         async def claims() -> TokenClaims:
             return read_claims_unverified(await api.tokens.shared(()))
 
         # What runs for all runs in nobody's context.
         nobody = contextvars.Context()
-        return nobody.run(replay.open, self._settings, claims, process.event_ids)
+        return nobody.run(replay.open, self._settings, claims, self.event_ids)
 
     def hub(self) -> Hub:
         """The running event loop's hub, made at the first call."""
         resources = self.resources()
         if resources.hub is None:
-            process = self.process()
             hub = resources.hub = Hub(
                 resources.api,
                 self._options,
-                process.counters,
+                self.counters,
                 history=resources.history,
-                ids=process.event_ids,
-                budget=process.budget,
+                ids=self.event_ids,
+                budget=self.budget,
                 on_stream=self._on_stream,
             )
             hub.owner = resources
         return resources.hub
 
-    def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """The event loops that it has been used on in this process. Callable from any thread."""
-        return [loop for loop, _ in self.process().loops()]
-
     async def continues(self, channel: str, topics: Collection[str], event_id: str | None) -> bool:
         """Whether a stream asks for nothing new: its channel is open in this process, or its event id is authentic."""
-        if any(hub.follows(channel, topics) for hub in self.process().hubs()):
+        if any(hub.follows(channel, topics) for hub in self.hubs()):
             return True
-        ids = self.process().event_ids
+        ids = self.event_ids
         if not event_id or ids.decode(channel, event_id) is not None:
             return bool(event_id)
         # With what is kept elsewhere comes the key of the ids that other processes made.
@@ -202,29 +172,26 @@ class ProcessRegistry:
 
     def end_streams(self, *, stopping: bool = False) -> None:
         """End the streams of all event loops; `stopping` with the process. Callable from any thread."""
-        for hub in self.process().hubs():
+        for hub in self.hubs():
             with contextlib.suppress(RuntimeError):
                 hub.loop.call_soon_threadsafe(functools.partial(hub.end_streams, stopping=stopping))
 
-    def abandon(self) -> None:
-        """Called in the child of a fork: reads of what the parent has open fail there, instead of waiting for ever."""
-        for process in self._processes.values():
-            for hub in process.hubs():
-                hub.abandon()
-
     async def close(self) -> None:
         """End everything on the running event loop."""
-        resources = self.process().resources_of.pop(running_event_loop(), None)
+        resources = self._resources_of.pop(running_event_loop(), None)
         if resources is not None:
             await resources.close()
 
 
-_registries: weakref.WeakSet[ProcessRegistry] = weakref.WeakSet()
+_processes: weakref.WeakSet[Process] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    for registry in list(_registries):
-        registry.abandon()
+    # The loops, sockets and timers of the parent are kept, and never touched: they are not ours. Reads of what it has
+    # open fail here, instead of waiting for ever.
+    for process in list(_processes):
+        for hub in process.hubs():
+            hub.abandon()
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,11 +10,11 @@ from ..settings import Settings
 from ..stats import Counters, Stats
 from .hub import Hub
 from .options import HubOptions
-from .processes import ProcessRegistry
+from .processes import Process
 
 
 class Sessions:
-    """The process registries of one `Realtime`, by the settings that they use.
+    """What one `Realtime` has open, by the process and the settings that it was used with.
 
     Args:
         options: How subscriptions are kept.
@@ -28,8 +28,8 @@ class Sessions:
         self.shutting_down: bool = False
         self._options = options
         self._on_stream = on_stream
-        self._registries: dict[Settings, ProcessRegistry] = {}
-        self._ended: list[ProcessRegistry] = []
+        self._open: dict[tuple[int, Settings], Process] = {}
+        self._ended: list[Process] = []
         self._counters: dict[int, Counters] = {}
 
     def counters(self) -> Counters:
@@ -38,14 +38,18 @@ class Sessions:
         counters = self._counters.get(process)
         return counters if counters is not None else self._counters.setdefault(process, Counters())
 
-    def at(self, settings: Settings) -> ProcessRegistry:
-        """What is open with these settings."""
-        registry = self._registries.get(settings)
-        if registry is None:
+    def at(self, settings: Settings) -> Process:
+        """What is open in this process with these settings."""
+        key = os.getpid(), settings
+        process = self._open.get(key)
+        if process is None:
             # setdefault: another thread may have been here meanwhile.
-            new = ProcessRegistry(settings, self._options, on_stream=self._on_stream)
-            registry = self._registries.setdefault(settings, new)
-        return registry
+            process = self._open.setdefault(key, Process(settings, self._options, self._on_stream))
+        return process
+
+    def _all(self) -> list[Process]:
+        """All of this process: after a fork its parent's are kept as well."""
+        return [each for each in (*self._open.values(), *self._ended) if each.id == os.getpid()]
 
     def hub(self, settings: Settings) -> Hub:
         """The hub of the running event loop. One that is made during the shutdown opens nothing."""
@@ -56,25 +60,25 @@ class Sessions:
 
     def end(self, settings: Settings) -> None:
         """End the streams that were opened with these settings. What they used is closed by `close()` at the latest."""
-        registry = self._registries.pop(settings, None)
-        if registry is not None:
-            registry.end_streams()
-            self._ended = [ended for ended in self._ended if ended.process().hubs()]
-            self._ended.append(registry)
+        process = self._open.pop((os.getpid(), settings), None)
+        if process is not None:
+            process.end_streams()
+            self._ended = [ended for ended in self._ended if ended.hubs()]
+            self._ended.append(process)
 
     def loops(self) -> set[asyncio.AbstractEventLoop]:
         """The event loops where anything may be open, in this process. Callable from any thread."""
-        return {loop for registry in (*self._registries.values(), *self._ended) for loop in registry.loops()}
+        return {loop for process in self._all() for loop, _ in process.loops()}
 
     def begin_shutdown(self) -> None:
         """End the streams of all event loops, and open no new ones: the process stops. Callable from any thread."""
         self.shutting_down = True
-        for registry in list(self._registries.values()):
-            registry.end_streams(stopping=True)
+        for process in self._all():
+            process.end_streams(stopping=True)
 
     def stats(self, **beside: int | None) -> Stats:
         """The numbers of all, those included that have ended, and others that are known `beside` these."""
-        processes = [registry.process() for registry in (*self._registries.values(), *self._ended)]
+        processes = self._all()
         hubs = [hub for process in processes for hub in process.hubs()]
         return Stats.of(
             [self.counters(), *(process.counters for process in processes)],
@@ -92,5 +96,5 @@ class Sessions:
 
     async def close(self) -> None:
         """End everything on the running event loop."""
-        for registry in (*self._registries.values(), *self._ended):
-            await registry.close()
+        for process in self._all():
+            await process.close()

@@ -132,7 +132,7 @@ async def test_who_is_asked_twice_drops_the_same_bytes_once(server: DevServer, r
         for number in range(10):
             await server.publish(subscription.channel, "t", f"{number}" + "x" * 100_000)
         await eventually(lambda: realtime.stats().received == 10)
-        (hub,) = realtime._sessions.at(realtime.settings).process().hubs()  # pyright: ignore[reportPrivateUsage]
+        (hub,) = realtime._sessions.at(realtime.settings).hubs()  # pyright: ignore[reportPrivateUsage]
         for size in (150_000, 250_000, 250_000, 150_000):
             hub.shed_later(size)
         await eventually(lambda: realtime.stats().buffer_bytes < 800_000)
