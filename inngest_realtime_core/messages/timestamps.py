@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
+from typing import Final
+
+import msgspec
+
+_MICROSECONDS: Final = re.compile(r"(\.\d{6})\d+")  # with what is cut off: it would be rounded
 
 
 def sortable(text: str | None) -> str:
@@ -14,22 +20,10 @@ def sortable(text: str | None) -> str:
 
 def parse_timestamp(text: str | None) -> datetime | None:
     """Read an RFC 3339 time with 0 to 9 fractional digits, cut to microseconds. None when it is no such time."""
-    if text is None:
-        return None
     try:
-        whole, rest = text[:19], text[19:]
-        moment = datetime.fromisoformat(whole)
-        fraction = ""
-        if rest.startswith("."):
-            digits = len(rest) - len(rest[1:].lstrip("0123456789"))
-            fraction, rest = rest[1:digits], rest[digits:]
-        if fraction:
-            moment = moment.replace(microsecond=int(fraction[:6].ljust(6, "0")))
-        if rest in {"Z", "z"}:
-            return moment.replace(tzinfo=timezone.utc)
-        offset = datetime.fromisoformat(whole + rest).tzinfo
-        return None if offset is None else moment.replace(tzinfo=offset).astimezone(timezone.utc)
-    except ValueError:
+        moment = msgspec.convert(_MICROSECONDS.sub(r"\1", text or ""), datetime)
+        return None if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except (msgspec.ValidationError, OverflowError):
         return None
 
 
