@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httpx
 
 from ._api.settings_source import SettingsSource
-from ._hub.hub import Hub
 from ._hub.sessions import Sessions
 from ._replay.log import History
 from .arguments import describe
 from .errors import ConfigurationError
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from ._hub.hub import Hub
 
 Observer = Callable[[str, Mapping[str, str]], Callable[[BaseException | None], None]]
 """Called as an operation begins, with its name (`token`, `publish`, `publish_stream`, `subscribe`, `stream`) and its

@@ -14,7 +14,7 @@ from ._concurrency.background import run_sync, run_sync_end
 from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
 from ._replay.log import Replay, SharedReplay
-from ._upstream.connection import Liveness
+from ._upstream.liveness import Liveness
 from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
 from .base import Slots
 from .channels.channel import Channel

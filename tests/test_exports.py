@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters import ADAPTERS, ROOT, frameworks_of
+from inngest_realtime_devserver.server import DevServer
 
 SOURCES = {
     "inngest_realtime_core": ROOT / "inngest_realtime_core",
@@ -80,6 +81,31 @@ def test_importing_the_core_starts_nothing_and_imports_no_framework() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["1", "[]"]
+
+
+def test_who_only_publishes_and_mints_loads_nothing_of_subscriptions() -> None:
+    with DevServer().in_thread() as server:
+        done = python(
+            "import sys, inngest_realtime_core\n"
+            f"realtime = inngest_realtime_core.Realtime(api_base_url={server.url!r})\n"
+            "realtime.publish_sync(('c', 't'), 1)\n"
+            "realtime.get_client_subscription_token_sync(channel='c', topics=['t'])\n"
+            "print('websockets' in sys.modules, 'inngest_realtime_core._hub.hub' in sys.modules)\n"
+            "with realtime.subscribe_sync(channel='c', topics=['t']) as subscription:\n"
+            "    print('websockets' in sys.modules, subscription.state)"
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["False False", "True open"]
+
+
+@pytest.mark.parametrize("framework", ADAPTERS)
+def test_an_adapter_loads_at_once_what_its_first_stream_needs(framework: str) -> None:
+    done = python(
+        f"import sys, inngest_realtime_{framework} as adapter; adapter.subscription_stream\n"
+        "print('websockets' in sys.modules, 'inngest_realtime_core._hub.hub' in sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == "True True"
 
 
 @pytest.mark.parametrize("framework", ADAPTERS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import ChannelLog
 from .._replay.log import History
-from .._replay.resume import Rewind
+from ..arguments import Rewind
 from ..errors import RealtimeError, SubscriptionClosedError
 from ..messages.envelope import Envelope
 from ..stats import Counters

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from .._replay.log import Replay, SharedReplay
-from .._upstream.connection import Liveness
+from .._upstream.liveness import Liveness
 
 # Structs rather than dataclasses: making the class takes a fortieth of the time, which every import pays.
 

@@ -9,6 +9,7 @@ import functools
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 from .._api.claims import TokenClaims, read_claims_unverified
 from .._api.client import ApiClient
@@ -20,8 +21,10 @@ from .._replay.record import MemoryHistory, Record
 from ..settings import Settings
 from ..stats import Counters, ReplayHealth
 from .budget import ByteBudget
-from .hub import Hub
 from .options import HubOptions
+
+if TYPE_CHECKING:
+    from .hub import Hub
 
 
 class LoopResources:
@@ -147,6 +150,9 @@ class Process:
         """The running event loop's hub, made at the first call."""
         resources = self.resources()
         if resources.hub is None:
+            # Not before: whoever only mints and publishes has no use for it, nor for the library of WebSockets.
+            from .hub import Hub
+
             hub = resources.hub = Hub(
                 resources.api,
                 self._options,

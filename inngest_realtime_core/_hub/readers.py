@@ -9,17 +9,17 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from .._replay.resume import Rewind
 from .._telemetry.throttled_log import ThrottledLog
+from ..arguments import Rewind
 from ..errors import RealtimeError, SubscriptionClosedError
 from ..messages.data_stream import DataStream
 from ..messages.message import Message, envelope_of
 from .buffer import ReaderBuffer
-from .feed import Feed
 from .views import SubscriptionSpec
 
 if TYPE_CHECKING:
     from .._upstream.subscriber import State
+    from .feed import Feed
     from .hub import Hub
 
 _log = ThrottledLog(logging.getLogger("inngest_realtime.subscription"))

@@ -13,7 +13,8 @@ from .._replay.channel_history import ChannelHistory
 from .._replay.entries import Entry
 from .._replay.event_ids import Cursor
 from .._replay.log import History, Kept
-from .._replay.resume import Rewind, Selected
+from .._replay.resume import Selected
+from ..arguments import Rewind
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason, Message, envelope_of, twin
 from ..stats import Counters

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..settings import Settings
 from ..stats import Counters, Stats
-from .hub import Hub
 from .options import HubOptions
 from .processes import Process
+
+if TYPE_CHECKING:
+    from .hub import Hub
 
 
 class Sessions:

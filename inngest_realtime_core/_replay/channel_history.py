@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from ..arguments import Rewind
 from ..messages.envelope import Envelope
 from ..messages.message import GapReason
 from .channel_log import ChannelLog, Coverage
@@ -19,7 +20,7 @@ from .entries import Entry
 from .event_ids import Cursor, EventIds
 from .log import History, Kept, Numbered, Replay
 from .numbers import Numbers
-from .resume import Rewind, Selected, rewind, since
+from .resume import Selected, rewind, since
 
 _SLACK: Final = 1.0  # seconds by which two processes may receive the same message apart
 _LATE: Final = 10.0  # seconds for which a message that was known before it was received may still be received

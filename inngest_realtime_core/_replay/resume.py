@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
+from ..arguments import Rewind
 from ..messages.envelope import Envelope
 from ..messages.timestamps import parse_timestamp, sortable
 from .channel_log import ChannelLog
@@ -17,9 +18,6 @@ from .position import Position
 _LAG: Final = 1.0  # seconds
 _COUNTED: Final = frozenset({"data", "run", "datastream-start"})
 _SKEW: Final = timedelta(seconds=2)  # how far apart two processes may receive what was published to two topics
-
-Rewind = int | Literal["all"]
-"""How many of the last messages of each topic."""
 
 Selected = tuple[Entry, str]
 """An entry, and the id that it has for this client."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 import anyio
-import msgspec
 
 from .._api.errors_from_status import is_inngests_rejection
 from .._api.tokens import IssuedToken
@@ -18,6 +17,7 @@ from .._concurrency.tasks import create_task, end_tasks
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import AuthenticationError, InngestError, UnexpectedResponseError, UnreachableError
 from ..messages.envelope import Envelope
+from .liveness import Liveness
 from .protocol import CLOSING, MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
 from .throttle import POLL, Throttle
 from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
@@ -29,20 +29,6 @@ _BACKLOG: Final = 8_192  # frames waiting; beyond it the socket is not read unti
 
 Delivery = Literal["holding", "delivering", "ignoring"]
 OnUndelivered = Callable[[Envelope | Unreadable | None, int], None]
-
-
-class Liveness(msgspec.Struct, frozen=True):
-    """How a connection is kept alive.
-
-    Attributes:
-        ping_interval: Seconds between two pings.
-        ping_timeout: Seconds to wait for a pong, and for the proof of a subscription.
-        open_timeout: Seconds to wait for the TCP, TLS and WebSocket handshakes together.
-    """
-
-    ping_interval: float = 10.0
-    ping_timeout: float = 10.0
-    open_timeout: float = 10.0
 
 
 class Connection:

@@ -12,7 +12,8 @@ from .._api.tokens import Entry, IssuedToken
 from .._telemetry.throttled_log import ThrottledLog
 from ..errors import InngestError, RealtimeError, TopicError, UnreachableError
 from .batching import MAX_URL_TOKEN, frame_batches, split_for_url, unsubscribe_frames
-from .connection import Connection, Liveness, OnUndelivered
+from .connection import Connection, OnUndelivered
+from .liveness import Liveness
 from .protocol import MAX_CLIENT_FRAME, subscribe_frame
 from .throttle import Throttle
 from .transport import OpenTransport, open_websocket

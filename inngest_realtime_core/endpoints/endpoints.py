@@ -11,6 +11,7 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Final, cast
 
 from .._api.client_token import ClientSubscriptionToken
@@ -38,6 +39,9 @@ from .selection import Selection, resume_point, select
 from .wsgi_threads import check_limit, single_threaded
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
+
+# What a subscription needs, which the core loads at the first one: no request is to wait for it.
+import_module("inngest_realtime_core._hub.hub")
 
 _BODY_TIMEOUT: Final = 10.0  # seconds
 _TOKEN_METHODS: Final = ("GET", "POST")
