@@ -13,8 +13,8 @@ import subprocess
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         self.process.communicate()
+
+    @contextmanager
+    def hung(self) -> Generator[None]:
+        """Connections are taken, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     @property
     def client(self) -> Any:
@@ -394,51 +403,45 @@ async def test_which_rights_it_needs(
 async def test_a_hung_redis_costs_one_time_out(server: DevServer, own: RedisServer, channel: str) -> None:
     async with worker(server, own) as one:
         await one.publish((channel, "t"), 0)
-        own.process.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        for number in range(5):
-            await one.publish((channel, "t"), number)
-        assert time.monotonic() - began < 4.0
-        own.process.send_signal(signal.SIGCONT)
+        with own.hung():
+            began = time.monotonic()
+            for number in range(5):
+                await one.publish((channel, "t"), number)
+            assert time.monotonic() - began < 4.0
 
 
 @pytest.mark.parametrize("hung", ["from the start", "later"])
 async def test_the_first_bytes_of_a_page_do_not_wait_for_a_hung_redis(
     server: DevServer, own: RedisServer, channel: str, hung: str
 ) -> None:
-    try:
+    with ExitStack() as while_hung:
         if hung == "from the start":
-            own.process.send_signal(signal.SIGSTOP)
+            while_hung.enter_context(own.hung())
         async with worker(server, own) as one:
             if hung == "later":
                 await one.publish((channel, "t"), 0)
-                own.process.send_signal(signal.SIGSTOP)
+                while_hung.enter_context(own.hung())
             began = time.monotonic()
             async with one.subscribe(channel=channel, topics=["t"]) as subscription:
                 stream = subscription.get_event_stream()
                 assert await anext(stream) == b"retry: 1000\n"
                 assert b"event: ready" in await anext(stream)
             assert time.monotonic() - began < 1.5, "it took as long as Redis may take for an answer"
-    finally:
-        own.process.send_signal(signal.SIGCONT)
 
 
 async def test_a_page_that_returns_to_a_worker_without_the_key_of_ids_yet(
     server: DevServer, own: RedisServer, channel: str
 ) -> None:
-    try:
-        async with worker(server, own) as publisher, worker(server, own) as one:
-            async with page(one, channel) as before:
-                await publisher.publish((channel, "t"), 1)
-                assert await before.read(1) == [1]
-            await publisher.publish((channel, "t"), 2)
-            own.process.send_signal(signal.SIGSTOP)
-            async with worker(server, own) as two, page(two, channel, before.id) as after:
-                await after.opened()
-                own.process.send_signal(signal.SIGCONT)
-                assert await after.read(1) == [2]
-    finally:
-        own.process.send_signal(signal.SIGCONT)
+    async with AsyncExitStack() as opened:
+        publisher, one, two = [await opened.enter_async_context(worker(server, own)) for _ in range(3)]
+        async with page(one, channel) as before:
+            await publisher.publish((channel, "t"), 1)
+            assert await before.read(1) == [1]
+        await publisher.publish((channel, "t"), 2)
+        with own.hung():
+            after = await opened.enter_async_context(page(two, channel, before.id))
+            await after.opened()
+        assert await after.read(1) == [2]
 
 
 async def test_what_came_meanwhile_follows_the_gap_of_a_page_whose_id_is_not_understood(

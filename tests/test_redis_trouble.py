@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,15 +30,6 @@ def events(log: pytest.LogCaptureFixture) -> list[str]:
     return [what for subject, _, what in found if subject in ("replay", "redis")]
 
 
-@contextmanager
-def hung(redis: RedisServer) -> Generator[None]:
-    redis.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        redis.process.send_signal(signal.SIGCONT)
-
-
 async def test_a_hung_redis_is_waited_for_once(
     server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture
 ) -> None:
@@ -50,7 +38,7 @@ async def test_a_hung_redis_is_waited_for_once(
         assert await reading.read(1) == [0]
         waits: list[float] = []
         began = time.monotonic()
-        with hung(own):
+        with own.hung():
             # Longer than it takes until Redis has been asked again, and has not answered again.
             while time.monotonic() - began < 7.0:
                 before = time.monotonic()
@@ -80,7 +68,7 @@ def test_each_call_of_its_own_event_loop_does_not_wait_anew(
             return time.monotonic() - began
 
         publish()
-        with hung(own):
+        with own.hung():
             waits = [publish() for _ in range(4)]
         assert sum(wait > 1.0 for wait in waits) == 1
         assert events(log) == ["failed"]
@@ -256,7 +244,7 @@ async def test_a_process_that_stands_still_does_not_take_redis_for_away(
     """An event loop that is blocked, or a machine that swaps: the answer has come, and is not read in time."""
     async with worker(server, own) as one:
         await one.publish((channel, "t"), 1)
-        with hung(own):
+        with own.hung():
             publishing = asyncio.create_task(one.publish((channel, "t"), 2))
             for _ in range(100):
                 await asyncio.sleep(0)

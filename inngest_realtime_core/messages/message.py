@@ -28,7 +28,7 @@ GapReason = Literal["reconnect", "overflow", "too-large", "unreadable", "expired
 
 `reconnect`: the connection to Inngest was lost for a while. `overflow`: this reader read too slowly.
 `too-large`: a frame of over 4 MiB was not read. `unreadable`: a message has JSON that can't be decoded.
-`expired`: a client resumed from an event that is no longer known.
+`expired`: a client resumed from an event that is no longer known, or what came before a `rewind` cannot be asked for.
 """
 
 

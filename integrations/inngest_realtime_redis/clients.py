@@ -9,9 +9,9 @@ from typing import Any, Final, cast
 from inngest_realtime_core._concurrency.tasks import create_shared_task, deadline, end_tasks, look_at_failure
 from inngest_realtime_core.errors import ConfigurationError
 
-__all__ = ["Executor", "new_client", "source_problem"]
+__all__ = ["Executor", "execute_pipeline", "new_client", "source_problem"]
 
-_GRACE: Final = 0.25  # seconds besides, within which an answer is read that has come
+_GRACE: Final = 0.25  # the last seconds of these, within which an answer is read that has come
 _CLEAN_UP: Final = 5  # times as long nobody waits any more, and the connection is given up
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
@@ -87,13 +87,23 @@ class Executor:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(look_at_failure)
         # Where the process stood still for so long, the answer is there, and was not read yet.
-        for seconds in (self._timeout, _GRACE):
+        for seconds in (self._timeout - _GRACE, _GRACE):
             with deadline(seconds):
                 return await asyncio.shield(task)
         raise TimeoutError
 
     async def close(self) -> None:
         await end_tasks(self._tasks)
+
+
+async def execute_pipeline(pipeline: Any) -> list[Any]:
+    """Returns the answers, errors among them. Its connection is free again when it has read them, and not before.
+
+    An `Executor` may have stopped waiting for that long ago.
+    """
+    async with pipeline:
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
 
 
 async def _awaited(command: Awaitable[Any]) -> Any:

@@ -52,11 +52,10 @@ local time = redis.call('TIME')
 local now = time[1] * 100000 + math.floor(time[2] / 10)
 local found = redis.call('HMGET', state, 'created', 'count', 'last', 'mixed')
 local created, mixed = tonumber(found[1]), (tonumber(found[4]) or 0) > now
-if not created then
-  -- Less than all numbers, the first of which may be given now.
-  created = now - 1
-  redis.call('HSET', state, 'created', created)
-end
+-- Less than all numbers, the first of which may be given now.
+created = created or now - 1
+-- Written each time: where nothing can be recorded, what was recorded before is not all, and is not to be read.
+redis.call('HSET', state, 'created', created)
 local count = tonumber(found[2]) or 0
 if redis.call('ZCARD', order) ~= count or redis.call('HLEN', data) ~= count then
   redis.call('DEL', order, data)

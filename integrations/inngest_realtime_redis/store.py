@@ -16,7 +16,7 @@ from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
 
-from .clients import Executor, new_client
+from .clients import Executor, execute_pipeline, new_client
 from .clock import RedisClock
 from .event_id_key import share_key
 from .marks import Marks
@@ -80,8 +80,6 @@ class RedisHistory:
         self._clock = clock
         self._has_waited = False
         self._wake = asyncio.Event()
-        if trouble.lasts:
-            self._wake.set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._execute = Executor(_TIMEOUT)
@@ -230,16 +228,12 @@ class RedisHistory:
 
     async def _run(self) -> None:
         while not self._closed:
-            rest = self._trouble.retry_at - time.monotonic()
-            if rest > 0:
-                await asyncio.sleep(rest)
-                if not self._is_ready:
-                    self._setup = asyncio.ensure_future(self._set_up())
-                    await asyncio.wait([self._setup])
-                    continue
-            else:
+            if not self._trouble.lasts:
                 await self._wait()
+            await asyncio.sleep(max(self._trouble.retry_at - time.monotonic(), 0.0))
             self._wake.clear()
+            if self._setup.done() and not self._is_ready:
+                self._setup = asyncio.ensure_future(self._set_up())
             if not self._setup.done():
                 await asyncio.wait([self._setup])
             if self._is_ready:
@@ -277,11 +271,10 @@ class RedisHistory:
                 probe = False
             sent_at = time.monotonic()
             try:
-                async with pipeline:
-                    answers = await self._execute(pipeline.execute(raise_on_error=False))
-                    for error in (answer for answer in answers if isinstance(answer, Exception)):
-                        if not is_of_another_kind(error):
-                            raise error
+                answers = await self._execute(execute_pipeline(pipeline))
+                for error in (answer for answer in answers if isinstance(answer, Exception)):
+                    if not is_of_another_kind(error):
+                        raise error
             except Exception as error:
                 # What was not recorded must not look as if nothing were missing.
                 self._failed(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import pytest
@@ -38,8 +37,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("patient")
 async def test_more_than_is_worth_holding_is_a_gap_at_once(server: DevServer, own: RedisServer, channel: str) -> None:
     async with worker(server, own) as one, one.subscribe(channel=channel, topics=["t"]) as subscription:
-        own.process.send_signal(signal.SIGSTOP)
-        try:
+        with own.hung():
             await _cut_off(one, server)
             for _ in range(10):
                 await server.publish(channel, "t", HALF)
@@ -50,8 +48,6 @@ async def test_more_than_is_worth_holding_is_a_gap_at_once(server: DevServer, ow
                 message = await subscription.receive(timeout=5)
                 assert message is not None
                 assert message.data == HALF
-        finally:
-            own.process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.usefixtures("patient")
@@ -70,8 +66,7 @@ async def test_what_is_held_counts_in_the_total(
     async with worker(server, own, total_buffer_bytes=4_000_000) as one:
         for channel in channels:
             await one.subscribe(channel=channel, topics=["t"], on_message=_ignore)
-        own.process.send_signal(signal.SIGSTOP)
-        try:
+        with own.hung():
             await _cut_off(one, server)
             held: list[int] = []
             for number in range(24):
@@ -82,8 +77,6 @@ async def test_what_is_held_counts_in_the_total(
             assert held[:4] == [len(came[0].data) * count for count in range(1, 5)]
             assert max(held) <= 4_000_000
             assert held[-1] > 1_000_000
-        finally:
-            own.process.send_signal(signal.SIGCONT)
 
 
 def _ignore(message: Any) -> None: ...
