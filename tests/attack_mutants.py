@@ -348,6 +348,19 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "        self.whole = self.whole and not self.envelopes\n",
         "",
     ),
+    # Forks.
+    (
+        "test_forks.py::test_the_child_of_a_fork_has_all_of_its_limits",
+        "endpoints/limits.py",
+        "        each._begin()  # pyright",
+        "        pass  # pyright",
+    ),
+    (
+        "test_forks.py::test_the_child_of_a_fork_has_all_of_its_limits",
+        "endpoints/limits.py",
+        "            if os.getpid() == process:",
+        "            if True:",
+    ),
     # Log lines.
     (
         "test_log_lines.py::test_messages_that_cannot_be_delivered_make_one_line",

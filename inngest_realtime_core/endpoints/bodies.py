@@ -100,8 +100,7 @@ class EventStreams:
 
     async def _body(self, opening: Opening) -> AsyncGenerator[bytes, None]:
         selection = opening.selection
-        self._slots.acquire(opening.client)
-        try:
+        with self._slots.taken(opening.client):
             events = (await self.subscribe(selection)).get_event_stream(
                 heartbeat=selection.grant.heartbeat or self._heartbeat,
                 last_event_id=opening.last_event_id,
@@ -113,13 +112,10 @@ class EventStreams:
                 yield b""
                 async for chunk in events:
                     yield chunk
-        finally:
-            self._slots.release(opening.client)
 
     def _body_sync(self, opening: Opening) -> Generator[bytes, None, None]:
         selection = opening.selection
-        self._slots.acquire(opening.client)
-        try:
+        with self._slots.taken(opening.client):
             events = self.subscribe_sync(selection).get_event_stream(
                 heartbeat=selection.grant.heartbeat or self._heartbeat,
                 last_event_id=opening.last_event_id,
@@ -130,5 +126,3 @@ class EventStreams:
             with closing(events):
                 yield b""
                 yield from events
-        finally:
-            self._slots.release(opening.client)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -40,7 +42,32 @@ def client_name(client: object) -> str | None:
     return name if len(name) <= _MAX_NAME else hashlib.blake2b(name.encode(errors="replace")).hexdigest()
 
 
-class StreamSlots:
+class PerProcess:
+    """What is counted in a process. The child of a fork begins anew: with nothing that its parent has under way, and
+    with locks that none of its threads holds."""
+
+    def __init__(self) -> None:
+        self._begin()
+        _counted.add(self)
+
+    def _begin(self) -> None:
+        """Called when it is made, and in the child of a fork."""
+        self._lock = threading.Lock()
+
+
+_counted: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_counted):
+        each._begin()  # pyright: ignore[reportPrivateUsage]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class StreamSlots(PerProcess):
     """The streams that are open in this process, of all clients and of each.
 
     Args:
@@ -51,7 +78,10 @@ class StreamSlots:
     def __init__(self, limit: int | None, per_client: int | None) -> None:
         self._limit = limit
         self._per_client = per_client
-        self._lock = threading.Lock()
+        super().__init__()
+
+    def _begin(self) -> None:
+        super()._begin()
         self._open = 0
         self._by_client: dict[str, int] = {}
 
@@ -64,6 +94,17 @@ class StreamSlots:
     def used(self) -> int:
         """How many are taken."""
         return self._open
+
+    @contextmanager
+    def taken(self, client: str | None) -> Generator[None, None, None]:
+        """A slot, as long as a stream is open. Raises as `acquire` does."""
+        self.acquire(client)
+        process = os.getpid()
+        try:
+            yield
+        finally:
+            if os.getpid() == process:  # the child of a fork ends what its parent has taken a slot for
+                self.release(client)
 
     def acquire(self, client: str | None) -> None:
         """Takes a slot.
@@ -94,13 +135,16 @@ class StreamSlots:
                     del self._by_client[client]
 
 
-class RateLimit:
+class RateLimit(PerProcess):
     """How often one client may ask for something new: a token bucket for each."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
-        self._lock = threading.Lock()
+        super().__init__()
+
+    def _begin(self) -> None:
+        super()._begin()
         # Client -> when its bucket would be full again. One that is full is not kept.
         self._full_at: dict[str, float] = {}
         self._next_sweep = 0.0
@@ -126,7 +170,7 @@ class RateLimit:
             self._full_at[client] = now + (missing + 1) / self._rate
 
 
-class TokenGate:
+class TokenGate(PerProcess):
     """The token requests that are under way.
 
     Args:
@@ -136,10 +180,14 @@ class TokenGate:
     """
 
     def __init__(self, limit: int, *, patience: float = 0.0) -> None:
-        self._slots = threading.BoundedSemaphore(limit)
-        self._waiting = threading.BoundedSemaphore(2 * limit)
-        self._began: dict[object, float] = {}  # when each that is under way began
+        self._limit = limit
         self._patience = patience
+        super().__init__()
+
+    def _begin(self) -> None:
+        self._slots = threading.BoundedSemaphore(self._limit)
+        self._waiting = threading.BoundedSemaphore(2 * self._limit)
+        self._began: dict[object, float] = {}  # when each that is under way began
 
     @contextmanager
     def entered(self) -> Generator[None, None, None]:
@@ -171,14 +219,14 @@ class TokenGate:
             self._waiting.release()
 
 
-class CircuitBreaker:
+class CircuitBreaker(PerProcess):
     """Leaves an Inngest that does not respond alone for a while, so that whoever asks is told at once.
 
     After three failures in a row requests are refused for two seconds; then one is let through, and decides.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def _begin(self) -> None:
+        super()._begin()
         self._failures = 0
         self._open_until = 0.0
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from .._concurrency.threads import greenlets
 from .._telemetry.throttled_log import ThrottledLog
 from .errors import EndpointError
+from .limits import PerProcess
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
@@ -95,11 +96,11 @@ def _gunicorn_threads() -> int | None:
     return None
 
 
-class _Taken:
+class _Taken(PerProcess):
     """The threads of this process that streams occupy."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def _begin(self) -> None:
+        super()._begin()
         self._count = 0
 
     def add(self, number: int) -> int:
