@@ -101,6 +101,7 @@ def test_every_list_of_packages_is_whole() -> None:
     assert set(strings("known-first-party")) == {"inngest_realtime_core", *folders}
     assert set(strings("root_packages")) == {"inngest_realtime_core", *folders}
     assert set(strings("forbidden_modules")) == folders
+    assert strings("ancestors") == strings("root_packages")
 
 
 def test_the_classifiers_are_what_was_tried() -> None:
