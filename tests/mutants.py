@@ -273,8 +273,8 @@ MUTANTS = [
     Mutant(
         "a successor of a successor is sought",
         "_upstream/handover.py",
-        "if not connection.closing or self.old is not None or connection is self._given_up:",
-        "if not connection.closing or connection is self._given_up:",
+        "if not connection.closing or self.old is not None or self._due == math.inf:",
+        "if not connection.closing or self._due == math.inf:",
     ),
     Mutant(
         "a token fills a frame to its last byte",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inngest_realtime_core._upstream import protocol
 from inngest_realtime_core._upstream.protocol import CLOSING, Decoder, Unreadable, subscribe_frame, unsubscribe_frame
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.messages.message import Message
@@ -194,8 +195,9 @@ def test_run_messages_may_lack_a_topic() -> None:
     assert (envelope.kind, envelope.channel, envelope.topic) == ("run", "01RUN", "")
 
 
-def test_the_oldest_of_too_many_streams_is_given_up() -> None:
-    decoder = Decoder(max_open_streams=2)
+def test_the_oldest_of_too_many_streams_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_OPEN_STREAMS", 2)
+    decoder = Decoder()
     for name in ("a", "b", "c"):
         decoder.decode(start_frame(name))
     assert list(decoder.open_streams) == ["b", "c"]

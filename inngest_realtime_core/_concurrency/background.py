@@ -34,37 +34,36 @@ _END: Final = object()
 
 
 class _Background:
-    """The loop of this process."""
+    """The loop of this process.
+
+    Attributes:
+        running: That loop, if it has been started.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.running: asyncio.AbstractEventLoop | None = None
         self._inherited: list[asyncio.AbstractEventLoop] = []
-
-    @property
-    def current(self) -> asyncio.AbstractEventLoop | None:
-        """The loop, if it has been started."""
-        return self._loop
 
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._loop is None:
-                loop = self._loop = NativeLoop() if greenlets() else asyncio.new_event_loop()
+            if self.running is None:
+                loop = self.running = NativeLoop() if greenlets() else asyncio.new_event_loop()
 
                 def main() -> None:
                     asyncio.set_event_loop(loop)
                     loop.run_forever()
 
                 start_daemon_thread(main, "inngest-realtime")
-            return self._loop
+            return self.running
 
     def forget(self) -> None:
         """Begin anew in the child of a fork, where the parent's thread does not run and its lock may be held."""
         self._lock = threading.Lock()
-        if self._loop is not None:
+        if self.running is not None:
             # Kept, and never touched: closing it would take the parent's sockets out of the selector they share.
-            self._inherited.append(self._loop)
-            self._loop = None
+            self._inherited.append(self.running)
+            self.running = None
 
 
 _background = _Background()
@@ -150,7 +149,7 @@ class _Call(Generic[T]):
 def is_background() -> bool:
     """Whether the running event loop is the background loop."""
     loop = loop_running_here()
-    return loop is not None and loop is _background.current
+    return loop is not None and loop is _background.running
 
 
 def check_may_block() -> None:

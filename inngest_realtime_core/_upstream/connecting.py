@@ -58,10 +58,9 @@ class Connector:
             # Everybody has left meanwhile.
             raise closed_here()
         joined = self._registry.joins()
-        if crowded:
-            self._handle_failure(_crowded(), joined, reconnecting)
-            return None
         try:
+            if crowded:
+                raise _crowded()
             return await self.establish()
         except RealtimeError as error:
             self._handle_failure(error, joined, reconnecting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -151,7 +152,6 @@ class Handovers:
         self._echo: Handover | None = None  # the last one, as long as its successor may repeat something
         self._backoff = Backoff(cap=_RETRY_CAP)
         self._due = 0.0
-        self._given_up: Connection | None = None  # the last one for which no successor is looked for any more
         self._overlapping: set[str] = set()  # the channels that the old connection delivers
 
     @property
@@ -161,7 +161,7 @@ class Handovers:
 
     def due(self, connection: Connection) -> float | None:
         """Seconds until the next attempt to find a successor; 0 or less when it is due, None when none is needed."""
-        if not connection.closing or self.old is not None or connection is self._given_up:
+        if not connection.closing or self.old is not None or self._due == math.inf:
             return None
         return self._due - time.monotonic()
 
@@ -194,7 +194,7 @@ class Handovers:
             )
             if self._connector.is_final(error):
                 # The old one delivers to its end, and then the rejection of its successor is reported.
-                self._given_up = old
+                self._due = math.inf
             else:
                 self._due = time.monotonic() + self._backoff.next_delay()
             return None
@@ -252,7 +252,6 @@ class Handovers:
         """Called when the present connection is lost: there is nothing to hand over to, and nothing repeated."""
         await self.retire()
         self._echo = None
-        self._given_up = None
         self._due = 0.0
 
     async def close(self) -> None:

@@ -79,14 +79,12 @@ class Joiner:
                 return
             adopt(result.entries)
             outcome = await self._dialer.add(connection, result, partial=True)
-        except UnreachableError as error:
-            if connection.lost or error.url == "":
+        except RealtimeError as error:
+            if isinstance(error, UnreachableError) and (connection.lost or error.url == ""):
                 # The connection itself broke: they are subscribed with all others on the next one.
                 connection.abort(connection.lost_reason)
                 await self._wake.until(lambda: connection.lost)
                 return
-            self._registry.fail(error, {channel for channel, _ in batch})
-        except RealtimeError as error:
             self._registry.fail(error, {channel for channel, _ in batch})
         else:
             self._registry.cover(entry for entry, error in outcome.items() if error is None)

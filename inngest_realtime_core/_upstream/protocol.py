@@ -70,9 +70,8 @@ class Decoder:
     stream's start tells where it belongs.
     """
 
-    def __init__(self, *, max_open_streams: int = MAX_OPEN_STREAMS) -> None:
+    def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(Envelope).decode
-        self._max_open_streams = max_open_streams
         self._streams: dict[str, Envelope] = {}
 
     @property
@@ -159,7 +158,7 @@ class Decoder:
         self._streams[stream_id] = Envelope(
             "datastream-start", envelope.data, envelope.channel, envelope.topic, stream_id=stream_id
         )
-        if len(self._streams) > self._max_open_streams:
+        if len(self._streams) > MAX_OPEN_STREAMS:
             del self._streams[next(iter(self._streams))]
         return envelope
 

@@ -189,8 +189,7 @@ class ChannelRegistry:
         channel = subscriber.channel
         self._drop(channel)
         for join in self._joins.pop(channel, ()):
-            if not join.done.done():
-                join.done.cancel()
+            join.done.cancel()
         for topic in self._covered.get(channel, ()):
             self._leaving[(channel, topic)] = None
         self._pending_gaps.discard(channel)

@@ -138,7 +138,7 @@ class Broker:
         await self._send(key, frame)
 
     async def _send(self, key: Key, frame: Frame) -> None:
-        self.record.add(key, frame)
+        self.record.add(frame)
         await self.deliver(key, frame)
 
     async def deliver(self, key: Key, frame: Frame) -> None:

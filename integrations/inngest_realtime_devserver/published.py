@@ -17,7 +17,7 @@ __all__ = ["messages_of"]
 
 
 def messages_of(
-    recorded: Iterable[tuple[tuple[str, str], bytes]],
+    recorded: Iterable[bytes],
     channel: Channel | str | None,
     topic: str | Topic[Any] | TopicRef[Any] | None,
 ) -> list[Message[Any]]:
@@ -36,7 +36,7 @@ def messages_of(
         (name,) = resolve_topics(channel, [topic])
     decoder = Decoder()
     found: list[Message[Any]] = []
-    for _, frame in recorded:
+    for frame in recorded:
         envelope = decoder.decode(frame)
         if not isinstance(envelope, Envelope) or (resolved is not None and envelope.channel != resolved.name):
             continue

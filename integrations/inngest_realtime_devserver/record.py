@@ -24,20 +24,20 @@ class Record:
     def __init__(self, size: int) -> None:
         self._size = size
         self._bytes = 0
-        self._frames: deque[tuple[tuple[str, str], bytes]] = deque()
+        self._frames: deque[bytes] = deque()
 
-    def add(self, key: tuple[str, str], frame: Frame) -> None:
-        """Keep a frame for `key`, a channel and a topic, and drop the oldest beyond the bounds."""
+    def add(self, frame: Frame) -> None:
+        """Keep a frame, and drop the oldest beyond the bounds."""
         if self._size:
-            self._frames.append((key, frame.payload))
+            self._frames.append(frame.payload)
             self._bytes += len(frame.payload)
             while len(self._frames) > self._size or self._bytes > MAX_BYTES:
-                self._bytes -= len(self._frames.popleft()[1])
+                self._bytes -= len(self._frames.popleft())
 
     def clear(self) -> None:
         """Forget everything."""
         self._frames.clear()
         self._bytes = 0
 
-    def __iter__(self) -> Iterator[tuple[tuple[str, str], bytes]]:
+    def __iter__(self) -> Iterator[bytes]:
         return iter(tuple(self._frames))
