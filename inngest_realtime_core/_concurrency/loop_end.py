@@ -27,7 +27,7 @@ _resources: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.WeakSet
 
 
 def close_with_loop(loop: asyncio.AbstractEventLoop, resource: LoopResource) -> weakref.WeakSet[LoopResource]:
-    """Has a resource closed when its event loop is, at the latest. Returns from what it is discarded when it has ended.
+    """Closes a resource before its event loop is closed. Returns the set from which it is removed when it ends earlier.
 
     `asyncio.run()` and its like close async generators first. For a bare `loop.close()` asyncio offers nothing: sockets
     and tasks stay until they are collected, with a warning each. So the `close` of this one event loop is wrapped.

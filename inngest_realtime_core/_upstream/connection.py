@@ -32,9 +32,9 @@ OnUndelivered = Callable[[Envelope | Unreadable | None, int], None]
 
 
 class Connection:
-    """An open WebSocket and what it was found to be.
+    """A WebSocket to Inngest.
 
-    What it brings is held at first; `deliver` hands it on, `ignore` discards it.
+    The messages that it brings are held at first; `deliver` hands them on, `ignore` discards them.
 
     Args:
         on_change: Called when the server has said that it will shut down, and when the connection is lost.

@@ -101,7 +101,7 @@ class Decoder:
                 logger.debug("Dropped a frame of %d bytes that is not a JSON envelope.", len(frame))
                 return None
             envelope = repaired
-        # Ours, whatever the wire says. (Of a stream and a weight it can say nothing: no JSON is one.)
+        # These are ours, and a frame may have keys of their names. (No JSON has the type of `stream` and `weight`.)
         if envelope.index or envelope.known_identity:
             envelope.index, envelope.known_identity = 0, ""
         if len(frame) > _SHORT:

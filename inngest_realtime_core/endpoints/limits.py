@@ -19,8 +19,8 @@ from .errors import EndpointError
 _RETRY_FULL: Final = 5  # seconds after which a stream has probably ended
 _FAILURES: Final = 3  # in a row, until Inngest is left alone for a while
 _PAUSE: Final = 2.0  # seconds for which it is
-_TRIAL: Final = 10.0  # seconds that the answer to the next request may take
-_SLOW: Final = 1.0  # seconds within which an answer holds nobody up, whatever it says
+_TRIAL: Final = 10.0  # seconds that Inngest may take to respond to the next request
+_SLOW: Final = 1.0  # seconds within which a response holds nobody up, whatever it says
 _MAX_NAME: Final = 128  # characters
 
 
@@ -252,14 +252,14 @@ class CircuitBreaker(PerProcess):
                 self.succeeded()
             raise
         except BaseException:
-            # Nobody waits for the answer any more, so the next one decides.
+            # Nobody waits for the response any more, so the next one decides.
             if on_trial:
                 self._open_until = time.monotonic()
             raise
         self.succeeded()
 
     def check(self) -> bool:
-        """Called before Inngest is asked. Returns whether the answer decides for others.
+        """Called before Inngest is asked. Returns whether its response decides for others.
 
         Raises:
             EndpointError: 503, it did not respond a moment ago.
