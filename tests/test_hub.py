@@ -1,4 +1,4 @@
-"""Sharing, multiplexing, lingering, reconnecting and switching over, against the embedded server."""
+"""Sharing, multiplexing, lingering, reconnecting and handing over, against the embedded server."""
 
 from __future__ import annotations
 
@@ -393,7 +393,7 @@ async def test_an_old_key_is_refused_when_the_connection_is_lost(channel: str) -
             await soon(anext(subscription))
 
 
-# -- switching over ---------------------------------------------------------------------------------------------------
+# -- handing over -----------------------------------------------------------------------------------------------------
 
 
 async def chunks_of(server: DevServer, parts: int) -> AsyncGenerator[str, None]:

@@ -219,7 +219,7 @@ class Handovers:
             self._on_lost(handover.old, channels)
         handover.overlapped()
         self._registry.resolve()
-        logger.info("Switching over to a new connection to Inngest.", extra={"event": "connection.replaced"})
+        logger.info("A new connection to Inngest takes over.", extra={"event": "connection.replaced"})
 
     async def poll(self) -> float | None:
         """Do what is due; returns the seconds until something is due again, or None."""

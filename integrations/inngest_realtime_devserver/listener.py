@@ -20,7 +20,7 @@ from .websocket import WebSocketConnection
 
 __all__ = ["Listener"]
 
-_READABLE_HEAD = 4 * 1024 * 1024  # bytes read of a request's head, so that one too large is answered with 431
+_READABLE_HEAD = 4 * 1024 * 1024  # bytes read of a request's head, so that one too large gets a 431
 _STOP_TIMEOUT = 2.0  # seconds given to request handlers after their sockets are gone
 
 

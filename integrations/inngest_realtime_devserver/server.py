@@ -73,7 +73,7 @@ class DevServer(Faults):
         signing_key: `signkey-<env>-<hex>`; without it every request is accepted, as `inngest dev` does.
         signing_key_fallback: A second key that is accepted too.
         registration_delay: Seconds between the response to a connect (or a `sub`) and its subscription. A ping of the
-            client is answered after the registration only, as in Inngest.
+            client gets its pong after the registration only, as in Inngest.
         keepalive: Seconds between the server's pings.
         token_ttl: Seconds for which a token is valid.
         closing_grace: Seconds for which connections live on after `begin_closing()`.

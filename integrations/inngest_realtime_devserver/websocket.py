@@ -1,6 +1,6 @@
 """`GET connect`: one WebSocket connection, spoken as the real server speaks it (PROTOCOL.md sections 2 to 5).
 
-ASGI has no words for pings, for an answer to a ping that waits for a registration, or for a connection that ends
+ASGI has no words for pings, for a pong that waits for a registration, or for a connection that ends
 without a close frame. So this is a protocol class of its own, which uvicorn takes as its `ws=` option.
 """
 
@@ -47,7 +47,7 @@ CONNECT_PATH = "/v1/realtime/connect"
 MAX_CLIENT_FRAME = 32_768  # bytes of one message from a client; a larger one closes the connection
 HIGH_WATER = 3 * 1024 * 1024  # bytes unsent to one client, above which publishers wait
 FLUSH_SIZE = 65_536  # bytes collected before they are handed to the transport
-CLOSE_TIMEOUT = 5.0  # seconds given to the client to answer a close frame
+CLOSE_TIMEOUT = 5.0  # seconds given to the client to send its close frame
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -173,7 +173,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._node.pings += 1
             self._take(bytes(event.payload))
         elif isinstance(event, (TextMessage, BytesMessage)):
-            self._message(event)  # pongs need no answer, and the server never misses one
+            self._message(event)  # a pong calls for nothing, and the server never misses one
 
     def _upgrade(self, request: Request) -> None:
         node = self._node
@@ -259,7 +259,7 @@ class WebSocketConnection(asyncio.Protocol):
                 entries = read_entries(frame["data"]) or ()
                 self._node.broker.unsubscribe(self, [key for entry in entries if (key := entry.key) is not None])
         except (ValueError, KeyError, TypeError, AttributeError):
-            return  # anything else is ignored, without an answer
+            return  # anything else is ignored
 
     def _register(self, keys: tuple[Key, ...]) -> None:
         self.channels.update(channel for channel, _ in keys)
