@@ -74,6 +74,14 @@ def test_a_plain_page(client: str, documented: Open) -> None:
         page.until("#status", text)
 
 
+def test_the_script_of_the_readme(documented: Open) -> None:
+    (script,) = (block.code for block in blocks_of(ROOT / "README.md") if block.language == "js")
+    page = documented(f'<script type="module">{script}</script>')
+    with page.page.expect_console_message(timeout=UNTIL) as told:
+        page.publish("pipeline", "status", {"message": "Halfway"})
+    assert told.value.args[0].json_value()["message"] == "Halfway"
+
+
 def test_a_plain_page_with_a_loop(documented: Open) -> None:
     page = documented(PLAIN["for await"])
     page.publish("pipeline", "tokens", "Hello")

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -82,7 +83,11 @@ def check(block: Block) -> None:
         check_javascript(code)
     elif language == "console":
         check_console(code)
-    elif language in ("nginx", "caddy"):
+    elif language == "nginx":
+        check_nginx(code)
+    elif language == "ini":
+        check_ini(code)
+    elif language == "caddy":
         assert code.count("{") == code.count("}")
     else:
         assert language in SHOWN | CHECKED, f"nothing is known about {language!r}"
@@ -99,6 +104,32 @@ def check_javascript(code: str) -> None:
     command = [node, "--input-type=module", "--check"]
     done = subprocess.run(command, input=code, text=True, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def check_nginx(code: str) -> None:
+    """nginx takes the location, within a server whose application is `app`."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        places = "".join(f"{name}_temp_path {folder}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
+        configuration = Path(folder, "nginx.conf")
+        configuration.write_text(
+            f"pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; client_body_temp_path {folder}; "
+            f"{places} upstream app {{ server 127.0.0.1:8000; }} server {{ listen 127.0.0.1:8080; {code} }} }}"
+        )
+        command = [nginx, "-t", "-q", "-c", str(configuration), "-p", folder]
+        done = subprocess.run(command, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def check_ini(code: str) -> None:
+    """A configuration of pytest, which starts with it; an option that nobody has declared is an error."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "pytest.ini").write_text(code)
+        command = [sys.executable, "-m", "pytest", "--strict-config", "-q", "-p", "no:cacheprovider", "--collect-only"]
+        done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=60)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
 
 
 def check_console(code: str) -> None:
