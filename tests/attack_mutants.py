@@ -392,7 +392,7 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "_hub/recall.py",
         "        if cursor is None and self._shared is None:\n            self._replay_missed(spec, buffer, None)\n",
         "        if cursor is None and self._shared is None:\n            self._replay_missed(spec, buffer, None)\n"
-        "            for entry in self._history.entries:\n"
+        "            for entry in self.history.entries:\n"
         "                entry.views = None\n                self._groups.view_ahead(spec, entry, encoded=True)\n",
     ),
     # Secrets.

@@ -251,7 +251,7 @@ async def test_the_first_event_stream_begins_with_what_is_left_of_a_subscription
     assert [message.data for message in take(readers.read_own(), 1)] == [1]
     feed.gap("reconnect")
     inngest.transports[0].bring(frame(3, number=3))
-    await eventually(lambda: feed.offset == 4)
+    await eventually(lambda: feed.history.end == 4)
     events, later = readers.add(events=True), readers.add(events=True)
     left = [(message.kind, message.data) for message in take(events, 9)]
     assert left == [("data", 2), ("gap", left[1][1]), ("data", 3)]
@@ -285,7 +285,7 @@ async def test_the_first_event_stream_tells_of_what_was_left_and_is_no_longer_ke
         await eventually(lambda: readers.own.has_messages)
         take(readers.read_own(), 1)
         inngest.transports[0].bring(*(frame(number, number=number) for number in range(1, 200)))
-        await eventually(lambda: feed.offset == 200)
+        await eventually(lambda: feed.history.end == 200)
         kinds = [message.kind for message in take(readers.add(events=True), 300)]
         assert kinds[0] == "gap"
         assert "gap" not in kinds[2:], "once for what the buffer, and once for what the log no longer has"

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Set
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .._replay.channel_history import ChannelHistory
-from .._replay.channel_log import ChannelLog
 from .._replay.log import History
 from ..arguments import Rewind
 from ..errors import RealtimeError, SubscriptionClosedError
@@ -55,7 +54,7 @@ class Feed(Recall):
         source: Where its messages are asked for.
         counters: Shared by all feeds of a hub.
         history: What the channel remembers.
-        beside: What is kept of the channel elsewhere; None when nothing is.
+        beside: What is kept of the channel beside that.
         owner: Who keeps it.
         streams: Collects the data streams that are open.
     """
@@ -68,7 +67,7 @@ class Feed(Recall):
         *,
         counters: Counters,
         history: ChannelHistory,
-        beside: History | None,
+        beside: History,
         owner: FeedOwner,
         streams: OpenStreams,
     ) -> None:
@@ -86,7 +85,7 @@ class Feed(Recall):
     @property
     def confirmed(self) -> Set[str]:
         """The topics that Inngest was proved to deliver."""
-        return self._history.coverage.keys()
+        return self.history.coverage.keys()
 
     async def join(self, topics: Collection[str]) -> None:
         """Ask for these topics; returns once Inngest is proved to deliver them.
@@ -106,21 +105,16 @@ class Feed(Recall):
     def confirm(self, topics: Iterable[str]) -> None:
         """Called when Inngest is proved to deliver these topics."""
         topics = list(topics)
-        self._history.confirm(topics)
+        self.history.confirm(topics)
         if self._shared is not None:
             self._covering = self._owner.run(
                 self._cover(self._shared, topics, time.monotonic(), self._covering), name="inngest-realtime history"
             )
 
-    def _follow(self) -> None:
-        if self._beside is not None:
-            self._beside.follow(self.channel)
-
     def forget(self) -> None:
         """Called when the channel has been left."""
-        history = self._history
-        if self._beside is not None:
-            self._beside.leave(self.channel, history.received(), mixed=history.mixed, since=history.kept_since)
+        history = self.history
+        self._beside.leave(self.channel, history.received(), mixed=history.mixed, since=history.kept_since)
 
     # -- readers --------------------------------------------------------------------------------------------------
 
@@ -150,32 +144,12 @@ class Feed(Recall):
         yield from self._groups
 
     @property
-    def log(self) -> ChannelLog | None:
-        """What it has received lately; None where nobody needed that yet."""
-        return self._history.log
-
-    @property
-    def window_bytes(self) -> int:
-        """Bytes of payload kept for those who come back or come late."""
-        log = self._history.log
-        return 0 if log is None else log.kept_bytes
-
-    @property
     def idle(self) -> bool:
         return not self._groups and not self._holds
 
     def _check_idle(self) -> None:
         if self.idle:
             self._owner.feed_idle(self)
-
-    @property
-    def offset(self) -> int:
-        """How many messages the channel has had."""
-        return self._history.end
-
-    def begin_of(self, envelope: Envelope | None) -> int:
-        """Where the log has a message, or the gaps before it; None stands for what comes next."""
-        return self._history.begin_of(envelope)
 
     def add(self, follower: Follower) -> None:
         """Adds a subscription, which is told what happens to the channel."""
@@ -201,15 +175,15 @@ class Feed(Recall):
             rewind: How many messages of each topic it is given that came before; nothing of that with `after`.
             since: The offset from which on it is given all.
         """
-        history = self._history
+        history = self.history
         if after:
             self._resume(spec, buffer, after)
         elif rewind is not None and self._is_rewound_later:
             begin = history.end if since is None else since
             buffer.catch_up = functools.partial(self._rewind, spec, buffer, rewind, begin)
         elif rewind is not None or (since is not None and since < history.end):
-            if rewind is not None and not history.loaded and self._beside is not None:
-                self._take(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
+            if rewind is not None and not history.loaded:
+                self._take(self._load_now())
             selected, buffer.start_id = history.rewind(rewind or 0, spec.topics, since)
             self._replay(spec, buffer, selected)
         elif buffer.events:
@@ -241,11 +215,11 @@ class Feed(Recall):
         stream_id = envelope.stream_id
         if stream_id is None and envelope.kind == "datastream-end":
             # It began before this process was there, and its text has gone by without telling where it belongs.
-            if (entry := self._history.receive(envelope)) is not None:
-                self._groups.deliver_gap(entry, envelope, self._history)
+            if (entry := self.history.receive(envelope)) is not None:
+                self._groups.deliver_gap(entry, envelope, self.history)
             return
         self._counters.received += 1
-        history = self._history
+        history = self.history
         log = history.log
         # Mostly without the call between.
         entry = history.receive(envelope) if log is None or history.known_early else log.append(envelope)
@@ -256,18 +230,14 @@ class Feed(Recall):
             self._groups.deliver(entry, envelope, stream, history)
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
-        return self._history.recent(seconds)
+        return self.history.recent(seconds)
 
     def lost(self) -> None:
         self._streams.interrupt_all(_LOST)
-        if self._beside is None:
-            self.gap("reconnect")
-            return
-        history = self._history
-        kept = self._beside.load_now(self.channel, history.received(), mixed=history.mixed)
+        kept = self._load_now()
         if kept is not None:
             self._bridge(kept)
-        elif history.mixed or not self._groups:
+        elif self.history.mixed or not self._groups:
             self.gap("reconnect")
         else:
             self._release_held()
@@ -316,7 +286,3 @@ class Feed(Recall):
         self.state = state
         for follower in list(self._groups.followers):
             follower.state_changed(state)
-
-    def prune(self) -> None:
-        """Drops what is too old to be replayed."""
-        self._history.prune()

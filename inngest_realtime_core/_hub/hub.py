@@ -15,6 +15,7 @@ from .._replay.channel_history import ChannelHistory
 from .._replay.channel_log import ChannelLog
 from .._replay.event_ids import EventIds
 from .._replay.log import History, Replay
+from .._replay.record import MemoryHistory, Record
 from .._replay.total import LogTotal
 from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
@@ -132,11 +133,11 @@ class Hub:
         self._shedding.ask(size)
 
     def _logs(self) -> list[ChannelLog]:
-        return [log for feed in self._feeds.values() if (log := feed.log) is not None]
+        return [log for feed in self._feeds.values() if (log := feed.history.log) is not None]
 
     @property
     def window_bytes(self) -> int:
-        return sum(feed.window_bytes for feed in list(self._feeds.values()))
+        return sum(feed.history.kept_bytes for feed in list(self._feeds.values()))
 
     # -- feeds ----------------------------------------------------------------------------------------------------
 
@@ -192,8 +193,8 @@ class Hub:
         upstream = self._placement.upstream_for(channel, source, topics)
         limits = self._limits
         # What is kept elsewhere is of the application's own Inngest, environment and account.
-        beside = self._history if source == OWN else None
-        shared = beside if beside is not None and beside.shared else None
+        beside = self._history if source == OWN else MemoryHistory(Record(self._limits))
+        shared = beside if beside.shared else None
         feed = Feed(
             channel,
             source,
@@ -257,7 +258,7 @@ class Hub:
     def _sweep(self) -> None:
         self._sweeper = None
         for feed in self._feeds.values():
-            feed.prune()
+            feed.history.prune()
         if self._feeds:
             self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 

@@ -63,7 +63,7 @@ class Readers:
         hub.subscriptions += 1
         # Where the first event stream begins; None once it has begun.
         self._first_rewind: Rewind | None = rewind
-        self._first_offset: int | None = feed.offset
+        self._first_offset: int | None = feed.history.end
         self.own: ReaderBuffer = self._add(rewind=rewind)
         self.own.idle = True
         feed.add(self)
@@ -106,7 +106,7 @@ class Readers:
             missed, first = self.own.unread
             rewind = since = None
             if self.own.has_messages:
-                since = self.feed.begin_of(None if first is None else envelope_of(first))
+                since = self.feed.history.begin_of(None if first is None else envelope_of(first))
         buffer = self._add(events=True, encoded=encoded, after=after, rewind=rewind, since=since)
         if not after:
             buffer.miss(missed)

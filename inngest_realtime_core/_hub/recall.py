@@ -70,7 +70,7 @@ class Recall(ABC):
         groups: Its readers.
         streams: The data streams that are open.
         history: Its log.
-        beside: What is kept of the channel elsewhere; None when nothing is.
+        beside: What is kept of the channel beside that.
         counters: Shared by all feeds of a hub.
     """
 
@@ -80,16 +80,16 @@ class Recall(ABC):
         groups: ReaderGroups,
         streams: OpenStreams,
         history: ChannelHistory,
-        beside: History | None,
+        beside: History,
         counters: Counters,
     ) -> None:
         self.channel: str = channel
         self._groups = groups
         self._streams = streams
-        self._history = history
+        self.history: ChannelHistory = history
         self._beside = beside
         # The same, where other processes add to it.
-        self._shared = beside if beside is not None and beside.shared else None
+        self._shared = beside if beside.shared else None
         self._counters = counters
         self._turn: asyncio.Lock | None = None
         self._covering: asyncio.Task[None] | None = None
@@ -99,10 +99,6 @@ class Recall(ABC):
     def receive(self, envelope: Envelope) -> None:
         """Takes a message from Inngest and gives it to every reader."""
 
-    @abstractmethod
-    def _follow(self) -> None:
-        """Called when nothing is missed from now on."""
-
     # -- what event ids tell ----------------------------------------------------------------------------------------
 
     async def _cover(
@@ -111,7 +107,7 @@ class Recall(ABC):
         number = await shared.cover(self.channel)
         if before is not None:
             await asyncio.wait([before])
-        self._history.cover(topics, number, confirmed_at)
+        self.history.cover(topics, number, confirmed_at)
 
     @property
     def _is_covered(self) -> bool:
@@ -136,7 +132,7 @@ class Recall(ABC):
         await self._covered()
         if buffer.detached:
             return
-        log = self._history.kept_log()
+        log = self.history.kept_log()
         buffer.start_id = log.name_all()
         waiting, (missed, _) = buffer.waiting, buffer.unread
         if waiting or missed:
@@ -152,7 +148,7 @@ class Recall(ABC):
 
     def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
         """Gives a reader what it missed, or a gap."""
-        cursor = self._history.cursor(after)
+        cursor = self.history.cursor(after)
         if cursor is None and self._shared is None:
             self._replay_missed(spec, buffer, None)
         else:
@@ -160,7 +156,7 @@ class Recall(ABC):
 
     async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str, cursor: Cursor | None) -> None:
         """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
-        history = self._history
+        history = self.history
         await self._covered()
         if cursor is None and self._shared is not None:
             # The key of ids, which all processes share, may still be on its way.
@@ -170,11 +166,11 @@ class Recall(ABC):
             if not buffer.detached:
                 self._replay_missed(spec, buffer, None)
             return
-        if self._beside is not None and history.must_load(cursor):
-            self._take(self._beside.load_now(self.channel, history.received(), mixed=history.mixed))
+        if history.must_load(cursor):
+            self._take(self._load_now())
         if history.resume(cursor, spec.topics) is None:
             # What another process has given to the client may be on its way to here.
-            for pause in _PAUSES if self._beside is not None else ():
+            for pause in _PAUSES:
                 await self._load(cursor, spec.topics)
                 if history.resume(cursor, spec.topics) is not None:
                     break
@@ -195,20 +191,20 @@ class Recall(ABC):
 
     async def prepare(self, spec: SubscriptionSpec, rewind: Rewind) -> None:
         """Called before a reader is attached with `rewind`."""
-        if not self._history.loaded and self._shared is None:
+        if not self.history.loaded and self._shared is None:
             await self._load()
         if not self._is_rewound_later:
-            await self._view_ahead(spec, self._history.rewind(rewind, spec.topics)[0], encoded=False)
+            await self._view_ahead(spec, self.history.rewind(rewind, spec.topics)[0], encoded=False)
 
     @property
     def _is_rewound_later(self) -> bool:
         """Whether what came before is to be waited for: a page gets its first bytes before that."""
-        return self._shared is not None and not (self._history.loaded and self._is_covered)
+        return self._shared is not None and not (self.history.loaded and self._is_covered)
 
     async def _rewind(self, spec: SubscriptionSpec, buffer: ReaderBuffer, rewind: Rewind, since: int) -> None:
         """Gives a reader what came before it was attached, and what has come since that offset."""
         await self._covered()
-        history = self._history
+        history = self.history
         if not history.loaded:
             await self._load()
         await self._view_ahead(spec, history.rewind(rewind, spec.topics, since)[0], encoded=buffer.encoded)
@@ -229,22 +225,24 @@ class Recall(ABC):
                 due = time.monotonic() + _SLICE
         return due != first
 
+    def _load_now(self) -> Kept | None:
+        """What is kept elsewhere; None where it has to be waited for."""
+        return self._beside.load_now(self.channel, self.history.received(), mixed=self.history.mixed)
+
     async def _load(self, cursor: Cursor | None = None, topics: Collection[str] = ()) -> None:
         """Adds to the log what is kept elsewhere, as far as that is known."""
-        history = self._history
-        if self._beside is not None:
-            received, mixed = history.received(), history.mixed
-            self._take(await self._beside.load(self.channel, received, mixed=mixed, cursor=cursor, topics=topics))
+        received, mixed = self.history.received(), self.history.mixed
+        self._take(await self._beside.load(self.channel, received, mixed=mixed, cursor=cursor, topics=topics))
 
     def _take(self, kept: Kept | None) -> None:
-        for entry in () if kept is None else self._history.catch_up(kept):
+        for entry in () if kept is None else self.history.catch_up(kept):
             self._give(entry)
 
     def _replay_missed(self, spec: SubscriptionSpec, buffer: ReaderBuffer, selected: list[Selected] | None) -> None:
         if selected is None:
             # What has come since then follows it, and is not to be skipped by who is cut off in between.
             waiting = buffer.waiting
-            event_id = None if waiting else self._history.here()
+            event_id = None if waiting else self.history.here()
             buffer.replay([Message.gap(self.channel, "expired", event_id=event_id), *waiting])
         else:
             self._replay(spec, buffer, selected)
@@ -260,7 +258,7 @@ class Recall(ABC):
         """Gives an entry of the log to every reader."""
         envelope = entry.envelope
         if not isinstance(envelope, str):
-            self._groups.deliver(entry, envelope, None, self._history)
+            self._groups.deliver(entry, envelope, None, self.history)
             return
         message = Message.gap(self.channel, envelope, missed, event_id=entry.event_id or None)
         for buffer in self._groups:
@@ -269,12 +267,11 @@ class Recall(ABC):
     # -- holes ----------------------------------------------------------------------------------------------------
 
     async def _bridge_later(self) -> None:
-        held, history = self._held, self._history
+        held, history = self._held, self.history
         kept = None
         try:
             await self._covered()
-            if self._beside is not None:
-                kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
+            kept = await self._beside.load(self.channel, history.received(), mixed=history.mixed)
         finally:
             if held is not None and self._held is held:
                 self._bridge(kept if held.whole else None)
@@ -292,13 +289,11 @@ class Recall(ABC):
             self.gap("reconnect")
             self._release_held()
 
-    def _bridge(self, kept: Kept | None, reason: GapReason = "reconnect") -> None:
-        for entry in self._history.bridge(kept, reason):
-            self._give(entry)
-        self._follow()
+    def _bridge(self, kept: Kept | None, reason: GapReason = "reconnect", missed: int | None = None) -> None:
+        for entry in self.history.bridge(kept, reason):
+            self._give(entry, missed)
+        self._beside.follow(self.channel)
 
     def gap(self, reason: GapReason, missed: int | None = None) -> None:
         """Tells every reader that something may have been missed."""
-        for entry in self._history.bridge(None, reason):
-            self._give(entry, missed)
-        self._follow()
+        self._bridge(None, reason, missed)

@@ -98,6 +98,11 @@ class ChannelHistory:
         return [envelope for _, _, envelope in self.log.messages()]
 
     @property
+    def kept_bytes(self) -> int:
+        """Bytes of payload in the log."""
+        return 0 if self.log is None else self.log.kept_bytes
+
+    @property
     def kept_since(self) -> float:
         """From when on all that was received is in the log, by `time.monotonic()`."""
         log = self.log
