@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, Final, Protocol, cast
 
 from .._concurrency.background import check_may_block
-from .._concurrency.tasks import call_after, deadline
+from .._concurrency.tasks import deadline
 from .._concurrency.threads import check_event_loop, new_waiter
 from ..errors import ConcurrentReadError, RealtimeError
 from ..messages.data_stream import DataStream
@@ -218,37 +218,20 @@ class ReaderBuffer(MessageQueue):
             RealtimeError: Nothing more will come, because of this.
         """
         self.check_turn()
-        if self.catch_up is not None:
-            with deadline(timeout):
-                await self._caught_up()
-            if self.catch_up is not None:
-                raise self._timed_out(timeout)
-        message = self.take()
-        if message is not None or self.ended:
+        if self.catch_up is None and ((message := self.take()) is not None or self.ended):
             return message
-        loop = asyncio.get_running_loop()
-        expired: list[None] = []
-
-        def expire() -> None:
-            expired.append(None)
-            self.wake()
-
-        self._begin_wait()
-        cancel = None if timeout is None else call_after(loop, timeout, expire)
-        try:
-            while True:
-                waiter = loop.create_future()
-                if self.wait_on(waiter):
-                    await waiter
-                message = self.take()
-                if message is not None or self.ended:
-                    return message
-                if expired:
-                    raise self._timed_out(timeout)
-        finally:
-            self._end_wait()
-            if cancel is not None:
-                cancel()
+        with contextlib.nullcontext() if timeout is None else deadline(timeout):
+            await self._caught_up()
+            self._begin_wait()
+            try:
+                while (message := self.take()) is None and not self.ended:
+                    waiter = asyncio.get_running_loop().create_future()
+                    if self.wait_on(waiter):
+                        await waiter
+                return message
+            finally:
+                self._end_wait()
+        raise self._timed_out(timeout)
 
     async def _caught_up(self) -> None:
         if self.catch_up is not None:
@@ -262,20 +245,17 @@ class ReaderBuffer(MessageQueue):
     def next_sync(self, timeout: float | None = None) -> Message[Any] | None:
         """The sync twin of `next`."""
         self.check_turn()
-        message = self.take()
-        if message is not None or self.ended:
+        if (message := self.take()) is not None or self.ended:
             return message
         check_may_block()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        until = None if timeout is None else time.monotonic() + timeout
         self._begin_wait()
         try:
             while True:
                 waiter = new_waiter()
                 # What the wait returns is believed rather than the clock, which a test may have frozen.
-                remaining = None if deadline is None else deadline - time.monotonic()
-                woken = not self.wait_on(waiter) or waiter.wait(remaining)
-                message = self.take()
-                if message is not None or self.ended:
+                woken = not self.wait_on(waiter) or waiter.wait(None if until is None else until - time.monotonic())
+                if (message := self.take()) is not None or self.ended:
                     return message
                 if not woken:
                     raise self._timed_out(timeout)
