@@ -7,8 +7,6 @@ from typing import Any
 
 from django.apps import AppConfig
 
-__all__ = ["InngestRealtimeConfig"]
-
 
 class InngestRealtimeConfig(AppConfig):
     """`"inngest_realtime_django"` in `INSTALLED_APPS`."""

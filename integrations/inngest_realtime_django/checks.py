@@ -28,14 +28,13 @@ from inngest_realtime_core.errors import ConfigurationError
 
 from . import conf
 
-__all__ = ["CheckedPattern", "check_setting"]
-
 
 @checks.register("inngest_realtime")
 def check_setting(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
     """Everything that is wrong with `settings.INNGEST_REALTIME`."""
     found: list[checks.CheckMessage] = [
-        checks.Error(problem.message, hint=problem.hint, id=problem.id) for problem in dict.fromkeys(conf.problems())
+        checks.Error(problem.message, hint=problem.hint, id=problem.id)
+        for problem in {str(problem): problem for problem in conf.problems()}.values()
     ]
     if not found and not conf.endpoints(asgi=False).grants:
         found.append(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar, cast
 
 from django.conf import settings
@@ -25,12 +25,11 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from inngest_realtime_core import Realtime, RealtimeError
+from inngest_realtime_core.arguments import describe
 from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant
 from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
 
 from .requests import HOST
-
-__all__ = ["Problem", "endpoints", "get_realtime", "problems"]
 
 _T = TypeVar("_T")
 
@@ -40,8 +39,7 @@ KEYS = ("REALTIME", "GRANTS", *(name.upper() for name in _OPTIONS))
 _NUMBERS = (("E005", "HEARTBEAT", "of seconds above 0"), ("E006", "MAX_STREAMS", "above 0, or None for no limit"))
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Exception):
     """What is wrong with the setting.
 
     Attributes:
@@ -50,15 +48,11 @@ class Problem:
         hint: What to do.
     """
 
-    id: str
-    message: str
-    hint: str
-
-
-class _Wrong(Exception):
     def __init__(self, id: str, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.problem = Problem(f"inngest_realtime.{id}", f"{SETTING}{message}", hint)
+        self.id = f"inngest_realtime.{id}"
+        self.message = f"{SETTING}{message}"
+        self.hint = hint
+        super().__init__(f"{self.message} {hint}")
 
 
 def get_realtime() -> Realtime:
@@ -85,8 +79,8 @@ def problems() -> Iterator[Problem]:
     for look in (_unknown, _realtime, _environment, _grants, lambda: _endpoints(asgi=False)):
         try:
             look()
-        except _Wrong as wrong:
-            yield wrong.problem
+        except Problem as problem:
+            yield problem
             if look is _unknown and not isinstance(getattr(settings, SETTING, {}), Mapping):
                 return
 
@@ -94,14 +88,14 @@ def problems() -> Iterator[Problem]:
 def _checked(load: Callable[[], _T]) -> _T:
     try:
         return load()
-    except _Wrong as wrong:
-        raise ImproperlyConfigured(f"{wrong.problem.message} {wrong.problem.hint}") from wrong.__cause__
+    except Problem as problem:
+        raise ImproperlyConfigured(str(problem)) from problem.__cause__
 
 
 def _values() -> Mapping[str, Any]:
     values: object = getattr(settings, SETTING, {})
     if not isinstance(values, Mapping):
-        raise _Wrong("E001", f" is {type(values).__name__}.", f"Make it a dictionary with the keys {', '.join(KEYS)}.")
+        raise Problem("E001", f" is {type(values).__name__}.", f"Make it a dictionary with the keys {', '.join(KEYS)}.")
     return cast("Mapping[str, Any]", values)
 
 
@@ -110,7 +104,7 @@ def _unknown() -> None:
         if key not in KEYS:
             close = difflib.get_close_matches(str(key).upper(), KEYS, 1)
             hint = f"Did you mean {close[0]!r}?" if close else f"The keys are {', '.join(KEYS)}."
-            raise _Wrong("E002", f" has the unknown key {key!r}.", hint)
+            raise Problem("E002", f" has the unknown key {key!r}.", hint)
 
 
 @functools.cache
@@ -124,10 +118,10 @@ def _realtime() -> Realtime:
         try:
             return _default_realtime()
         except RealtimeError as error:
-            raise _Wrong("E003", "['REALTIME'] is not set, and no Realtime could be made.", str(error)) from error
+            raise Problem("E003", "['REALTIME'] is not set, and no Realtime could be made.", str(error)) from error
     if not isinstance(value, Realtime):
         hint = 'Give it a Realtime, or the dotted path to one: "mysite.realtime.realtime".'
-        raise _Wrong("E003", f"['REALTIME'] is {_described(value)}, which is not a Realtime.", hint)
+        raise Problem("E003", f"['REALTIME'] is {describe(value)}, which is not a Realtime.", hint)
     return value
 
 
@@ -135,17 +129,17 @@ def _environment() -> None:
     try:
         _ = _realtime().settings
     except RealtimeError as error:
-        raise _Wrong("E008", "['REALTIME'] cannot read its settings.", str(error)) from error
+        raise Problem("E008", "['REALTIME'] cannot read its settings.", str(error)) from error
 
 
 def _grants() -> list[Grant]:
     value = _resolved("E004", "GRANTS", ())
     hint = 'Give it a list of Grant objects, or the dotted path to one: "mysite.realtime.grants".'
     if not isinstance(value, (list, tuple)):
-        raise _Wrong("E004", f"['GRANTS'] is {_described(value)}, which is not a list.", hint)
+        raise Problem("E004", f"['GRANTS'] is {describe(value)}, which is not a list.", hint)
     for grant in cast("list[object]", value):
         if not isinstance(grant, Grant):
-            raise _Wrong("E004", f"['GRANTS'] contains {_described(grant)}, which is not a Grant.", hint)
+            raise Problem("E004", f"['GRANTS'] contains {describe(grant)}, which is not a Grant.", hint)
     return list(cast("list[Grant]", value))
 
 
@@ -155,13 +149,13 @@ def _endpoints(*, asgi: bool) -> Endpoints:
     for id, key, expected in _NUMBERS:
         value = values.get(key.lower(), 1)
         if value is not None and (not isinstance(value, (int, float)) or isinstance(value, bool)):
-            raise _Wrong(id, f"[{key!r}] is {value!r}.", f"It is a number {expected}.")
+            raise Problem(id, f"[{key!r}] is {value!r}.", f"It is a number {expected}.")
     if not asgi:
         values.setdefault("max_streams", MAX_STREAMS)
     try:
         return Endpoints(_realtime(), _grants(), EndpointOptions(**values), HOST)
     except RealtimeError as error:
-        raise _Wrong("E007", " is not accepted.", str(error)) from error
+        raise Problem("E007", " is not accepted.", str(error)) from error
 
 
 def _resolved(id: str, key: str, default: object) -> object:
@@ -172,11 +166,7 @@ def _resolved(id: str, key: str, default: object) -> object:
         return import_string(value)
     except ImportError as error:
         hint = 'It is the dotted path of a module and a name in it: "mysite.realtime.grants".'
-        raise _Wrong(id, f"[{key!r}] is {value!r}, which cannot be imported: {error}.", hint) from error
-
-
-def _described(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+        raise Problem(id, f"[{key!r}] is {value!r}, which cannot be imported: {error}.", hint) from error
 
 
 def _forget(*, setting: str, **_: object) -> None:

@@ -21,8 +21,6 @@ from .requests import HOST, is_asgi, is_request, route_request
 from .responses import response_for
 from .threads import in_transaction, is_in_transaction
 
-__all__ = ["subscription_stream", "subscription_token"]
-
 _View = Callable[..., Any]
 
 

@@ -21,9 +21,6 @@ from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 
 from .threads import release_connections, release_thread, run_coroutine, run_in_thread
 
-__all__ = ["HOST", "endpoint_request", "is_asgi", "is_request", "route_request"]
-
-
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -42,18 +39,14 @@ def is_asgi(request: HttpRequest) -> bool:
     return isinstance(_djangos(request), ASGIRequest)
 
 
-def endpoint_request(request: HttpRequest) -> EndpointRequest:
-    """A request to one of the endpoints."""
-    return _endpoint_request(request, None)
-
-
 def route_request(request: HttpRequest) -> EndpointRequest:
     """A request to a view of one's own, whose path holds parameters."""
     match = request.resolver_match
-    return _endpoint_request(request, {} if match is None else match.kwargs)
+    return endpoint_request(request, {} if match is None else match.kwargs)
 
 
-def _endpoint_request(request: HttpRequest, route: dict[str, Any] | None) -> EndpointRequest:
+def endpoint_request(request: HttpRequest, route: dict[str, Any] | None = None) -> EndpointRequest:
+    """A request to one of the endpoints, unless it is a `route` of one's own with such parameters."""
     wrapped = _djangos(request)
 
     def read(size: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, cast
 
 import django
 from asgiref.sync import async_to_sync
@@ -13,18 +13,12 @@ from django.http.response import HttpResponseBase
 
 from inngest_realtime_core import ConfigurationError, PendingSubscription, Subscription, SyncSubscription
 from inngest_realtime_core.arguments import check_interval, describe
-from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, stream_headers
-from inngest_realtime_core.endpoints.asgi import bounded_sends
+from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, SyncStreamAnswer, asgi, stream_headers, wsgi
 from inngest_realtime_core.endpoints.routes import gives_messages, not_a_stream
-from inngest_realtime_core.endpoints.wsgi import asgi_departure, respond
 from inngest_realtime_core.subscriptions.pending import open_sync
-from inngest_realtime_core.subscriptions.subscription import take_over
-from inngest_realtime_core.subscriptions.sync import take_over_sync
 
-from .requests import is_asgi, is_request, route_request
+from .requests import is_asgi, is_request
 from .threads import release_connections, release_thread
-
-__all__ = ["RealtimeStreamingResponse", "response_for"]
 
 _Body = AsyncGenerator[bytes, None] | Generator[bytes, None, None]
 
@@ -63,6 +57,8 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
         ConfigurationError: The stream is async and the request is not, or the other way round.
     """
 
+    _body: AsyncGenerator[bytes, None] | None = None  # under ASGI
+
     def __init__(
         self,
         request: HttpRequest,
@@ -80,30 +76,18 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
                 "RealtimeStreamingResponse(request, realtime.subscribe(...))."
             )
         check_interval("send_timeout", send_timeout, optional=True)
-        asgi = is_asgi(request)
         if isinstance(stream, PendingSubscription):
-            stream = _opened(stream) if asgi else open_sync(stream)
-        if isinstance(stream, Subscription | SyncSubscription):
-            try:
-                _check_face(asgi, isinstance(stream, Subscription))
-            except ConfigurationError:
-                # Nobody else will: what reports the error may hold the view's variables for long.
-                stream.close("the response was refused")
-                raise
-            last_event_id = route_request(request).last_event_id
-            if isinstance(stream, Subscription):
-                stream = take_over(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
-            else:
-                stream = take_over_sync(stream, heartbeat=heartbeat, last_event_id=last_event_id, render=render)
-        _check_stream(stream)
-        _check_face(asgi, isinstance(stream, AsyncGenerator))
-        self._body = stream
+            stream = _opened(stream) if is_asgi(request) else open_sync(stream)
+        _check_stream(stream, is_asgi(request))
         headers = {**stream_headers(), **(headers or {})}
         content: Any
-        if isinstance(stream, AsyncGenerator):
-            content = _async_body(stream, send_timeout)
+        if is_asgi(request):
+            scope: Mapping[str, Any] = cast("Any", request).scope
+            self._body = asgi.event_stream_for(stream, heartbeat=heartbeat, render=render)(scope)
+            content = _async_body(self._body, send_timeout)
         else:
-            sent = respond(SyncStreamAnswer(stream, send_timeout, status, headers), request.META)
+            body = wsgi.event_stream_for(stream, request.META, heartbeat=heartbeat, render=render)
+            sent = wsgi.respond(SyncStreamAnswer(body, send_timeout, status, headers), request.META)
             content, status, headers = sent.body, sent.status, sent.headers
             content = [content] if isinstance(content, bytes) else _sync_body(content)
         super().__init__(content, status=status, headers=dict(headers))
@@ -114,7 +98,7 @@ class RealtimeStreamingResponse(StreamingHttpResponse):
             async for part in super().__aiter__():
                 yield part
         finally:
-            if isinstance(self._body, AsyncGenerator):
+            if self._body is not None:
                 await self._body.aclose()
 
     def has_header(self, header: str) -> bool:
@@ -144,28 +128,30 @@ def _opened(pending: PendingSubscription) -> Subscription:
         ) from error
 
 
-def _check_stream(stream: object) -> None:
-    if gives_messages(stream) or not isinstance(stream, AsyncGenerator | Generator):
+def _check_stream(stream: object, under_asgi: bool) -> None:
+    is_async = isinstance(stream, Subscription | AsyncGenerator)
+    if gives_messages(stream) or not (is_async or isinstance(stream, SyncSubscription | Generator)):
         raise not_a_stream(stream, "realtime.subscribe(...)")
-
-
-def _check_face(asgi: bool, is_async: bool) -> None:
-    if asgi and not is_async:
+    if is_async is under_asgi:
+        return
+    if isinstance(stream, Subscription | SyncSubscription):
+        # Nobody else will: what reports the error may hold the view's variables for long.
+        stream.close("the response was refused")
+    if under_asgi:
         raise ConfigurationError(
             "Django would read a synchronous stream to its end before it sends any of it under ASGI. "
             "Give RealtimeStreamingResponse the result of realtime.subscribe(...) instead of subscribe_sync(...)."
         )
-    if is_async and not asgi:
-        raise ConfigurationError(
-            "Under WSGI the event loop of an async view ends with the view, and its streams with it. "
-            "Make the view synchronous and give RealtimeStreamingResponse realtime.subscribe(...), not awaited."
-        )
+    raise ConfigurationError(
+        "Under WSGI the event loop of an async view ends with the view, and its streams with it. "
+        "Make the view synchronous and give RealtimeStreamingResponse realtime.subscribe(...), not awaited."
+    )
 
 
 async def _async_body(body: AsyncGenerator[bytes, None], send_timeout: float | None) -> AsyncGenerator[bytes, None]:
-    async with aclosing(bounded_sends(body, send_timeout)) as chunks:
+    async with aclosing(asgi.bounded_sends(body, send_timeout)) as chunks:
         await release_thread()
-        left = asgi_departure() if django.VERSION < (5, 0) else None
+        left = wsgi.asgi_departure() if django.VERSION < (5, 0) else None
         async for chunk in chunks:
             if left is not None and left():
                 return

@@ -11,15 +11,6 @@ from django.db import connections
 
 from inngest_realtime_core.endpoints import wsgi
 
-__all__ = [
-    "in_transaction",
-    "is_in_transaction",
-    "release_connections",
-    "release_thread",
-    "run_coroutine",
-    "run_in_thread",
-]
-
 _T = TypeVar("_T")
 
 

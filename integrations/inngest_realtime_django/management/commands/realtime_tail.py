@@ -11,8 +11,6 @@ from inngest_realtime_core.endpoints.selection import select
 
 from ... import conf
 
-__all__ = ["Command"]
-
 
 class Command(BaseCommand):
     """Prints the messages of a channel until it is interrupted."""
