@@ -11,24 +11,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from .._concurrency.background import run_coroutine
-from .._concurrency.threads import greenlets
+from .._concurrency.background import run_coroutine as run_coroutine
+from .._concurrency.threads import greenlets as greenlets
 from ..subscriptions.fragments import Render
 from ..subscriptions.sync import SyncSubscription, take_over_sync
 from .answers import Answer, SyncStreamAnswer, log_stalled
 from .request import EndpointRequest
 from .routes import gives_messages, not_a_stream
 from .wsgi_threads import counted, is_single_threaded, single_threaded
-
-__all__ = [
-    "MAX_STREAMS",
-    "asgi_departure",
-    "event_stream_for",
-    "greenlets",
-    "respond",
-    "run_coroutine",
-    "watched",
-]
 
 MAX_STREAMS: Final = 16
 """Streams open at once in a process, unless said otherwise. A server needs more threads than that."""

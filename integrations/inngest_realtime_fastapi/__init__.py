@@ -7,10 +7,10 @@ from inngest_realtime_core.endpoints import Grant, allow_anyone
 from inngest_realtime_core.extras import extra
 
 with extra("fastapi", __name__):
-    from inngest_realtime_starlette import realtime_lifespan
+    from inngest_realtime_starlette import RealtimeStreamingResponse, realtime_error_handler, realtime_lifespan
 
     from .dependencies import subscription_stream, subscription_token
-    from .responses import RealtimeStreamingResponse, realtime_error_handler, server_sent_event
+    from .responses import server_sent_event
     from .router import realtime_router
 
 __all__ = [

@@ -20,8 +20,6 @@ from inngest_realtime_starlette.requests import route_request
 
 from .requests import HOST
 
-__all__ = ["subscription_stream", "subscription_token"]
-
 
 def subscription_token(
     realtime: Realtime, grant: Grant

@@ -9,8 +9,6 @@ from inngest_realtime_core import ConfigurationError, GapReason
 from inngest_realtime_core.channels.schemas import sent_schemas
 from inngest_realtime_core.endpoints import Grant
 
-__all__ = ["event_schema"]
-
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}

@@ -1,11 +1,10 @@
-"""Responses and events for path operations of one's own."""
+"""Events for path operations of one's own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
 from inngest_realtime_core import ConfigurationError, Message
-from inngest_realtime_starlette import RealtimeStreamingResponse, realtime_error_handler
 
 if TYPE_CHECKING:
     from fastapi.sse import ServerSentEvent
@@ -14,8 +13,6 @@ else:
         from fastapi.sse import ServerSentEvent
     except ImportError:
         ServerSentEvent = None  # before FastAPI 0.135
-
-__all__ = ["RealtimeStreamingResponse", "realtime_error_handler", "server_sent_event"]
 
 
 def server_sent_event(message: Message[Any]) -> ServerSentEvent:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from starlette.routing import Route
@@ -14,17 +14,13 @@ from typing_extensions import Unpack
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, OptionsDict
-from inngest_realtime_starlette.routing import EveryMethod, client_response, stream_response, token_response
+from inngest_realtime_starlette.routing import EveryMethod, client_operation, grant_operation
 
 from .requests import HOST
 from .schemas import body_schema, stream_parameters, stream_responses, token_parameters, token_responses
 
-__all__ = ["realtime_router"]
-
 # Those that FastAPI runs the dependencies of the router for.
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
-
-_Operation = Callable[[Request], Awaitable[Response]]
 
 
 class RouterOptions(OptionsDict, total=False):
@@ -69,16 +65,13 @@ def realtime_router(realtime: Realtime, grants: Sequence[Grant], **options: Unpa
 
 
 def _add_token(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
-    async def token(request: Request) -> Response:
-        return await token_response(endpoints, grant.name, request)
-
     for method, extra in (
         ("GET", {"parameters": token_parameters(grant)}),
         ("POST", {"parameters": token_parameters(grant, required=False), "requestBody": body_schema(grant)}),
     ):
         router.add_api_route(
             f"/{grant.name}/token",
-            token,
+            grant_operation(endpoints.token, grant.name),
             methods=[method],
             name=f"{grant.name}_token",
             summary=f"Get a token for {grant.name}",
@@ -90,12 +83,9 @@ def _add_token(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
 
 
 def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
-    async def stream(request: Request) -> Response:
-        return await stream_response(endpoints, grant.name, request)
-
     router.add_api_route(
         f"/{grant.name}/stream",
-        stream,
+        grant_operation(endpoints.stream, grant.name),
         methods=["GET"],
         name=f"{grant.name}_stream",
         summary=f"Stream {grant.name}",
@@ -109,18 +99,12 @@ def _add_stream(router: APIRouter, endpoints: Endpoints, grant: Grant) -> None:
 
 def _add_rest(router: APIRouter, endpoints: Endpoints) -> None:
     """Names that no grant has, and methods that no endpoint has: the endpoints answer them."""
-
-    async def token(request: Request) -> Response:
-        return await token_response(endpoints, request.path_params["grant"], request)
-
-    async def stream(request: Request) -> Response:
-        return await stream_response(endpoints, request.path_params["grant"], request)
-
-    async def client(request: Request) -> Response:
-        return client_response(endpoints, request)
-
-    for path, operation in (("/{grant}/token", token), ("/{grant}/stream", stream), ("/client.js", client)):
-        router.add_api_route(path, operation, methods=_METHODS, include_in_schema=False, response_model=None)
+    for path, name, operation in (
+        ("/{grant}/token", "token", grant_operation(endpoints.token)),
+        ("/{grant}/stream", "stream", grant_operation(endpoints.stream)),
+        ("/client.js", "client", client_operation(endpoints)),
+    ):
+        router.add_api_route(path, operation, methods=_METHODS, name=name, include_in_schema=False, response_model=None)
         # FastAPI has no path operation of methods that it is not told of.
         router.routes.append(Route(router.prefix + path, EveryMethod(operation), include_in_schema=False))
 

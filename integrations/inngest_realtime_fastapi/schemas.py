@@ -11,8 +11,6 @@ from inngest_realtime_core.endpoints.grants import camel_case
 
 from .events import event_schema
 
-__all__ = ["ErrorBody", "ErrorDetail", "FullTokenBody", "TokenBody"]
-
 
 class TokenBody(BaseModel):
     """What `useRealtime` takes: a client subscription token and where to use it."""

@@ -18,8 +18,6 @@ from inngest_realtime_core.endpoints.wsgi import MAX_STREAMS
 from .requests import HOST, endpoint_request
 from .responses import response_for
 
-__all__ = ["realtime_blueprint"]
-
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 

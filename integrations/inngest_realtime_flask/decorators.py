@@ -19,8 +19,6 @@ from inngest_realtime_core.endpoints.routes import hand_over
 from .requests import HOST, route_request
 from .responses import response_for
 
-__all__ = ["subscription_stream", "subscription_token"]
-
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Response]]
 
 

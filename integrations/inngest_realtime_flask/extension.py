@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from flask import Flask, current_app
 
 from inngest_realtime_core import ConfigurationError, Realtime, RealtimeError
 from inngest_realtime_core.arguments import describe
-from inngest_realtime_core.endpoints import EndpointOptions, Grant
+from inngest_realtime_core.endpoints import Grant, OptionsDict
+from inngest_realtime_core.settings import SettingsArguments
 
 from .blueprint import realtime_blueprint
 from .responses import realtime_error_handler
-
-__all__ = ["InngestRealtime"]
 
 _KEY = "inngest_realtime"
 
@@ -73,23 +71,11 @@ class InngestRealtime:
             raise ConfigurationError("Inngest Realtime was set up for this application already: call init_app once.")
         config = cast("dict[str, Any]", app.config)
         prefix = config.setdefault("INNGEST_REALTIME_URL_PREFIX", "/api/realtime")
-        options: dict[str, Any] = {
-            option.name: config[f"INNGEST_REALTIME_{option.name.upper()}"]
-            for option in fields(EndpointOptions)
-            if f"INNGEST_REALTIME_{option.name.upper()}" in config
-        }
-        realtime = (
-            self._realtime
-            if self._realtime is not None
-            else Realtime(
-                api_base_url=config.get("INNGEST_REALTIME_API_BASE_URL"),
-                client_api_base_url=config.get("INNGEST_REALTIME_CLIENT_API_BASE_URL"),
-                signing_key=config.get("INNGEST_REALTIME_SIGNING_KEY"),
-                signing_key_fallback=config.get("INNGEST_REALTIME_SIGNING_KEY_FALLBACK"),
-                env=config.get("INNGEST_REALTIME_ENV"),
-            )
-        )
+        realtime = self._realtime
+        if realtime is None:
+            realtime = Realtime(**_configured(config, SettingsArguments))
         if prefix is not None:
+            options = _configured(config, OptionsDict)
             app.register_blueprint(realtime_blueprint(realtime, self._grants, **options), url_prefix=prefix)
         app.register_error_handler(RealtimeError, realtime_error_handler)
         app.extensions[_KEY] = realtime
@@ -107,3 +93,9 @@ class InngestRealtime:
                 "There is no Realtime here: call init_app(app), and use it in a request or within app.app_context()."
             )
         return realtime
+
+
+def _configured(config: Mapping[str, Any], arguments: Any) -> dict[str, Any]:
+    """What `INNGEST_REALTIME_...` says of the arguments that a `TypedDict` has."""
+    keys = {name: f"INNGEST_REALTIME_{name.upper()}" for name in arguments.__annotations__}
+    return {name: config[key] for name, key in keys.items() if key in config}

@@ -12,8 +12,6 @@ from werkzeug.exceptions import Forbidden, HTTPException
 
 from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 
-__all__ = ["HOST", "endpoint_request", "route_request"]
-
 _APP = "inngest_realtime.app"
 
 

@@ -11,8 +11,6 @@ from inngest_realtime_core.arguments import check_interval
 from inngest_realtime_core.endpoints import Answer, Render, SyncStreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.wsgi import event_stream_for, respond
 
-__all__ = ["realtime_error_handler", "response_for", "sse_response"]
-
 
 def sse_response(
     stream: SyncSubscription | Generator[bytes, None, None],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from inngest_realtime_core import ClientSubscriptionToken, Subscription
 from inngest_realtime_core.endpoints import Grant, allow_anyone
+from inngest_realtime_core.endpoints.asgi import lifespan as realtime_lifespan
 from inngest_realtime_core.extras import extra
 
 with extra("starlette", __name__):
     from .decorators import subscription_stream, subscription_token
-    from .lifespan import realtime_lifespan
     from .responses import RealtimeStreamingResponse, realtime_error_handler
     from .routing import realtime_routes
 

@@ -20,8 +20,6 @@ from inngest_realtime_core.endpoints.routes import hand_over, is_async, request_
 from .requests import HOST, is_request, route_request
 from .responses import response_for
 
-__all__ = ["subscription_stream", "subscription_token"]
-
 _View = Callable[..., Any]
 _Decorator = Callable[[_View], Callable[..., Awaitable[Response]]]
 

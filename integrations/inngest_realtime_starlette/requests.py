@@ -11,8 +11,6 @@ from starlette.requests import ClientDisconnect, Request
 from inngest_realtime_core.endpoints import EndpointError, EndpointRequest, Host
 from inngest_realtime_core.endpoints.asgi import reader_of
 
-__all__ = ["HOST", "endpoint_request", "is_request", "route_request"]
-
 
 def is_request(argument: object) -> bool:
     """Whether an endpoint's argument is the request."""

@@ -19,8 +19,6 @@ from inngest_realtime_core.arguments import check_interval
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import event_stream_for, send_stream
 
-__all__ = ["RealtimeStreamingResponse", "realtime_error_handler", "response_for"]
-
 
 class RealtimeStreamingResponse(StreamingResponse):
     """A `text/event-stream` response of a subscription, which it closes when the client leaves.

@@ -11,12 +11,21 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import Unpack
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.endpoints import EndpointOptions, Endpoints, Grant, OptionsDict
+from inngest_realtime_core.endpoints import (
+    Answer,
+    EndpointOptions,
+    EndpointRequest,
+    Endpoints,
+    Grant,
+    OptionsDict,
+    StreamAnswer,
+)
 
 from .requests import HOST, endpoint_request
 from .responses import response_for
 
-__all__ = ["realtime_routes"]
+_Answer = Answer | StreamAnswer
+_Operation = Callable[[Request], Awaitable[Response]]
 
 
 def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpack[OptionsDict]) -> list[Route]:
@@ -34,36 +43,29 @@ def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpa
         options: See `EndpointOptions`: `heartbeat`, `max_streams`, `client`, ...
     """
     endpoints = Endpoints(realtime, grants, EndpointOptions(**options), HOST)
-
-    async def token(request: Request) -> Response:
-        return await token_response(endpoints, request.path_params["grant"], request)
-
-    async def stream(request: Request) -> Response:
-        return await stream_response(endpoints, request.path_params["grant"], request)
-
-    async def client(request: Request) -> Response:
-        return client_response(endpoints, request)
-
     return [
-        Route("/client.js", EveryMethod(client), name="realtime_client"),
-        Route("/{grant}/token", EveryMethod(token), name="realtime_token"),
-        Route("/{grant}/stream", EveryMethod(stream), name="realtime_stream"),
+        Route("/client.js", EveryMethod(client_operation(endpoints)), name="realtime_client"),
+        Route("/{grant}/token", EveryMethod(grant_operation(endpoints.token)), name="realtime_token"),
+        Route("/{grant}/stream", EveryMethod(grant_operation(endpoints.stream)), name="realtime_stream"),
     ]
 
 
-async def token_response(endpoints: Endpoints, grant: str, request: Request) -> Response:
-    """Answers one request for a token."""
-    return response_for(await endpoints.token(grant, endpoint_request(request)))
+def grant_operation(answer: Callable[[str, EndpointRequest], Awaitable[_Answer]], grant: str = "") -> _Operation:
+    """Answers requests for a grant's token or stream; without a name that of the path."""
+
+    async def operation(request: Request) -> Response:
+        return response_for(await answer(grant or request.path_params["grant"], endpoint_request(request)))
+
+    return operation
 
 
-async def stream_response(endpoints: Endpoints, grant: str, request: Request) -> Response:
-    """Answers one request for a stream."""
-    return response_for(await endpoints.stream(grant, endpoint_request(request)))
+def client_operation(endpoints: Endpoints) -> _Operation:
+    """Answers requests for `client.js`."""
 
+    async def operation(request: Request) -> Response:
+        return response_for(endpoints.client_js(endpoint_request(request)))
 
-def client_response(endpoints: Endpoints, request: Request) -> Response:
-    """Answers one request for `client.js`."""
-    return response_for(endpoints.client_js(endpoint_request(request)))
+    return operation
 
 
 class EveryMethod:
@@ -72,7 +74,7 @@ class EveryMethod:
     Starlette takes a function for one of GET, unless it is told the names of all that may come.
     """
 
-    def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, endpoint: _Operation) -> None:
         self._app = request_response(endpoint)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
