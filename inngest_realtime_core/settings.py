@@ -182,16 +182,7 @@ def settings_problem(app: object, given: SettingsArguments) -> ConfigurationErro
     """What is wrong with the app or an argument, without the frames in which keys are looked at."""
     try:
         _check_app(app)
-        scheme = "http" if _is_dev(app, {}) else "https"
-        for name in ("api_base_url", "client_api_base_url"):
-            url = check_text(name, given.get(name))
-            if url is not None:
-                _base_url(url, name, scheme)
-        for name in ("signing_key", "signing_key_fallback"):
-            key = check_text(name, given.get(name))
-            if key is not None:
-                hash_signing_key(key)
-        _header_value(check_text("env", given.get("env")))
+        _checked(given, _scheme(app, {}))
     except ConfigurationError as error:
         return error.with_traceback(None)
     return None
@@ -205,26 +196,33 @@ def _resolve(
     if problem is not None:
         return problem
     environ = os.environ if environ is None else environ
-    url, client_url = given.get("api_base_url"), given.get("client_api_base_url")
     try:
         base = _base(app, environ)
-        # An address without a scheme gets the one that fits, as in the `inngest` package.
-        scheme = "http" if _is_dev(app, environ) else "https"
-        address = _base_url(url, "api_base_url", scheme) if url else base.api_base_url
-        if client_url:
-            client_address = _base_url(client_url, "client_api_base_url", scheme)
-        else:
-            moved = base.client_api_base_url == base.api_base_url
-            client_address = address if moved else base.client_api_base_url
+        own = _checked(given, _scheme(app, environ))
+        address = own["api_base_url"] or base.api_base_url
+        moved = base.client_api_base_url == base.api_base_url
         return Settings(
             api_base_url=address,
-            client_api_base_url=client_address,
-            signing_key=given.get("signing_key") or base.signing_key,
-            signing_key_fallback=given.get("signing_key_fallback") or base.signing_key_fallback,
-            env=_header_value(given.get("env") or base.env),
+            client_api_base_url=own["client_api_base_url"] or (address if moved else base.client_api_base_url),
+            signing_key=own["signing_key"] or base.signing_key,
+            signing_key_fallback=own["signing_key_fallback"] or base.signing_key_fallback,
+            env=_header_value(own["env"] or base.env),
         )
     except ConfigurationError as error:
         return error.with_traceback(None)
+
+
+def _checked(given: SettingsArguments, scheme: str) -> dict[str, str | None]:
+    """All arguments, the addresses normalised; None for what is not given."""
+    values = {name: check_text(name, given.get(name)) for name in SettingsArguments.__annotations__}
+    for name in ("api_base_url", "client_api_base_url"):
+        if (url := values[name]) is not None:
+            values[name] = _base_url(url, name, scheme)
+    for name in ("signing_key", "signing_key_fallback"):
+        if (key := values[name]) is not None:
+            hash_signing_key(key)
+    _header_value(values["env"])
+    return values
 
 
 def _check_app(app: object) -> None:
@@ -257,7 +255,7 @@ def _base(app: Any, environ: Mapping[str, str]) -> Settings:
 
 def _from_environ(environ: Mapping[str, str]) -> Settings:
     dev = environ.get("INNGEST_DEV", "").strip()
-    scheme = "http" if _is_dev(None, environ) else "https"
+    scheme = _scheme(None, environ)
     url = DEV_SERVER_URL if scheme == "http" else CLOUD_URL
     for variable in ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL"):
         value = environ.get(variable, "").strip()
@@ -286,11 +284,12 @@ def _header_value(env: str | None) -> str | None:
     return env
 
 
-def _is_dev(app: object, environ: Mapping[str, str]) -> bool:
+def _scheme(app: object, environ: Mapping[str, str]) -> str:
+    """What an address without a scheme gets, as in the `inngest` package."""
     is_production = getattr(app, "is_production", None)
-    if isinstance(is_production, bool):
-        return not is_production
-    return environ.get("INNGEST_DEV", "").strip().lower() not in ("", "0", "false")
+    if not isinstance(is_production, bool):
+        is_production = environ.get("INNGEST_DEV", "").strip().lower() in ("", "0", "false")
+    return "https" if is_production else "http"
 
 
 def _base_url(text: str, source: str, scheme: str) -> str:
