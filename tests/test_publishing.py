@@ -36,6 +36,7 @@ from inngest_realtime_core.errors import (
     UnexpectedResponseError,
     UnreachableError,
 )
+from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_devserver.server import DevServer
@@ -54,9 +55,19 @@ def settings_for(url: str, **keywords: Any) -> Settings:
     return Settings.resolve(api_base_url=url, environ={}, **keywords)
 
 
+class Unrecorded:
+    """Keeps nothing of what is published."""
+
+    async def publish(self, envelope: Envelope) -> None:
+        pass
+
+    async def withdraw(self, envelope: Envelope) -> None:
+        pass
+
+
 async def publish_async_form(settings: Settings, channel: str, topic: str, data: object, **keywords: Any) -> None:
     async with httpx.AsyncClient() as http:
-        await publishing.publish(http, settings, channel, topic, data, **keywords)
+        await publishing.publish(http, settings, channel, topic, data, recorder=Unrecorded(), **keywords)
 
 
 async def publish_sync_form(settings: Settings, channel: str, topic: str, data: object, **keywords: Any) -> None:

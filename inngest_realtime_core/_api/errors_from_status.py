@@ -36,23 +36,20 @@ def check_response(request: HttpRequest, response: HttpResponse, *, action: str)
         raise _rejected(request, response, action)
     if 200 <= status < 300:
         if response.headers.get("content-type", "").startswith("text/html"):
-            raise unexpected(
-                request,
-                response,
-                action,
-                f"a web page came back. The path is wrong or this is not an Inngest server. {_CHECK_ADDRESS}",
-            )
+            meaning = f"a web page came back. The path is wrong or this is not an Inngest server. {_CHECK_ADDRESS}"
+            raise unexpected(request, response, action, meaning)
         return
     raise unexpected(request, response, action, _meaning(response))
 
 
 def unexpected(request: HttpRequest, response: HttpResponse, action: str, meaning: str) -> UnexpectedResponseError:
     """An error that says what was attempted, where, with which status, and what that means."""
-    return UnexpectedResponseError(
-        f"{action} failed: {request.endpoint} responded with {response.status}: {meaning}",
-        url=request.endpoint,
-        status=response.status,
-    )
+    message = _message(request, response, action, meaning)
+    return UnexpectedResponseError(message, url=request.endpoint, status=response.status)
+
+
+def _message(request: HttpRequest, response: HttpResponse, action: str, meaning: str) -> str:
+    return f"{action} failed: {request.endpoint} responded with {response.status}: {meaning}"
 
 
 def is_inngests_rejection(status: int, content: bytes) -> bool:
@@ -75,12 +72,8 @@ def _rejected(request: HttpRequest, response: HttpResponse, action: str) -> Inng
         what += ", and INNGEST_ENV when it is a branch environment."
     else:
         what = "it needs a signing key and none was sent. Set INNGEST_SIGNING_KEY or pass signing_key=."
-    return AuthenticationError(
-        f"{action} failed: {request.endpoint} responded with {response.status}: {what}",
-        url=request.endpoint,
-        status=response.status,
-        by_inngest=own,
-    )
+    message = _message(request, response, action, what)
+    return AuthenticationError(message, url=request.endpoint, status=response.status, by_inngest=own)
 
 
 def _meaning(response: HttpResponse) -> str:

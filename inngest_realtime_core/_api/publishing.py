@@ -108,7 +108,7 @@ async def publish(
     run_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     id: str | None = None,
-    recorder: Recorder | None = None,
+    recorder: Recorder,
 ) -> None:
     """Publish one message.
 
@@ -130,9 +130,6 @@ async def publish(
     id = new_id() if id is None else id
     query = publish_query(channel, topic, run_id=run_id, metadata=metadata, id=id)
     request = publish_request(settings, query, content)
-    if recorder is None:
-        check_response(*await send_signed(http, settings, request), action=_ACTION)
-        return
     envelope = _envelope(query, content)
     seq = await recorder.publish(envelope)
     try:
