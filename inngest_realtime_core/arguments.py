@@ -29,6 +29,20 @@ def describe(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can carry a text: half of a surrogate pair, which JSON can escape, nothing can encode."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def wrong_argument(name: str, value: object, expected: str) -> ConfigurationError:
+    """The error of an argument, option or setting that is something else than expected."""
+    return ConfigurationError(f"{name} is {describe(value)}: expected {expected}.")
+
+
 def is_number(value: object, least: float, most: float = MAX_SECONDS) -> TypeGuard[float]:
     """Whether it is a number in these bounds; NaN is in none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
@@ -38,7 +52,7 @@ def check_seconds(name: str, value: object, *, least: float = 0.0) -> float:
     """Return a number of seconds. `ConfigurationError` for anything but one of at least `least` and at most a year."""
     if is_number(value, least):
         return value
-    raise ConfigurationError(f"{name} is {describe(value)}: expected a number of seconds, from {least:g} to a year.")
+    raise wrong_argument(name, value, f"a number of seconds, from {least:g} to a year")
 
 
 def check_interval(name: str, value: T, *, optional: bool = False) -> T:
@@ -47,41 +61,34 @@ def check_interval(name: str, value: T, *, optional: bool = False) -> T:
     if (given is None and optional) or (is_number(given, 0) and given > 0):
         return value
     either = ", or None" if optional else ""
-    raise ConfigurationError(
-        f"{name} is {describe(value)}: expected a number of seconds above 0, at most a year{either}."
-    )
+    raise wrong_argument(name, value, f"a number of seconds above 0, at most a year{either}")
 
 
 def check_timeout(value: object) -> None:
     """`ConfigurationError` for anything but a number of seconds of at most a year, and None."""
-    if value is None or is_number(value, -MAX_SECONDS):
-        return
-    raise ConfigurationError(
-        f"timeout is {describe(value)}: expected a number of seconds, at most a year, or None to wait for ever."
-    )
+    if value is not None and not is_number(value, -MAX_SECONDS):
+        raise wrong_argument("timeout", value, "a number of seconds, at most a year, or None to wait for ever")
 
 
 def check_count(name: str, value: object, *, least: int = 1, of: str = "") -> int:
     """Return a whole number of at most `MAX_COUNT`. `ConfigurationError` for anything else, `True` and `1.0` too."""
     if is_number(value, least, MAX_COUNT) and isinstance(value, int):
         return value
-    raise ConfigurationError(
-        f"{name} is {describe(value)}: expected a whole number{of and f' of {of}'} from {least} to {MAX_COUNT:,}."
-    )
+    raise wrong_argument(name, value, f"a whole number{of and f' of {of}'} from {least} to {MAX_COUNT:,}")
 
 
 def check_flag(name: str, value: object) -> bool:
     """Return True or False. `ConfigurationError` for anything else: `"false"` from a file would be true."""
     if isinstance(value, bool):
         return value
-    raise ConfigurationError(f"{name} is {describe(value)}: expected True or False.")
+    raise wrong_argument(name, value, "True or False")
 
 
 def check_text(name: str, value: object) -> str | None:
     """Return a text, or None where it is None or empty, which both mean that it is not given."""
     if value is None or isinstance(value, str):
         return value or None
-    raise ConfigurationError(f"{name} is {describe(value)}: expected a str.")
+    raise wrong_argument(name, value, "a str")
 
 
 def check_callable(name: str, value: T, form: str, *, awaited: bool = True) -> T:
@@ -119,6 +126,4 @@ def check_rewind(name: str, rewind: T) -> T:
     given: object = rewind
     if given is None or given == "all" or (isinstance(given, int) and is_number(given, 1, MAX_COUNT)):
         return rewind
-    raise ConfigurationError(
-        f'{name} is {describe(rewind)}: expected a number of messages for each topic above 0, or "all".'
-    )
+    raise wrong_argument(name, rewind, 'a number of messages for each topic above 0, or "all"')

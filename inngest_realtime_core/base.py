@@ -12,8 +12,7 @@ import httpx
 from ._api.settings_source import SettingsSource
 from ._hub.sessions import Sessions
 from ._replay.log import History
-from .arguments import describe
-from .errors import ConfigurationError
+from .arguments import wrong_argument
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -57,10 +56,8 @@ class RealtimeBase:
         spans and durations of them.
         """
         if not callable(cast("object", observer)):
-            raise ConfigurationError(
-                f"The observer is {describe(observer)}: expected a function, "
-                "`def observer(name, attributes): ...` that returns `def finished(error): ...`."
-            )
+            form = "`def observer(name, attributes): ...` that returns `def finished(error): ...`"
+            raise wrong_argument("The observer", observer, f"a function, {form}")
         self._observers = (*self._observers, observer)
 
         def remove() -> None:

@@ -15,7 +15,7 @@ from ._hub.options import HubOptions
 from ._hub.sessions import Sessions
 from ._replay.log import Replay, SharedReplay
 from ._upstream.liveness import Liveness
-from .arguments import check_count, check_flag, check_seconds, describe, is_proxy
+from .arguments import check_count, check_flag, check_seconds, describe, is_proxy, wrong_argument
 from .base import Slots
 from .channels.channel import Channel
 from .channels.resolve import resolve_channel, resolve_topics
@@ -253,7 +253,7 @@ def _checked_replay(replay: Replay | SharedReplay | None) -> Replay | SharedRepl
         return Replay()
     if isinstance(replay, Replay) or (not isinstance(replay, type) and callable(getattr(replay, "open", None))):
         return replay
-    raise ConfigurationError(f"replay is {describe(replay)}: expected Replay(...) or RedisReplay(...).")
+    raise wrong_argument("replay", replay, "Replay(...) or RedisReplay(...)")
 
 
 def check_realtime(realtime: object) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..arguments import describe
+from ..arguments import describe, is_encodable
 from ..channels.resolve import Target, resolve_target
 from ..errors import ChannelError, ConfigurationError, PublishError, TopicError
 from .ids import MAX_ID, usable_run_id
@@ -145,10 +145,8 @@ def _step_tools(ctx: object, *, asynchronous: bool) -> object:
 def _checked_step_id(id: object) -> str:
     if not isinstance(id, str) or not id:
         raise PublishError(f"id is {describe(id)}: expected the step's id, a str of at least one character.")
-    try:
-        id.encode()
-    except UnicodeEncodeError:
-        raise PublishError("The step's id contains a lone surrogate, which UTF-8 cannot carry.") from None
+    if not is_encodable(id):
+        raise PublishError("The step's id contains a lone surrogate, which UTF-8 cannot carry.")
     return id
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from ..arguments import is_encodable
 from ..errors import ChannelError, ConfigurationError
 
 # What is always as long as any other of its type and not free text: its dashes cannot move a boundary.
@@ -31,10 +32,8 @@ def check_channel_name(name: object) -> str:
         raise ChannelError(f"A channel is a Channel or a str, not {type(name).__name__}.")
     if not name:
         raise ChannelError("The channel's name is empty. Give it at least one character.")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ChannelError("The channel's name contains a lone surrogate, which UTF-8 cannot carry.") from None
+    if not is_encodable(name):
+        raise ChannelError("The channel's name contains a lone surrogate, which UTF-8 cannot carry.")
     return name
 
 

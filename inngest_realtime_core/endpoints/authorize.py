@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from .._concurrency.background import run_coroutine
 from .._concurrency.tasks import deadline, look_at_failure
@@ -21,8 +21,6 @@ from .selection import Selection
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 _log = ThrottledLog(logger)
-
-_T = TypeVar("_T")
 
 _MAX_LEFT_BEHIND: Final = 16  # threads in which an `authorize` that timed out may still be running
 _RETRY: Final = 5  # seconds
@@ -66,7 +64,7 @@ class Authorizer:
     def __init__(self, host: Host, timeout: float | None) -> None:
         self._host = host
         self._timeout = timeout
-        self._left_behind: set[asyncio.Task[_Outcome]] = set()  # which the event loop itself does not hold
+        self._left_behind: set[asyncio.Future[_Outcome]] = set()  # which the event loop itself does not hold
         self._warned: set[str] = set()
 
     async def check(self, selection: Selection, request: Any) -> None:
@@ -199,9 +197,7 @@ class Authorizer:
         if len(self._left_behind) >= _MAX_LEFT_BEHIND:
             raise _timed_out(self._timeout)
         # A task of its own: waiting for it can be given up, where a framework's way of awaiting a thread cannot.
-        outcome: asyncio.Task[_Outcome] = asyncio.ensure_future(
-            _awaited(self._host.run_in_thread(_Outcome.of, function, args))
-        )
+        outcome: asyncio.Future[_Outcome] = asyncio.ensure_future(self._host.run_in_thread(_Outcome.of, function, args))
         with deadline(self._timeout):
             try:
                 await asyncio.wait({outcome})
@@ -243,10 +239,6 @@ class _Outcome:
         finally:
             # An exception that is raised holds this frame, and would hold itself.
             self._error = error = None
-
-
-async def _awaited(awaitable: Awaitable[_T]) -> _T:
-    return await awaitable
 
 
 def _may_interrupt(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from ..arguments import MAX_COUNT, check_count, check_interval, describe, is_number
+from ..arguments import MAX_COUNT, check_count, check_interval, is_number, wrong_argument
 from ..errors import ConfigurationError
 
 _CLIENT_STREAMS = 32
@@ -54,9 +54,7 @@ class EndpointOptions:
         for name in ("heartbeat", "authorize_timeout", "send_timeout"):
             check_interval(name, getattr(self, name), optional=name != "heartbeat")
         if not is_number(self.rate_per_client, _LEAST_RATE, MAX_COUNT):
-            raise ConfigurationError(
-                f"rate_per_client is {describe(self.rate_per_client)}: expected a number from {_LEAST_RATE} on."
-            )
+            raise wrong_argument("rate_per_client", self.rate_per_client, f"a number from {_LEAST_RATE} on")
         for name in ("max_streams", "max_streams_per_client", "burst_per_client", "max_body", "max_channel_length"):
             if getattr(self, name) is not None or not name.startswith("max_streams"):
                 check_count(name, getattr(self, name))
@@ -67,7 +65,7 @@ class EndpointOptions:
                     "returns whose it is, such as the id of its user."
                 )
         elif not callable(self.client):
-            raise ConfigurationError(f"client is {describe(self.client)}: expected a function of the request.")
+            raise wrong_argument("client", self.client, "a function of the request")
         elif self.max_streams_per_client is None:
             object.__setattr__(self, "max_streams_per_client", _CLIENT_STREAMS)
 

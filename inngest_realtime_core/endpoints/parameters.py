@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import parse_qsl
 
+from ..arguments import is_encodable
 from .errors import EndpointError
 
 TOPICS: Final = "topics"
@@ -90,10 +91,10 @@ def _json_pairs(document: _Object) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for key, value in document:
         name = spelling_of(key)
-        if not _is_text(key):
+        if not is_encodable(key):
             raise EndpointError(400, "malformed_body", "A parameter's name is not a text.")
         if key in seen:
-            raise EndpointError(400, "repeated_parameter", f"{key} is given more than once.", parameter=key)
+            raise repeated(key)
         seen.add(key)
         if value is None and name in (TOPICS, "full"):
             continue  # left open, by a client that writes out everything
@@ -123,22 +124,19 @@ def _string(name: str, value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         text = str(value)
-        if _is_text(text):
+        if is_encodable(text):
             return text
     message = f"{name} has a value that is neither a string nor an integer."
     raise EndpointError(400, "malformed_body", message, parameter=name)
 
 
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape and nothing can encode
-        return False
-    return True
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+def repeated(name: str) -> EndpointError:
+    """The error of a parameter that one source has twice."""
+    return EndpointError(400, "repeated_parameter", f"{name} is given more than once.", parameter=name)
 
 
 def _malformed() -> EndpointError:

@@ -10,7 +10,7 @@ from ..channels.channel import Channel
 from ..errors import ChannelError
 from .errors import EndpointError
 from .grants import Grant, camel_case
-from .parameters import TOPICS, body_parameters, spelling_of
+from .parameters import TOPICS, body_parameters, repeated, spelling_of
 
 
 @dataclass(frozen=True)
@@ -118,21 +118,17 @@ def select(
                     asked.update((topic, None) for topic in map(str.strip, value.split(",")) if topic)
                 elif spelling in wishes:
                     if wished.setdefault(spelling, value) != value:
-                        message = f"{spelling} is given twice, with different values."
-                        raise EndpointError(400, "contradictory_parameter", message, parameter=spelling)
+                        raise _contradictory(spelling)
                 elif not ignore_unknown and spelling not in grant.extra_parameters:
                     raise _unknown(grant, spelling)
                 continue
             if spelling in seen:
-                raise EndpointError(
-                    400, "repeated_parameter", f"{spelling} is given more than once.", parameter=spelling
-                )
+                raise repeated(spelling)
             seen.add(spelling)
             # In a route of one's own it may be the route that has spelt it, in Python's way.
             spellings.setdefault(name, camel_case(name) if ignore_unknown else spelling)
             if values.setdefault(name, value) != value:
-                message = f"{spelling} is given twice, with different values."
-                raise EndpointError(400, "contradictory_parameter", message, parameter=spelling)
+                raise _contradictory(spelling)
     return Selection(grant, _channel(grant, values, spellings, max_length), _topics(grant, asked), wished)
 
 
@@ -180,6 +176,11 @@ def _topics(grant: Grant, asked: dict[str, None] | None) -> tuple[str, ...]:
             message = f"topics asks for {topic!r}, which is not granted here."
             raise EndpointError(403, "topic_not_granted", message, parameter=TOPICS)
     return tuple(asked)
+
+
+def _contradictory(spelling: str) -> EndpointError:
+    message = f"{spelling} is given twice, with different values."
+    return EndpointError(400, "contradictory_parameter", message, parameter=spelling)
 
 
 def _unknown(grant: Grant, spelling: str) -> EndpointError:
