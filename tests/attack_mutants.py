@@ -411,8 +411,8 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         f"{SECRETS}test_a_malformed_key_of_the_environment",
         "settings.py",
-        "        return error.with_traceback(None)\n\n\ndef _check_app",
-        "        raise\n\n\ndef _check_app",
+        "        return error.with_traceback(None)\n\n\ndef _checked",
+        "        raise\n\n\ndef _checked",
     ),
     (
         f"{SECRETS}test_a_malformed_key_that_nobody_checked",
