@@ -36,6 +36,7 @@ from inngest_realtime_core.endpoints.errors import EndpointError
 from inngest_realtime_core.errors import ConfigurationError
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_devserver.server import DevServer
+from talk import soon
 
 
 class Pipeline(Channel, name="pipeline:{run_id}"):
@@ -426,6 +427,24 @@ async def test_an_authorize_that_hangs_is_answered_and_its_threads_are_counted(r
             assert (answer.status, code_of(answer)) == (503, "authorize_timeout")
         # Those beyond the limit were not asked in yet another thread.
         assert len(calls) <= 16
+    finally:
+        go_on.set()
+
+
+async def test_clients_that_leave_while_they_are_authorized_keep_nobody_else_out(realtime: Realtime) -> None:
+    """Where a framework cancels a request whose client has left, its call goes on, but that is none that hangs."""
+    go_on = threading.Event()
+    endpoints = endpoints_for(realtime, lambda request, channel: go_on.wait(20))
+    try:
+        leaving = [asyncio.create_task(endpoints.token("pipeline", asked(parameters_of_a_run()))) for _ in range(20)]
+        await asyncio.wait(leaving, timeout=0.01)
+        for task in leaving:
+            task.cancel()
+        await asyncio.wait(leaving)
+        staying = asyncio.create_task(endpoints.token("pipeline", asked(parameters_of_a_run())))
+        await asyncio.wait([staying], timeout=0.01)
+        go_on.set()
+        assert (await soon(staying)).status == 200
     finally:
         go_on.set()
 

@@ -169,6 +169,20 @@ def messages(draw: st.DrawFn) -> tuple[bytes | None, list[Frame]]:
     return (b"".join(parts) if kind is Opcode.TEXT else None), frames
 
 
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, 70_000])
+async def test_a_frame_of_each_size_is_read_wherever_its_head_is_cut(size: int) -> None:
+    """Behind another one, and before one that comes with its end."""
+    sent = [b"before", b"x" * size, b"after"]
+    frames = serialized(*(Frame(Opcode.TEXT, text) for text in sent))
+    async with bench() as under_test:
+        under_test.give(under_test.head)
+        for cut in range(min(20, len(frames) - 3)):
+            under_test.receiver.frames.clear()
+            for begin, end in ((0, cut), (cut, cut + 1), (cut + 1, -3), (-3, None)):
+                under_test.socket.data_received(frames[begin:end])
+            assert under_test.receiver.frames == sent
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(messages(), max_size=6),
@@ -213,6 +227,7 @@ def _pongs(peer: socket.socket) -> int:
         (b"\x83\x01x", 1002),  # no such kind
         (b"\x80\x01x", 1002),  # it continues nothing
         (b"\x01\x01x\x81\x01y", 1002),  # a message in the middle of another
+        (b"\x01\x01x\x89\x00\x81\x01y", 1002),  # also behind a ping, which may be there
         (b"\x89\x7e\x00\x7e" + b"x" * 126, 1002),  # a control frame that is too long
         (b"\x81\x7f" + (64 * 1024 * 1024 + 1).to_bytes(8, "big"), 1009),
         (b"\x88\x02\x03\xe9", 1001),  # the server closes: nothing comes after it
@@ -226,6 +241,25 @@ async def test_what_is_no_frame_of_a_server_ends_the_connection(wrong: bytes, co
         assert under_test.give(data, range(len(data)) if piecewise else ()) == [b"before"]
         assert under_test.socket.state is not State.OPEN
         assert under_test.socket.protocol.close_sent.code == code
+
+
+async def test_what_comes_with_a_pings_end_is_read_when_the_client_has_begun_to_close() -> None:
+    """The server's own closing frame: without it, closing would take until its time limit."""
+    async with bench() as under_test:
+        under_test.give(under_test.head)
+        under_test.socket.protocol.send_close(1000)
+        rest = Frame(Opcode.TEXT, b"last"), Frame(Opcode.PING, b""), Frame(Opcode.CLOSE, b"\x03\xe8")
+        assert under_test.give(serialized(*rest)) == [b"last"]
+        assert under_test.socket.protocol.close_rcvd.code == 1000
+
+
+async def test_who_is_attached_after_the_end_is_told_of_it() -> None:
+    async with bench() as under_test:
+        under_test.socket.data_received(under_test.head)
+        under_test.peer.close()
+        await eventually(lambda: under_test.socket.state is State.CLOSED)
+        under_test.socket.attach(under_test.receiver)
+        assert under_test.receiver.cuts == 1
 
 
 async def test_a_transport_that_ended_says_so() -> None:

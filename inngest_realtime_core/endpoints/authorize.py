@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, Literal
 
 from .._concurrency.background import run_coroutine
@@ -64,7 +66,8 @@ class Authorizer:
     def __init__(self, host: Host, timeout: float | None) -> None:
         self._host = host
         self._timeout = timeout
-        self._left_behind: set[asyncio.Future[_Outcome]] = set()  # which the event loop itself does not hold
+        # What nobody waits for any more, and when it began. The event loop itself does not hold it.
+        self._left_behind: dict[asyncio.Future[_Outcome], float] = {}
         self._warned: set[str] = set()
 
     async def check(self, selection: Selection, request: Any) -> None:
@@ -194,16 +197,19 @@ class Authorizer:
         return verdict is True
 
     async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        if len(self._left_behind) >= _MAX_LEFT_BEHIND:
+        # A client that has left leaves its call behind as well, which may well return in time.
+        due = inf if self._timeout is None else time.monotonic() - self._timeout
+        if len(self._left_behind) >= _MAX_LEFT_BEHIND <= sum(began <= due for began in self._left_behind.values()):
             raise _timed_out(self._timeout)
+        began = time.monotonic()
         # A task of its own: waiting for it can be given up, where a framework's way of awaiting a thread cannot.
         outcome: asyncio.Future[_Outcome] = asyncio.ensure_future(self._host.run_in_thread(_Outcome.of, function, args))
         with deadline(self._timeout):
             try:
                 await asyncio.wait({outcome})
             except BaseException:
-                self._left_behind.add(outcome)
-                outcome.add_done_callback(self._left_behind.discard)
+                self._left_behind[outcome] = began
+                outcome.add_done_callback(self._left_behind.pop)
                 outcome.add_done_callback(look_at_failure)
                 raise
             return outcome.result().value()
