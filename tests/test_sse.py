@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inngest_realtime_core._concurrency.background import run_sync
 from inngest_realtime_core._hub.buffer import ReaderBuffer
 from inngest_realtime_core._hub.queue import QueueLimits
 from inngest_realtime_core.errors import AuthenticationError
@@ -256,6 +257,7 @@ def test_the_sync_face_sends_the_same_and_its_first_bytes_before_it_catches_up()
         order.append("caught up")
 
     source.catch_up = catch_up
+    run_sync(lambda: asyncio.sleep(0))  # starts the background loop, which may take longer than the stream
     stream = event_stream_sync(
         EventStream(source, "c", ["t"], heartbeat=0.02, reauthorize_every=0.5, last_event_id="a.b"), lambda: False
     )

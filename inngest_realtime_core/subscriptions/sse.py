@@ -183,6 +183,7 @@ class EventStream:
         encode: Makes an event of a message; one that is empty is left out.
 
     Attributes:
+        ready: The client has been told that it is subscribed.
         over: Nothing more is to be sent.
     """
 
@@ -207,6 +208,8 @@ class EventStream:
         self._authorized_at = time.monotonic()
         self._leaving = leaving
         self._encode = encode
+        self._begun = False
+        self.ready: bool = False
         self.over: bool = False
 
     @property
@@ -214,21 +217,24 @@ class EventStream:
         """Whether the id of `ready` is still to come: that of a client that comes back is its own."""
         return self.buffer.catch_up is not None and not self._last_event_id
 
-    async def catch_up(self, patience: float | None = None) -> bool:
-        """Gives the reader what it missed, and ids. Returns False after so many seconds, and is then called again."""
+    async def catch_up(self, patience: float | None = None) -> None:
+        """Gives the reader what it missed, and ids. To be called again when it has taken so many seconds."""
         if self.buffer.catch_up is not None:
             with deadline(patience):
                 await self.buffer.catch_up()
                 self.buffer.catch_up = None
-        return self.buffer.catch_up is None
 
     def preamble(self) -> bytes:
-        """The first bytes. Where the id of `ready` is to come, the first line leaves without the rest."""
+        """The first bytes, or what is left of them: while the id of `ready` is to come, the first line leaves alone."""
+        begun, self._begun = self._begun, True
+        if self.waits:
+            return _RETRY_LINE
+        self.ready = True
         event_id = self.buffer.start_id
         if event_id is None and self._last_event_id and _EVENT_ID.fullmatch(self._last_event_id):
             # Cut off again before what it missed has come, the client is where it was.
             event_id = self._last_event_id
-        return preamble(self._channel, self._topics, event_id)
+        return preamble(self._channel, self._topics, event_id).removeprefix(_RETRY_LINE if begun else b"")
 
     @property
     def unauthorized(self) -> bool:
@@ -282,11 +288,12 @@ async def event_stream(
         reauthorize = None
     heartbeat_timer = HeartbeatTimer(buffer, state.interval)
     try:
-        known = not state.waits or await state.catch_up(_PATIENCE)
-        yield state.preamble() if known else _RETRY_LINE
+        if state.waits:
+            await state.catch_up(_PATIENCE)
+        yield state.preamble()
         await state.catch_up()
-        if not known:
-            yield state.preamble().removeprefix(_RETRY_LINE)
+        if not state.ready:
+            yield state.preamble()
         heartbeat_timer.sent()
         while True:
             chunk = b""
@@ -319,12 +326,13 @@ def event_stream_sync(
     """The sync twin of `event_stream`, of a subscription on the background loop."""
     buffer = state.buffer
     try:
-        known = not state.waits or run_sync(lambda: state.catch_up(_PATIENCE))
-        yield state.preamble() if known else _RETRY_LINE
+        if state.waits:
+            run_sync(lambda: state.catch_up(_PATIENCE))
+        yield state.preamble()
         if buffer.catch_up is not None:
             run_sync(state.catch_up)
-        if not known:
-            yield state.preamble().removeprefix(_RETRY_LINE)
+        if not state.ready:
+            yield state.preamble()
         while True:
             chunk = b""
             if reauthorize is not None and state.unauthorized:
