@@ -107,9 +107,9 @@ def told(buffer: ReaderBuffer) -> list[Any]:
 
 
 async def come(inngest: FakeInngest, feed: Feed, *numbers: int) -> None:
-    expected = feed.offset + len(numbers)
+    expected = feed.history.end + len(numbers)
     inngest.transports[0].bring(*(frame(number, number=number + 1) for number in numbers))
-    await eventually(lambda: feed.offset == expected)
+    await eventually(lambda: feed.history.end == expected)
 
 
 async def caught_up(buffer: ReaderBuffer) -> list[tuple[Any, str | None]]:
@@ -139,7 +139,7 @@ async def test_ids_are_not_made_before_it_is_known_what_they_tell(
     assert not naming.done()
     history.answers.set()
     assert await soon(naming) == []
-    assert buffer.start_id == opened[0]._history.here()
+    assert buffer.start_id == opened[0].history.here()
 
 
 async def test_what_came_before_that_has_the_ids_that_others_get_later(
@@ -273,7 +273,7 @@ async def test_what_cannot_be_told_is_a_gap_before_what_has_come_since(
     readers.add(events=True).detach()
     unknown, alone = readers.add(events=True, after="no id of ours"), readers.add(events=True, after="nor this")
     (gap,) = await caught_up(alone)
-    assert gap == (None, feed._history.here()), "it is behind all that came"
+    assert gap == (None, feed.history.here()), "it is behind all that came"
     feed.receive(recorded(1))
     events = await caught_up(unknown)
     assert [data for data, _ in events] == [None, 1]
@@ -288,7 +288,7 @@ async def test_what_another_process_has_given_to_a_client_is_looked_for_again(
     feed, readers = opened
     history.answers.set()
     await eventually(lambda: feed._is_covered)
-    elsewhere = ChannelHistory("c", Replay(), feed._history.kept_log().ids)
+    elsewhere = ChannelHistory("c", Replay(), feed.history.kept_log().ids)
     elsewhere.receive(message_of("had there"))
     assert await back(readers, elsewhere.here()) == [None]
     assert history.asked >= 2
