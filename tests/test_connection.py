@@ -100,6 +100,7 @@ async def test_what_it_brought_is_delivered_before_it_is_lost() -> None:
         on_change=lambda: changes.append((connection.lost, len(seen))),
         on_undelivered=ignore,
         liveness=Liveness(),
+        throttle=Throttle(),
         open_transport=inngest.open_transport,
     )
     await connection.open("ws://inngest.test/v1/realtime/connect", await inngest.mint([("c", "t")]))

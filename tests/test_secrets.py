@@ -81,7 +81,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
         ledger.secrets.add(token)
         return token
 
-    monkeypatch.setattr("inngest_realtime_core._api.client.mint", remember)
+    monkeypatch.setattr("inngest_realtime_core._api.token_cache.mint", remember)
     yield ledger
     root.removeHandler(ledger)
 

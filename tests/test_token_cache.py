@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from inngest_realtime_core import Realtime, UnexpectedResponseError, UnreachableError
-from inngest_realtime_core._api import client
-from inngest_realtime_core._api.client import TokenCache
+from inngest_realtime_core._api import token_cache
 from inngest_realtime_core._api.http_pool import HttpPool
+from inngest_realtime_core._api.token_cache import TokenCache
 from inngest_realtime_core._api.tokens import IssuedToken
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_devserver.server import DevServer
@@ -70,7 +70,7 @@ async def test_asking_costs_the_same_however_many_others_have_asked(server: DevS
 async def test_a_request_that_hangs_makes_no_other_token_live_longer(
     server: DevServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_FRESH", 0.05)
+    monkeypatch.setattr(token_cache, "_FRESH", 0.05)
     pool = HttpPool(keep=True)
     cache = TokenCache(Settings(server.url, server.url), pool)
 

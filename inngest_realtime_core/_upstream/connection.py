@@ -20,7 +20,7 @@ from ..messages.envelope import Envelope
 from .liveness import Liveness
 from .protocol import CLOSING, MAX_SERVER_FRAME, Decoder, Unreadable, subscribe_frame
 from .throttle import POLL, Throttle
-from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError, open_websocket
+from .transport import HandshakeError, OpenTransport, Transport, TransportClosedError
 
 _log = ThrottledLog(logging.getLogger("inngest_realtime.connection"))
 
@@ -57,8 +57,8 @@ class Connection:
         on_change: Callable[[], None],
         on_undelivered: OnUndelivered,
         liveness: Liveness,
-        throttle: Throttle | None = None,
-        open_transport: OpenTransport = open_websocket,
+        throttle: Throttle,
+        open_transport: OpenTransport,
     ) -> None:
         self.delivery: Delivery = "holding"
         self.closing: bool = False
@@ -71,7 +71,7 @@ class Connection:
         self._on_change = on_change
         self._on_undelivered = on_undelivered
         self._liveness = liveness
-        self._throttle = throttle or Throttle()
+        self._throttle = throttle
         self._open_transport = open_transport
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[bytes | bytearray] = deque()

@@ -16,7 +16,7 @@ from .connection import Connection, OnUndelivered
 from .liveness import Liveness
 from .protocol import MAX_CLIENT_FRAME, subscribe_frame
 from .throttle import Throttle
-from .transport import OpenTransport, open_websocket
+from .transport import OpenTransport
 
 logger = logging.getLogger("inngest_realtime.upstream")
 _log = ThrottledLog(logger)
@@ -65,7 +65,7 @@ class Dialer:
         *,
         liveness: Liveness,
         throttle: Throttle,
-        open_transport: OpenTransport = open_websocket,
+        open_transport: OpenTransport,
     ) -> None:
         self.websocket_url = websocket_url
         self._mint = mint

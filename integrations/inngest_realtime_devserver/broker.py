@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Collection, Iterable
 from typing import Protocol
 
 from . import frames
@@ -12,7 +12,7 @@ from .identifiers import new_stream_id, parse_ulid
 from .loose_json import decode_bytes
 from .record import Record
 
-__all__ = ["Broker", "Key", "Subscriber"]
+__all__ = ["Broker", "Connection", "Key"]
 
 Key = tuple[str, str]  # (channel, topic)
 
@@ -23,8 +23,8 @@ MAX_SUBSCRIBERS = 5_000  # of one topic; later ones silently get nothing
 RAW_TOPIC = "$stream"
 
 
-class Subscriber(Protocol):
-    """A connection that can be subscribed to topics."""
+class Connection(Protocol):
+    """An open WebSocket or SSE connection, which can be subscribed to topics."""
 
     def deliver(self, frame: Frame) -> None:
         """Take a frame to send, without waiting."""
@@ -32,6 +32,28 @@ class Subscriber(Protocol):
 
     async def drained(self) -> None:
         """Return when the connection does not hold too much unsent, or is gone."""
+        ...
+
+    @property
+    def channels(self) -> Collection[str]:
+        """The channels that the client's tokens cover."""
+        ...
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it never sends anything again."""
+        ...
+
+    def drop(self) -> None:
+        """Cut the connection off: what is unsent is lost, the client sees the end of the stream."""
+        ...
+
+    def finish(self) -> None:
+        """Send what is unsent, then end the stream without a closing handshake."""
+        ...
+
+    def freeze(self) -> None:
+        """Never send anything again, but leave the connection open."""
         ...
 
 
@@ -48,19 +70,15 @@ class Broker:
         self.publishes: int = 0
         self.record: Record = Record(record)
         self.clock: Clock = Clock()
-        self._subscribers: dict[Key, dict[Subscriber, None]] = {}
-        self._keys: dict[Subscriber, set[Key]] = {}
+        self._subscribers: dict[Key, dict[Connection, None]] = {}
+        self._keys: dict[Connection, set[Key]] = {}
 
     @property
     def subscriptions(self) -> int:
         """The number of registered pairs of a connection and a topic."""
         return sum(map(len, list(self._keys.values())))
 
-    def keys_of(self, subscriber: Subscriber) -> frozenset[Key]:
-        """The topics that `subscriber` is registered for."""
-        return frozenset(self._keys.get(subscriber, ()))
-
-    def subscribe(self, subscriber: Subscriber, keys: Iterable[Key]) -> None:
+    def subscribe(self, subscriber: Connection, keys: Iterable[Key]) -> None:
         """Add topics to a connection; those it has already are left as they are."""
         own = self._keys.setdefault(subscriber, set())
         for key in keys:
@@ -69,7 +87,7 @@ class Broker:
                 subscribers[subscriber] = None
                 own.add(key)
 
-    def unsubscribe(self, subscriber: Subscriber, keys: Iterable[Key] | None = None) -> None:
+    def unsubscribe(self, subscriber: Connection, keys: Iterable[Key] | None = None) -> None:
         """Take topics from a connection: all of them, and the connection itself, when `keys` is None."""
         own = self._keys.get(subscriber, set())
         for key in list(own) if keys is None else own.intersection(keys):

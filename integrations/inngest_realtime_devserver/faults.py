@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import frames
+from .broker import Connection
 from .loop import OnLoop
-from .node import Connection, Node
+from .node import Node
 
 __all__ = ["Faults"]
 

@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from .broker import Broker, Subscriber
+from .broker import Broker, Connection
 from .frames import Frame
 from .tokens import Authority
 
-__all__ = ["Connection", "Node"]
-
-
-class Connection(Subscriber, Protocol):
-    """An open WebSocket or SSE connection."""
-
-    @property
-    def channels(self) -> Collection[str]:
-        """The channels that the client's tokens cover."""
-        ...
-
-    @property
-    def frozen(self) -> bool:
-        """Whether it never sends anything again."""
-        ...
-
-    def drop(self) -> None:
-        """Cut the connection off: what is unsent is lost, the client sees the end of the stream."""
-        ...
-
-    def finish(self) -> None:
-        """Send what is unsent, then end the stream without a closing handshake."""
-        ...
-
-    def freeze(self) -> None:
-        """Never send anything again, but leave the connection open."""
-        ...
+__all__ = ["Node"]
 
 
 @dataclass

@@ -16,6 +16,8 @@ from pydantic import AfterValidator
 
 from inngest_realtime_core._upstream.connection import Connection, Liveness
 from inngest_realtime_core._upstream.protocol import MAX_SERVER_FRAME, Decoder
+from inngest_realtime_core._upstream.throttle import Throttle
+from inngest_realtime_core._upstream.transport import open_websocket
 from inngest_realtime_core.channels.channel import Channel, topic
 from inngest_realtime_core.errors import ConnectionLostError, FrameTooLargeError
 from inngest_realtime_core.messages.envelope import Envelope
@@ -298,6 +300,8 @@ async def test_reader_survives_its_listener() -> None:
         on_change=ignore,
         on_undelivered=ignore,
         liveness=Liveness(),
+        throttle=Throttle(),
+        open_transport=open_websocket,
     )
     connection.deliver(deliver)
     for n in range(3):
