@@ -6,20 +6,19 @@ shares connections by making one `Realtime` and using its methods.
 
 from __future__ import annotations
 
-from typing_extensions import Unpack
+from typing import Any, cast
 
 from ._api.client_token import ClientSubscriptionToken
 from ._concurrency.background import run_sync
+from .arguments import Rewind
 from .channels.channel import Channel
 from .realtime import Realtime
 from .settings import HasSettings, InngestApp
-from .subscriber import SubscribeOptions, Topics, hide_key, options_of
+from .subscriber import Token, Topics
+from .subscriptions.callbacks import OnError, OnMessage, OnState
+from .subscriptions.key import SubscriptionKey
 from .subscriptions.pending import PendingSubscription, open_sync
 from .subscriptions.sync import SyncSubscription
-
-
-class StandaloneOptions(SubscribeOptions, total=False):
-    app: InngestApp | HasSettings | None
 
 
 async def get_client_subscription_token(
@@ -49,9 +48,20 @@ def get_client_subscription_token_sync(
     return run_sync(lambda: get_client_subscription_token(app, channel=channel, topics=topics))
 
 
-@options_of(Realtime.subscribe)
 def subscribe(
-    *, app: InngestApp | HasSettings | None = None, **options: Unpack[SubscribeOptions]
+    *,
+    app: InngestApp | HasSettings | None = None,
+    channel: Channel | str,
+    topics: Topics | None = None,
+    key: str | None = None,
+    token: Token | None = None,
+    api_base_url: str | None = None,
+    validate: bool = True,
+    gaps: bool = True,
+    rewind: Rewind | None = None,
+    on_message: OnMessage | None = None,
+    on_error: OnError | None = None,
+    on_state: OnState | None = None,
 ) -> PendingSubscription:
     """Subscribe to topics of a channel: `await` the result, or enter it with `async with`.
 
@@ -61,14 +71,53 @@ def subscribe(
         app: The application's `inngest.Inngest`, or a `Realtime`, whose connections are then shared; None reads the
             environment.
     """
-    hide_key(options)
+    given = SubscriptionKey.of(key, token, api_base_url)
+    del key, token  # error reports show local variables
     # Alone, there is nobody to keep a connection for when the subscription has ended.
-    realtime = app if isinstance(app, Realtime) else Realtime(app, api_base_url=options.get("api_base_url"), linger=0)
-    return realtime.subscribe(**options)
+    realtime = app if isinstance(app, Realtime) else Realtime(app, api_base_url=api_base_url, linger=0)
+    return realtime.subscribe(
+        channel=channel,
+        topics=topics,
+        token=cast("Any", given),
+        validate=validate,
+        gaps=gaps,
+        rewind=rewind,
+        on_message=on_message,
+        on_error=on_error,
+        on_state=on_state,
+    )
 
 
-@options_of(subscribe)
-def subscribe_sync(**options: Unpack[StandaloneOptions]) -> SyncSubscription:
+def subscribe_sync(
+    *,
+    app: InngestApp | HasSettings | None = None,
+    channel: Channel | str,
+    topics: Topics | None = None,
+    key: str | None = None,
+    token: Token | None = None,
+    api_base_url: str | None = None,
+    validate: bool = True,
+    gaps: bool = True,
+    rewind: Rewind | None = None,
+    on_message: OnMessage | None = None,
+    on_error: OnError | None = None,
+    on_state: OnState | None = None,
+) -> SyncSubscription:
     """The sync twin of `subscribe`: returns the open subscription; iterate it with `for`."""
-    hide_key(options)
-    return open_sync(subscribe(**options))
+    given = SubscriptionKey.of(key, token, api_base_url)
+    del key, token  # error reports show local variables
+    return open_sync(
+        subscribe(
+            app=app,
+            channel=channel,
+            topics=topics,
+            token=cast("Any", given),
+            api_base_url=api_base_url,
+            validate=validate,
+            gaps=gaps,
+            rewind=rewind,
+            on_message=on_message,
+            on_error=on_error,
+            on_state=on_state,
+        )
+    )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
-
-from typing_extensions import Required, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from ._api.client_token import ClientSubscriptionToken
 from ._hub.options import Source
@@ -21,45 +18,8 @@ from .subscriptions.key import SubscriptionKey
 from .subscriptions.pending import PendingSubscription, open_sync
 from .subscriptions.sync import SyncSubscription
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 Topics = Sequence[str | Topic[Any] | TopicRef[Any]]
 Token = ClientSubscriptionToken | Mapping[str, Any]
-
-
-class SubscribeOptions(TypedDict, total=False):
-    """The arguments of `Subscriber.subscribe`, for what passes them on."""
-
-    channel: Required[Channel | str]
-    topics: Topics | None
-    key: str | None
-    token: Token | None
-    api_base_url: str | None
-    validate: bool
-    gaps: bool
-    rewind: Rewind | None
-    on_message: OnMessage | None
-    on_error: OnError | None
-    on_state: OnState | None
-
-
-def options_of(source: Callable[..., Any]) -> Callable[[F], F]:
-    """Shows the keyword arguments of `source` in the signature of a function that takes them as `**options`."""
-    options = [each for each in inspect.signature(source).parameters.values() if each.kind is each.KEYWORD_ONLY]
-
-    def decorator(function: F) -> F:
-        signature = inspect.signature(function)
-        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        cast("Any", function).__signature__ = signature.replace(parameters=[*own, *options])
-        return function
-
-    return decorator
-
-
-def hide_key(options: SubscribeOptions) -> None:
-    """Puts an object that shows no secret in the place of `key` and `token`: error reports show local variables."""
-    key, token = options.pop("key", None), options.pop("token", None)
-    options["token"] = cast("Any", SubscriptionKey.of(key, token, options.get("api_base_url")))
 
 
 class Subscriber(RealtimeBase):
@@ -144,11 +104,36 @@ class Subscriber(RealtimeBase):
 
         return PendingSubscription(open_readers)
 
-    @options_of(subscribe)
-    def subscribe_sync(self, **options: Unpack[SubscribeOptions]) -> SyncSubscription:
+    def subscribe_sync(
+        self,
+        *,
+        channel: Channel | str,
+        topics: Topics | None = None,
+        key: str | None = None,
+        token: Token | None = None,
+        api_base_url: str | None = None,
+        validate: bool = True,
+        gaps: bool = True,
+        rewind: Rewind | None = None,
+        on_message: OnMessage | None = None,
+        on_error: OnError | None = None,
+        on_state: OnState | None = None,
+    ) -> SyncSubscription:
         """The sync twin of `subscribe`: returns the open subscription; iterate it with `for`.
 
         Callbacks run on the background event loop that all blocking calls of a process share.
         """
-        hide_key(options)
-        return open_sync(self.subscribe(**options))
+        given = SubscriptionKey.of(key, token, api_base_url)
+        del key, token  # error reports show local variables
+        pending = self.subscribe(
+            channel=channel,
+            topics=topics,
+            token=cast("Any", given),
+            validate=validate,
+            gaps=gaps,
+            rewind=rewind,
+            on_message=on_message,
+            on_error=on_error,
+            on_state=on_state,
+        )
+        return open_sync(pending)
