@@ -80,7 +80,7 @@ class Subscriber(RealtimeBase):
         spec = SubscriptionSpec.of(
             resolved.declaration, tuple(declared), validate, tuple(filter(None, declared.values()))
         )
-        source = Source.of(given.api_base_url, given.key)
+        source = Source(given.api_base_url, given.key)
 
         async def open_readers() -> Readers:
             hub = self._hub()

@@ -127,7 +127,7 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     ),
     (
         f"{BYTES}test_who_is_asked_twice_drops_the_same_bytes_once",
-        "_hub/budget.py",
+        "_hub/hub.py",
         "max(size, self._asked)",
         "size + self._asked",
     ),

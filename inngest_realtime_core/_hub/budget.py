@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -50,26 +48,6 @@ def shed(holders: Iterable[Holder], size: int) -> int:
         holder.drop(size - dropped)
         dropped += before - holder.held_bytes
     return dropped
-
-
-class SheddingFromElsewhere:
-    """Drops on its own event loop what other threads ask for: asked again before it has come to it, the same bytes."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, shed: Callable[[int], int]) -> None:
-        self._loop = loop
-        self._shed = shed
-        self._asked = 0  # bytes
-
-    def ask(self, size: int) -> None:
-        """Called from another thread."""
-        before, self._asked = self._asked, max(size, self._asked)
-        if not before:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._drop)
-
-    def _drop(self) -> None:
-        size, self._asked = self._asked, 0
-        self._shed(size)
 
 
 class ByteBudget:

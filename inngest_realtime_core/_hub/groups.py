@@ -133,8 +133,7 @@ class ReaderGroups:
             self._count_groups()
 
     def _count_groups(self) -> None:
-        groups = list(self._by_spec.values())
-        self._only = groups[0] if len(groups) == 1 else None
+        self._only = next(iter(self._by_spec.values())) if len(self._by_spec) == 1 else None
 
     @property
     def _events(self) -> bool:
@@ -166,7 +165,7 @@ class ReaderGroups:
         if envelope.topic not in spec.names and not spec.sees(envelope, self._followed):
             return
         schema = spec.schemas.get(envelope.topic) if spec.schemas and envelope.kind in TYPED_KINDS else None
-        message: Message[Any] | None
+        message: Message[Any] | MessageError | None
         if group.events:
             message = self._view(entry, envelope, schema, untyped=spec.validate)
             if message is None:
@@ -177,11 +176,10 @@ class ReaderGroups:
         elif schema is None:
             message = Message(envelope) if spec.validate else Message(envelope, _untyped=False)
         else:
-            result = decode(envelope, schema, shared=group.shared)
-            if not isinstance(result, Message):
-                self._tell(envelope, schema, result)
+            message = decode(envelope, schema, shared=group.shared)
+            if isinstance(message, MessageError):
+                self._tell(envelope, schema, message)
                 return
-            message = result
         size = envelope.weight or len(envelope.data)
         if group.encoders and self._encodes(envelope, schema, message):
             for buffer in group.encoders:
@@ -255,16 +253,12 @@ class ReaderGroups:
             views = entry.views = {}
         view = (schema, untyped)
         if view not in views:
-            views[view] = self._decode(envelope, schema, untyped=untyped)
+            result = decode(envelope, schema, untyped=untyped)
+            if isinstance(result, MessageError):
+                self._tell(envelope, schema, result)
+            views[view] = None if isinstance(result, MessageError) else result
         message: Message[Any] | None = views[view]
         return message
-
-    def _decode(self, envelope: Envelope, schema: TypeAdapter[Any] | None, *, untyped: bool) -> Message[Any] | None:
-        result = decode(envelope, schema, untyped=untyped)
-        if isinstance(result, Message):
-            return result
-        self._tell(envelope, schema, result)
-        return None
 
     def _encodes(self, envelope: Envelope, schema: TypeAdapter[Any] | None, message: Message[Any]) -> bool:
         error = None if schema is None else encoding_error(message)

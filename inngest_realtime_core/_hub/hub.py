@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
@@ -19,7 +20,7 @@ from .._replay.record import MemoryHistory, Record
 from .._replay.total import LogTotal
 from ..errors import ShuttingDownError, UnreachableError
 from ..stats import Counters
-from .budget import ByteBudget, Holder, SheddingFromElsewhere, shed
+from .budget import ByteBudget, Holder, shed
 from .feed import Feed
 from .open_streams import OpenStreams
 from .options import OWN, HubOptions, Source
@@ -66,7 +67,7 @@ class Hub:
         self.subscriptions = 0
         self.budget: ByteBudget = budget
         self.errors: set[Holder] = set()
-        self._shedding = SheddingFromElsewhere(self.loop, self.shed)
+        self._asked = 0  # bytes that other threads want dropped
         self.stream_watch: StreamWatch = StreamWatch(
             self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
         )
@@ -130,7 +131,14 @@ class Hub:
 
     def shed_later(self, size: int) -> None:
         """The same from another thread. Asked again before it has come to it, it means the same bytes."""
-        self._shedding.ask(size)
+        before, self._asked = self._asked, max(size, self._asked)
+        if not before:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._shed_asked)
+
+    def _shed_asked(self) -> None:
+        size, self._asked = self._asked, 0
+        self.shed(size)
 
     def _logs(self) -> list[ChannelLog]:
         return [log for feed in self._feeds.values() if (log := feed.history.log) is not None]

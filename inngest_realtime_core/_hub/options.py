@@ -50,11 +50,6 @@ class Source(msgspec.Struct, frozen=True):
     api_base_url: str | None = None
     key: str | None = None
 
-    @classmethod
-    def of(cls, api_base_url: str | None, key: str | None) -> Source:
-        """The source; one object where it is the application's own."""
-        return OWN if api_base_url is None and key is None else cls(api_base_url, key)
-
     def __repr__(self) -> str:
         return f"Source(api_base_url={self.api_base_url!r}, key={'...' if self.key else None})"
 

@@ -139,11 +139,16 @@ def encoding_error(message: Message[Any]) -> MessageError | None:
             topic=message.topic,
             payload_size=payload_size(message),
         )
-        error.__cause__ = cause
-        kind = ("no JSON", message.channel, message.topic)
-        _log.write(logging.ERROR, kind, str(error), cause, event="message.invalid", traceback=True)
+        _log_raised("no JSON", error, cause)
         return error
     return None
+
+
+def _log_raised(kind: str, error: MessageError, cause: Exception) -> None:
+    """Logs what an application's own code raised."""
+    error.__cause__ = cause
+    kinds = (kind, error.channel, error.topic)
+    _log.write(logging.ERROR, kinds, str(error), cause, event="message.invalid", traceback=True)
 
 
 def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
@@ -154,9 +159,7 @@ def _unreadable(envelope: Envelope, cause: Exception) -> MessageValidationError:
         topic=envelope.topic,
         payload_size=len(envelope.data),
     )
-    error.__cause__ = cause
-    kind = ("validator", envelope.channel, envelope.topic)
-    _log.write(logging.ERROR, kind, str(error), cause, event="message.invalid", traceback=True)
+    _log_raised("validator", error, cause)
     return error
 
 

@@ -92,15 +92,6 @@ class EventIds:
     def new_key() -> bytes:
         return secrets.token_bytes(32)
 
-    @staticmethod
-    def read_key(text: object) -> bytes | None:
-        """The key that is written as hexadecimal digits; None for anything else."""
-        try:
-            key = bytes.fromhex(text.decode() if isinstance(text, bytes) else str(text))
-        except ValueError:
-            return None
-        return key if len(key) == 32 else None
-
     def share(self, key: bytes) -> None:
         """Make ids with a key that other processes have, too, from now on."""
         self._keys = (key, *(known for known in self._keys if known != key))

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Final
 
+import msgspec
+
 from ..messages.envelope import Envelope
 from .event_ids import Cursor
 from .log import Kept, Replay
@@ -22,7 +24,7 @@ _BYTES: Final = 64 * 1024 * 1024
 _LATE: Final = 10.0  # seconds after its recording within which Inngest takes a message, if it does
 
 
-class _Published:
+class _Published(msgspec.Struct):
     """A message.
 
     Attributes:
@@ -33,34 +35,29 @@ class _Published:
         is_ambiguous: Whether two logs had it in different places among the others.
     """
 
-    __slots__ = ("at", "envelope", "is_ambiguous", "number", "received")
-
-    def __init__(self, at: float, number: float, envelope: Envelope | None) -> None:
-        self.at = at
-        self.number = number
-        self.envelope = envelope
-        self.received = self.is_ambiguous = False
+    at: float
+    number: float
+    envelope: Envelope | None
+    received: bool = False
+    is_ambiguous: bool = False
 
 
-class _Channel:
+class _Channel(msgspec.Struct):
     """What was published to one channel.
 
     Attributes:
+        since: From when on nothing is missing among them.
         messages: By identity, in the order of publication.
         last: The number given last.
         bytes: Of all payloads.
-        since: From when on nothing is missing among them.
         mixed: Whether somebody else publishes to the channel, or something that is not recorded.
     """
 
-    __slots__ = ("bytes", "last", "messages", "mixed", "since")
-
-    def __init__(self, since: float) -> None:
-        self.messages: OrderedDict[str, _Published] = OrderedDict()
-        self.bytes = 0
-        self.last = 0
-        self.since = since
-        self.mixed = False
+    since: float
+    messages: OrderedDict[str, _Published] = msgspec.field(default_factory=OrderedDict[str, _Published])
+    last: int = 0
+    bytes: int = 0
+    mixed: bool = False
 
     def behind(self, number: float) -> float:
         """An offset between this one and the next."""

@@ -13,7 +13,16 @@ async def share_key(event_ids: EventIds, redis: Any, execute: Executor, name: st
     """Gives the ids the key that Redis has under a name, which is put there where there is none."""
     own = event_ids.new_key().hex()
     await execute(redis.set(name, own, nx=True))
-    if (key := event_ids.read_key(await execute(redis.get(name)))) is None:
+    if (key := _read_key(await execute(redis.get(name)))) is None:
         # What somebody else has put there would fail every stream, or be known to them.
         await execute(redis.set(name, own))
     event_ids.share(key or bytes.fromhex(own))
+
+
+def _read_key(text: object) -> bytes | None:
+    """The key that is written as hexadecimal digits; None for anything else."""
+    try:
+        key = bytes.fromhex(text.decode() if isinstance(text, bytes) else str(text))
+    except ValueError:
+        return None
+    return key if len(key) == 32 else None
