@@ -188,10 +188,13 @@ class ReaderBuffer(MessageQueue):
         first = self.take()
         if first is None:
             return []
-        events = [encode(first)]
-        size = len(events[0])
-        count = 0  # of those that need not be looked at
+        event = encode(first)
+        events = [event]
         items = self._items
+        if not items:
+            return events
+        size = len(event)
+        count = 0  # of those that need not be looked at
         while items and size < most and self._dropped == self._reported:
             try:
                 message = items.popleft()
