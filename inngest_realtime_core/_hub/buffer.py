@@ -67,6 +67,7 @@ class ReaderBuffer(MessageQueue):
         owner: Told of what happens to it.
         events: Whether it sends events with an id.
         encoded: Whether it only encodes messages, and hands none out.
+        detached: The reader has left.
         catch_up: To be awaited before the first message is taken: it fetches what the reader missed, and what ids tell.
         since_offset: The offset in the channel's log from which on it is given all.
         turns: Taken by the read that waits.
@@ -75,9 +76,9 @@ class ReaderBuffer(MessageQueue):
 
     delivered: int  # counted here as well, which a checker takes for a declaration
     __slots__ = (
-        "_detached",
         "_unread_told",
         "catch_up",
+        "detached",
         "encoded",
         "events",
         "owner",
@@ -97,7 +98,8 @@ class ReaderBuffer(MessageQueue):
         encoded: bool = False,
     ) -> None:
         super().__init__(channel, limits, gaps=gaps)
-        self._detached = self._unread_told = False
+        self.detached: bool = False
+        self._unread_told = False
         self.owner: ReaderOwner | None = owner
         self.events: bool = events
         self.encoded: bool = encoded
@@ -112,15 +114,10 @@ class ReaderBuffer(MessageQueue):
         with contextlib.suppress(RuntimeError):
             super().end(error)
 
-    @property
-    def detached(self) -> bool:
-        """Whether the reader has left."""
-        return self._detached
-
     def detach(self) -> None:
         """Called when the reader has left. Safe to call repeatedly, and from any thread."""
-        if not self._detached:
-            self._detached = True
+        if not self.detached:
+            self.detached = True
             self.clear()
             if self.owner is not None:
                 self.owner.detached(self)

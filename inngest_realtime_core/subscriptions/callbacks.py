@@ -25,13 +25,8 @@ _log = ThrottledLog(logging.getLogger("inngest_realtime.subscription"))
 _MAX_PENDING_ERRORS: Final = 100  # errors that wait for on_error at most
 _GRACE: Final = 1.0  # seconds
 
-
 OnMessage = Callable[[Message[Any]], Awaitable[None] | None]
-
-
 OnError = Callable[[Exception], Awaitable[None] | None]
-
-
 OnState = Callable[[State], None]
 
 
@@ -58,7 +53,10 @@ def attach_callbacks(
         on_failed=report if on_message is None else None,
     )
     if on_message is not None:
-        _MessagePump(readers, on_message, reporter).start(context)
+        pump = _MessagePump(readers, on_message, reporter)
+        name = f"inngest-realtime callback {readers.channel}"
+        task = context.run(readers.hub.run, pump.watch(), name=name)
+        readers.joins += (lambda: join_callback(task),)
 
 
 def tell_state(on_state: OnState, state: State) -> None:
@@ -67,9 +65,7 @@ def tell_state(on_state: OnState, state: State) -> None:
         on_state(state)
     except BaseException as error:
         _pass_on(error)
-        message = f"on_state failed on {state!r}; the traceback says where."
-        kind = ("on_state", state, type(error).__name__)
-        _log.write(logging.ERROR, kind, message, error, event="callback.failed", traceback=True)
+        _log_failed("on_state", state, error, f"on_state failed on {state!r}; the traceback says where.")
 
 
 class _MessagePump:
@@ -87,12 +83,8 @@ class _MessagePump:
         self._cause: BaseException | None = None
         self._unreported: RealtimeError | None = None
 
-    def start(self, context: contextvars.Context) -> None:
-        name = f"inngest-realtime callback {self._readers.channel}"
-        task = context.run(self._readers.hub.run, self._watch(), name=name)
-        self._readers.joins += (lambda: join_callback(task),)
-
-    async def _watch(self) -> None:
+    async def watch(self) -> None:
+        """Has the callbacks called until nothing more comes."""
         enter_callback()
         try:
             while True:
@@ -228,8 +220,7 @@ class ErrorReporter:
     async def tell(self, error: Exception) -> None:
         if self._on_error is None:
             message = f"on_message failed on {self._channel!r}, or its connection ended; the traceback says where."
-            kind = ("on_message", self._channel, type(error).__name__)
-            _log.write(logging.ERROR, kind, message, error, event="callback.failed", traceback=True)
+            _log_failed("on_message", self._channel, error, message)
             return
         enter_callback()
         try:
@@ -241,13 +232,17 @@ class ErrorReporter:
         except BaseException as failure:
             _pass_on(failure)
             message = f"on_error itself failed, on {self._channel!r}; the traceback says where."
-            kind = ("on_error", self._channel, type(failure).__name__)
-            _log.write(logging.ERROR, kind, message, failure, event="callback.failed", traceback=True)
+            _log_failed("on_error", self._channel, failure, message)
 
 
 def _size(error: RealtimeError) -> int:
     """Bytes that an error keeps while it waits."""
     return error.payload_size if isinstance(error, MessageError) else 0
+
+
+def _log_failed(callback: str, where: str, error: BaseException, message: str) -> None:
+    kind = (callback, where, type(error).__name__)
+    _log.write(logging.ERROR, kind, message, error, event="callback.failed", traceback=True)
 
 
 def _log_unreported(error: RealtimeError) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import Any
 
 from .._concurrency.background import call_on_loop, check_may_block, run_sync, run_sync_end
 from .._hub.buffer import ReaderBuffer
@@ -17,8 +17,6 @@ from .face import SubscriptionFace, detached_with, new_event_stream, readers_of
 from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
 from .streams import SyncMessageStream
-
-T = TypeVar("T")
 
 
 class SyncSubscription(SubscriptionFace):
@@ -70,7 +68,7 @@ class SyncSubscription(SubscriptionFace):
     def _own(self) -> ReaderBuffer:
         check_may_block()
         if self._reader is None:
-            reader = self._on_loop(self._readers.read_own)
+            reader = call_on_loop(self._readers.read_own)
             if reader.catch_up is not None:
                 run_sync(reader.catch_up)
             self._reader = reader
@@ -82,8 +80,9 @@ class SyncSubscription(SubscriptionFace):
         Raises:
             SubscriptionClosedError: The subscription is closed.
         """
+        check_may_block()
         readers = self._readers
-        buffer = self._on_loop(readers.add)
+        buffer = call_on_loop(readers.add)
 
         def close() -> None:
             readers.call(buffer.end)
@@ -153,14 +152,6 @@ class SyncSubscription(SubscriptionFace):
     def unsubscribe(self, reason: str | None = None) -> None:
         """The same as `close()`, under the name that the TypeScript SDK has for it."""
         self.close(reason)
-
-    @staticmethod
-    def _on_loop(function: Callable[[], T]) -> T:
-        # Readers belong to the loop; what they have collected may be taken by this thread.
-        async def call() -> T:
-            return function()
-
-        return run_sync(call)
 
 
 def take_over_sync(
