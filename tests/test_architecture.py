@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -75,3 +76,16 @@ def test_what_is_private_is_read_by_its_own_file_alone(source: Path) -> None:
 
 def _is_own(value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and value.id in ("self", "cls")
+
+
+def test_what_silences_a_checker_says_why() -> None:
+    silent = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in (CORE, ROOT / "integrations", ROOT / "examples", ROOT / "benchmarks")
+        for path in sorted(folder.rglob("*.py"))
+        for above, line in itertools.pairwise(["", *path.read_text().splitlines()])
+        if re.search(r"# (type: ignore|pyright: ignore|noqa|pragma: no cover)", line)
+        and not re.search(r"\]  # (?!pyright)\w+ \w+|\] - \w+|noqa: \w+ - \w+", line)
+        and not above.strip().startswith("#")
+    ]
+    assert silent == []

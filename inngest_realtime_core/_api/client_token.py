@@ -122,7 +122,7 @@ class ClientSubscriptionToken(dict[str, str]):
     def __repr__(self) -> str:
         return f"ClientSubscriptionToken(api_base_url={self.api_base_url!r})"
 
-    # It cannot be changed, so unlike other dicts it can be hashed.
+    # It cannot be changed, so unlike other dicts it can be hashed; of a dict checkers expect that it cannot.
     def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash((self["key"], self["apiBaseUrl"]))
 

@@ -60,4 +60,4 @@ def _wrap_close(loop: asyncio.AbstractEventLoop, resources: weakref.WeakSet[Loop
 
     # An event loop of another kind may have no room for it.
     with contextlib.suppress(AttributeError):
-        setattr(loop, "close", close_all)  # noqa: B010
+        setattr(loop, "close", close_all)  # noqa: B010 - checkers take a method for a constant

@@ -110,7 +110,7 @@ class Channel:
 
     def __init_subclass__(cls, *, name: str | None = None, separators: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        local_names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage]
+        local_names = sys._getframe(1).f_locals  # pyright: ignore[reportPrivateUsage] - documented, despite its name
         cls._declaration = declare(cls, Channel, name, separators, cls._declaration.template, local_names)
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=parameter.declared_annotation)
@@ -210,12 +210,12 @@ class Channel:
 
 def is_mixin(cls: type[Channel]) -> bool:
     """Whether a class has no name, own or inherited."""
-    return cls._declaration.template is None  # pyright: ignore[reportPrivateUsage]
+    return cls._declaration.template is None  # pyright: ignore[reportPrivateUsage] - of this file
 
 
 def template_of(cls: type[Channel]) -> NameTemplate:
     """The template of a class's names. `ConfigurationError` when it has none."""
-    template = cls._declaration.template  # pyright: ignore[reportPrivateUsage]
+    template = cls._declaration.template  # pyright: ignore[reportPrivateUsage] - of this file
     if template is None:
         raise ConfigurationError(f'{cls.__qualname__} has no name: declare class {cls.__name__}(Channel, name="...").')
     return template

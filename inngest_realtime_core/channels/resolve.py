@@ -21,7 +21,7 @@ DataOf = Union[T, Callable[[T], Never]]  # noqa: UP007 - no alias of mypy may be
 """Data of the type T. No function can be meant: this form makes mypy look at a dict or list display with the topic's
 type in mind, as pyright does anyway, so that `{"a": 1}` passes for a TypedDict and `[1, 2]` for a list[float]."""
 
-TypedTarget = Union[TopicRef[T], tuple[Channel | str, Topic[T] | TopicRef[T]]]  # noqa: UP007
+TypedTarget = Union[TopicRef[T], tuple[Channel | str, Topic[T] | TopicRef[T]]]  # noqa: UP007 - as above
 """A `Target` that says of which type the data is."""
 
 Target = TopicRef[Any] | tuple[Channel | str, str | Topic[Any] | TopicRef[Any]]

@@ -22,7 +22,7 @@ class _Sent(GenerateJsonSchema):
     """pydantic's, of what is sent: a field with a default is always there."""
 
     # Defaults are not looked at, and a choice that JSON has no form for is never sent.
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012 - as pydantic declares it
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         if field["type"] == "typed-dict-field":

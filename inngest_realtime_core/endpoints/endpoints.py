@@ -77,7 +77,7 @@ class Endpoints:
         grants: What is served; their names must differ.
         options: How it is served.
         host: What the framework does in its own way.
-    """  # noqa: E501
+    """  # noqa: E501 - a table's rows cannot be broken
 
     def __init__(
         self,

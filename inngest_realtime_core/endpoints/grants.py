@@ -76,7 +76,7 @@ class Grant:
             raise _AuthorizeMissingError(f"A Grant does not say who may subscribe: {_ADVICE}.")
         return super().__new__(cls)
 
-    def __init__(  # pyright: ignore[reportInconsistentConstructor]
+    def __init__(  # pyright: ignore[reportInconsistentConstructor] - __new__ says what is missing
         self,
         channel: type[_C] | str,
         topics: Sequence[str | Topic[Any]] | None = None,

@@ -60,7 +60,7 @@ _counted: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
 
 def _forked() -> None:
     for each in list(_counted):
-        each._begin()  # pyright: ignore[reportPrivateUsage]
+        each._begin()  # pyright: ignore[reportPrivateUsage] - of this file
 
 
 if hasattr(os, "register_at_fork"):

@@ -112,4 +112,4 @@ def check_stream_options(heartbeat: object, last_event_id: object, render: objec
 
 def readers_of(subscription: SubscriptionFace) -> Readers:
     """Returns those who read the subscription: for what the floors above do with it."""
-    return subscription._readers  # pyright: ignore[reportPrivateUsage]
+    return subscription._readers  # pyright: ignore[reportPrivateUsage] - of this file

@@ -75,7 +75,7 @@ class PendingSubscription:
 
 def open_sync(pending: PendingSubscription) -> SyncSubscription:
     """Opens a subscription on the background loop, for the calling thread."""
-    return SyncSubscription(run_sync(pending._open))  # pyright: ignore[reportPrivateUsage]
+    return SyncSubscription(run_sync(pending._open))  # pyright: ignore[reportPrivateUsage] - of this file
 
 
 def sync_face(subscription: Subscription) -> SyncSubscription:

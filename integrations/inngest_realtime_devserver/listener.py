@@ -42,7 +42,7 @@ class _HttpConnection(H11Protocol):
         # uvicorn's access log would print the tokens in query strings.
         self.access_log = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         if cast("_State", self.server_state).stopped:  # accepted in the same turn of the loop as the stop
             transport.abort()

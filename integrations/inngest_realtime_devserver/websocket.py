@@ -248,7 +248,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _obey(self, text: str) -> None:
         try:
             value = read_first(text.encode(errors="replace"))
-            frame = fold_keys(value if isinstance(value, dict) else {})  # pyright: ignore[reportUnknownArgumentType]
+            frame = fold_keys(value if isinstance(value, dict) else {})  # pyright: ignore[reportUnknownArgumentType] - any JSON
             if not valid_identifiers(frame) or not _valid_time(frame.get("created_at")):
                 return
             if frame.get("kind") == "sub":

@@ -53,7 +53,7 @@ def _endpoint(view: _View) -> _View:
         message = f"{reason} Send the X-CSRFToken header with the value of the csrftoken cookie, or use GET."
         return response_for(request, Answer.from_error(EndpointError(403, "csrf_failed", message)))
 
-    wrapper.csrf_exempt = _CHECKED_HERE  # type: ignore[attr-defined]
+    wrapper.csrf_exempt = _CHECKED_HERE  # type: ignore[attr-defined]  # where Django looks for it
     for alias in connections:
         # ATOMIC_REQUESTS would keep a connection while Inngest is asked.
         transaction.non_atomic_requests(using=alias)(wrapper)

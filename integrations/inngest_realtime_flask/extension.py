@@ -46,7 +46,7 @@ class InngestRealtime:
         app: Set up at once, when given.
         realtime: Shared by all applications; without it each application gets its own.
         grants: What web clients may subscribe to, and who may.
-    """  # noqa: E501
+    """  # noqa: E501 - a table's rows cannot be broken
 
     def __init__(
         self, app: Flask | None = None, *, realtime: Realtime | None = None, grants: Sequence[Grant] = ()
