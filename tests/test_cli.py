@@ -23,7 +23,7 @@ from inngest_realtime_devserver.server import DevServer
 from talk import DEADLINE, receive
 
 COMMAND = [sys.executable, "-m", "inngest_realtime_cli"]
-START = 20.0  # seconds for a process to start and end on a busy machine
+START = 60.0  # seconds for a process to start and end on a busy machine
 KEY = "signkey-test-" + "ab" * 32
 Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 KEPT = {name: value for name, value in os.environ.items() if not name.startswith("INNGEST_")}

@@ -87,9 +87,8 @@ class Scrape:
         }
 
     def __call__(self, name: str, **labels: str) -> float | None:
-        wanted = {label.replace("_", "_"): value for label, value in labels.items()}
         found = [
-            value for (of, has), value in self._values.items() if of == name and wanted.items() <= dict(has).items()
+            value for (of, has), value in self._values.items() if of == name and labels.items() <= dict(has).items()
         ]
         return sum(found) if found else None
 

@@ -22,7 +22,7 @@ from ports import free_port
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
 CHECKOUT = [str(path) for path in (ROOT, ROOT / "integrations", ROOT / "examples" / "adapters", TESTS)]
-START_TIMEOUT = 40.0  # seconds
+START_TIMEOUT = 90.0  # seconds; four start at once, on a machine with two processors
 
 
 def uvicorn(app: str, *arguments: str) -> Callable[[int, int], list[str]]:
