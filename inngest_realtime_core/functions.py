@@ -72,9 +72,9 @@ def subscribe(
             environment.
     """
     given = SubscriptionKey.of(key, token, api_base_url)
-    del key, token  # error reports show local variables
+    del key, token, api_base_url  # error reports show local variables
     # Alone, there is nobody to keep a connection for when the subscription has ended.
-    realtime = app if isinstance(app, Realtime) else Realtime(app, api_base_url=api_base_url, linger=0)
+    realtime = app if isinstance(app, Realtime) else Realtime(app, linger=0)
     return realtime.subscribe(
         channel=channel,
         topics=topics,
@@ -105,14 +105,13 @@ def subscribe_sync(
 ) -> SyncSubscription:
     """The sync twin of `subscribe`: returns the open subscription; iterate it with `for`."""
     given = SubscriptionKey.of(key, token, api_base_url)
-    del key, token  # error reports show local variables
+    del key, token, api_base_url  # error reports show local variables
     return open_sync(
         subscribe(
             app=app,
             channel=channel,
             topics=topics,
             token=cast("Any", given),
-            api_base_url=api_base_url,
             validate=validate,
             gaps=gaps,
             rewind=rewind,

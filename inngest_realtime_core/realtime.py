@@ -85,8 +85,13 @@ class Realtime(Publisher, Subscriber):
             ),
         )
         unchecked = HubOptions(proxy=proxy)  # whose repr does not show it: an error report may show this variable
-        del signing_key, signing_key_fallback, proxy  # error reports show local variables
+        # Error reports show local variables, and an address may hold a password.
+        del api_base_url, client_api_base_url, signing_key, signing_key_fallback, proxy
         self._source.check()
+        history, wrong = _checked_replay(replay)
+        del replay  # it may be an address with a password
+        if wrong is not None:
+            raise wrong
         if not is_proxy(unchecked.proxy):
             raise ConfigurationError("proxy is not an address: expected http://host:port, https://... or socks5://...")
         options = HubOptions(
@@ -96,7 +101,7 @@ class Realtime(Publisher, Subscriber):
             linger=check_seconds("linger", linger),
             multiplex=check_flag("multiplex", multiplex),
             proxy=unchecked.proxy,
-            replay=_checked_replay(replay),
+            replay=history,
             liveness=Liveness(
                 check_seconds("ping_interval", ping_interval, least=0.001),
                 check_seconds("ping_timeout", ping_timeout, least=0.001),
@@ -139,7 +144,7 @@ class Realtime(Publisher, Subscriber):
             signing_key_fallback=signing_key_fallback,
             env=env,
         )
-        del signing_key, signing_key_fallback
+        del api_base_url, client_api_base_url, signing_key, signing_key_fallback
         overridden = self._source.override(given)
         del given
         with overridden:
@@ -248,12 +253,13 @@ class Realtime(Publisher, Subscriber):
         await self.close()
 
 
-def _checked_replay(replay: Replay | SharedReplay | None) -> Replay | SharedReplay:
+def _checked_replay(replay: Replay | SharedReplay | None) -> tuple[Replay | SharedReplay, ConfigurationError | None]:
+    """Where messages are kept, and what is wrong with it, without the frame in which it is looked at."""
     if replay is None:
-        return Replay()
+        return Replay(), None
     if isinstance(replay, Replay) or (not isinstance(replay, type) and callable(getattr(replay, "open", None))):
-        return replay
-    raise wrong_argument("replay", replay, "Replay(...) or RedisReplay(...)")
+        return replay, None
+    return Replay(), wrong_argument("replay", replay, "Replay(...) or RedisReplay(...)")
 
 
 def check_realtime(realtime: object) -> None:

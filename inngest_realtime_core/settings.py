@@ -9,10 +9,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypedDict, runtime_checkable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-import msgspec
-
+from ._telemetry.secret_struct import SecretStruct
 from .arguments import check_text, describe
 from .errors import ConfigurationError
 
@@ -48,7 +47,7 @@ class HasSettings(Protocol):
     def settings(self) -> Settings: ...
 
 
-class Settings(msgspec.Struct, frozen=True):
+class Settings(SecretStruct, frozen=True):
     """Where Inngest is and how to sign. The repr holds no key.
 
     Attributes:
@@ -111,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True):
         if isinstance(found, Settings):
             return found
         # Error reports show the local variables of the frames that an error went through.
-        del signing_key, signing_key_fallback, environ
+        del api_base_url, client_api_base_url, signing_key, signing_key_fallback, environ
         raise found
 
     def at(self, api_base_url: str | None) -> Settings:
@@ -120,7 +119,13 @@ class Settings(msgspec.Struct, frozen=True):
         Raises:
             ConfigurationError: It is not a plain http(s) URL.
         """
-        return self if api_base_url is None else Settings.resolve(self, api_base_url=api_base_url)
+        if api_base_url is None:
+            return self
+        found = _resolve(self, SettingsArguments(api_base_url=api_base_url), None)
+        del api_base_url  # it may hold a password
+        if isinstance(found, Settings):
+            return found
+        raise found
 
     @property
     def websocket_url(self) -> str:
@@ -299,14 +304,13 @@ def _base_url(text: str, source: str, scheme: str) -> str:
     if guessed:
         text = f"{scheme}://{text}"
     wanted = f"Expected an address such as {DEV_SERVER_URL} or {CLOUD_URL}."
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ConfigurationError(f"{source} is not a valid URL. {wanted}") from None
+    parts = _split(text)
+    if parts is None:
+        raise ConfigurationError(f"{source} is not a valid URL. {wanted}")
     if parts.scheme not in ("http", "https"):
         raise ConfigurationError(f"{source} must start with http:// or https://. {wanted}")
-    if not host or port == 0 or not text.isprintable() or " " in text or "\\" in text:
+    host = parts.hostname
+    if not host or parts.port == 0 or not text.isprintable() or " " in text or "\\" in text:
         raise ConfigurationError(f"{source} is not a valid URL. {wanted}")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(f"{source} holds a user name or a password. {wanted} Inngest uses the signing key.")
@@ -315,6 +319,16 @@ def _base_url(text: str, source: str, scheme: str) -> str:
     if guessed and scheme == "https" and _is_loopback(host):
         raise ConfigurationError(f"{source} has no scheme. Write http://{parts.netloc}, or https:// if that is meant.")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _split(text: str) -> SplitResult | None:
+    """The parts of an address. What is wrong with one is raised elsewhere: its context would hold the text."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def _is_loopback(host: str) -> bool:

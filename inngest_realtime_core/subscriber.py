@@ -65,7 +65,7 @@ class Subscriber(RealtimeBase):
             ShuttingDownError: When awaited or entered: the process is shutting down.
         """
         given = SubscriptionKey.of(key, token, api_base_url)
-        del key, token  # error reports show local variables
+        del key, token, api_base_url  # error reports show local variables
         given.require()
         resolved = resolve_channel(channel)
         declared = resolve_declared(channel, topics)
@@ -124,7 +124,7 @@ class Subscriber(RealtimeBase):
         Callbacks run on the background event loop that all blocking calls of a process share.
         """
         given = SubscriptionKey.of(key, token, api_base_url)
-        del key, token  # error reports show local variables
+        del key, token, api_base_url  # error reports show local variables
         pending = self.subscribe(
             channel=channel,
             topics=topics,

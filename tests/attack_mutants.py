@@ -399,7 +399,7 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         f"{SECRETS}test_what_is_refused_when_it_is_given[settings]",
         "settings.py",
-        "        del signing_key, signing_key_fallback, environ\n",
+        "        del api_base_url, client_api_base_url, signing_key, signing_key_fallback, environ\n",
         "",
     ),
     (
@@ -449,6 +449,37 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "_api/http.py",
         "    built.url = _QuietURL(built.url)\n",
         "",
+    ),
+    (f"{SECRETS}test_what_is_refused_when_it_is_given", "realtime.py", "        del replay ", "        pass "),
+    (
+        f"{SECRETS}test_what_is_refused_when_it_is_given",
+        "_api/settings_source.py",
+        "            self._given = SettingsArguments()",
+        "            pass",
+    ),
+    (
+        f"{SECRETS}test_what_is_refused_when_it_is_given[claims]",
+        "_api/client_token.py",
+        "            del self ",
+        "            pass ",
+    ),
+    (
+        f"{SECRETS}test_what_is_refused_when_it_is_given[elsewhere]",
+        "subscriptions/key.py",
+        "                return cls(problem=problem)\n",
+        "                pass\n",
+    ),
+    (
+        f"{SECRETS}test_what_reports_show_of_what_holds_a_secret",
+        "_telemetry/secret_struct.py",
+        "    def __rich_repr__(",
+        "    def __rich_report__(",
+    ),
+    (
+        f"{SECRETS}test_a_view_that_fails_with_its_token[flask]",
+        "integrations/inngest_realtime_flask/decorators.py",
+        "held = Held(route.obtain_sync(route_request()))",
+        "held = route.obtain_sync(route_request())",
     ),
     # Tenants.
     (

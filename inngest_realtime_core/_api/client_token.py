@@ -51,7 +51,9 @@ class ClientSubscriptionToken(dict[str, str]):
             return value
         wanted = 'expected a ClientSubscriptionToken, or a dict such as {"key": "...", "apiBaseUrl": "..."}'
         if not isinstance(value, Mapping):
-            raise ConfigurationError(f"The token is {describe(value)}: {wanted}.")
+            described = describe(value)
+            del value  # error reports show local variables
+            raise ConfigurationError(f"The token is {described}: {wanted}.")
         given = cast("Mapping[str, Any]", value)
         key, address = given.get("key"), given.get("apiBaseUrl") or given.get("api_base_url") or ""
         channel, topics = given.get("channel"), given.get("topics")
@@ -59,7 +61,7 @@ class ClientSubscriptionToken(dict[str, str]):
         fits = isinstance(key, str) and bool(key) and isinstance(address, str)
         fits = fits and (names is None or all(isinstance(name, str) for name in names))
         if not fits:
-            del value, given, key  # error reports show local variables
+            del value, given, key, address
             raise ConfigurationError(f"The token is not one that an SDK made: {wanted}.")
         return cls(
             cast("str", key),
@@ -117,10 +119,15 @@ class ClientSubscriptionToken(dict[str, str]):
         Raises:
             ConfigurationError: The key is not a token.
         """
-        return read_claims_unverified(self["key"])
+        claims = read_claims(self["key"])
+        if claims is None:
+            del self  # error reports show local variables, and all of a dict
+            claims = read_claims_unverified("")
+        return claims
 
     def __repr__(self) -> str:
-        return f"ClientSubscriptionToken(api_base_url={self.api_base_url!r})"
+        # One that was refused as it was made holds nothing.
+        return f"ClientSubscriptionToken(api_base_url={self.get('apiBaseUrl')!r})"
 
     # It cannot be changed, so unlike other dicts it can be hashed; of a dict checkers expect that it cannot.
     def __hash__(self) -> int:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]

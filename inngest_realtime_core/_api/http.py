@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from .._concurrency.tasks import call_after
+from .._telemetry.secret_struct import SecretStruct
 from ..errors import UnexpectedResponseError, UnreachableError
 from ..settings import Settings, hash_signing_key
 from ..version import USER_AGENT
@@ -31,7 +32,7 @@ _MAX_BODY = (
 )  # bytes; the largest response of the protocol, a token for very long names, has about 2 MiB
 
 
-class HttpRequest(msgspec.Struct, frozen=True, eq=False):
+class HttpRequest(SecretStruct, frozen=True, eq=False):
     """One request. The repr leaves out the headers, which may hold a signing key's digest, and the content.
 
     Attributes:
@@ -53,7 +54,7 @@ class HttpRequest(msgspec.Struct, frozen=True, eq=False):
         return self.url.partition("?")[0]
 
 
-class HttpResponse(msgspec.Struct, frozen=True, eq=False):
+class HttpResponse(SecretStruct, frozen=True, eq=False):
     """One response; the names of the headers are in lower case. The repr leaves out the content."""
 
     status: int

@@ -21,6 +21,7 @@ class SettingsSource:
         """Look at everything but the environment. `ConfigurationError` when an argument or the app is wrong."""
         error = settings_problem(self._app, self._given)
         if error is not None:
+            self._given = SettingsArguments()  # an address may hold a password, and the repr shows it
             raise error
         if isinstance(self._app, (Settings, InngestApp)):
             self.current()

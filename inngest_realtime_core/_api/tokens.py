@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import httpx
 import msgspec
 
+from .._telemetry.secret_struct import SecretStruct
 from ..settings import Settings
 from .claims import read_claims
 from .errors_from_status import check_response, unexpected
@@ -27,7 +28,7 @@ Entry = tuple[str, str]
 """A channel and a topic name."""
 
 
-class IssuedToken(msgspec.Struct, frozen=True):
+class IssuedToken(SecretStruct, frozen=True):
     """A token and the environment it is for."""
 
     token: str

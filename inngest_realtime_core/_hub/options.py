@@ -7,12 +7,13 @@ from typing import Final
 import msgspec
 
 from .._replay.log import Replay, SharedReplay
+from .._telemetry.secret_struct import SecretStruct
 from .._upstream.liveness import Liveness
 
 # Structs rather than dataclasses: making the class takes a fortieth of the time, which every import pays.
 
 
-class HubOptions(msgspec.Struct, frozen=True):
+class HubOptions(SecretStruct, frozen=True):
     """How subscriptions are kept.
 
     Attributes:
@@ -39,7 +40,7 @@ class HubOptions(msgspec.Struct, frozen=True):
         return f"HubOptions(buffer_size={self.buffer_size}, linger={self.linger}, multiplex={self.multiplex})"
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(SecretStruct, frozen=True):
     """Where a channel's messages are asked for.
 
     Attributes:

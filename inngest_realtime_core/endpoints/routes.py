@@ -26,10 +26,17 @@ def is_async(function: object) -> bool:
     )
 
 
+class Held:
+    """A token, or a subscription, that a view is given. Error reports show local variables, and all of a mapping."""
+
+    def __init__(self, value: object) -> None:
+        self.value: object = value
+
+
 def hand_over(
     view: Callable[..., Any], name: str, *, after: Callable[[object], bool] | None = None
 ) -> Callable[..., Any]:
-    """A function that calls the view with one more argument, which it is given first.
+    """A function that calls the view with one more argument, which it is given first, best as `Held`.
 
     A view that has a parameter of that name gets it so, wherever it stands. Any other gets it as its first argument, or
     as the one behind the request, of which `after` is true.
@@ -44,21 +51,25 @@ def hand_over(
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     own_place = positional.index(name) if name in positional else None
 
-    def call(value: object, /, *args: Any, **kwargs: Any) -> Any:
+    def call(held: Held, /, *args: Any, **kwargs: Any) -> Any:
         place = own_place
         if place is None or place > len(args):
             if by_name:
-                return view(*args, **kwargs, **{name: value})
+                return view(*args, **kwargs, **{name: held.value})
             place = 0 if after is None else 1 + next((n for n, arg in enumerate(args) if after(arg)), -1)
-        return view(*args[:place], value, *args[place:], **kwargs)
+        return view(*args[:place], held.value, *args[place:], **kwargs)
 
     def handed(value: object, /, *args: Any, **kwargs: Any) -> Any:
-        with _closed_on_error(value):
-            return call(value, *args, **kwargs)
+        held = value if isinstance(value, Held) else Held(value)
+        del value
+        with _closed_on_error(held):
+            return call(held, *args, **kwargs)
 
     async def handed_async(value: object, /, *args: Any, **kwargs: Any) -> Any:
-        with _closed_on_error(value):
-            return await call(value, *args, **kwargs)
+        held = value if isinstance(value, Held) else Held(value)
+        del value
+        with _closed_on_error(held):
+            return await call(held, *args, **kwargs)
 
     return handed_async if is_async(view) else handed
 
@@ -76,13 +87,13 @@ def request_of(is_request: Callable[[object], bool], *arguments: object) -> Any:
 
 
 @contextmanager
-def _closed_on_error(value: object) -> Generator[None, None, None]:
+def _closed_on_error(held: Held) -> Generator[None, None, None]:
     """Closes a subscription that a view did not come to use: the error may hold the view's variables for long."""
     try:
         yield
     except BaseException:
-        if isinstance(value, Subscription | SyncSubscription):
-            value.close("the view failed")
+        if isinstance(held.value, Subscription | SyncSubscription):
+            held.value.close("the view failed")
         raise
 
 

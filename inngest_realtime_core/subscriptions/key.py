@@ -6,15 +6,15 @@ from collections.abc import Collection
 from datetime import datetime, timezone
 from typing import Any
 
-import msgspec
-
 from .._api.claims import read_claims
 from .._api.client_token import ClientSubscriptionToken
+from .._telemetry.secret_struct import SecretStruct
 from ..arguments import check_text
 from ..errors import AuthenticationError, ConfigurationError
+from ..settings import SettingsArguments, settings_problem
 
 
-class SubscriptionKey(msgspec.Struct, frozen=True):
+class SubscriptionKey(SecretStruct, frozen=True):
     """A token minted elsewhere and the address of the Inngest that it is for; None each where it is not given.
 
     Attributes:
@@ -36,6 +36,8 @@ class SubscriptionKey(msgspec.Struct, frozen=True):
             return token
         try:
             address = check_text("api_base_url", api_base_url)
+            if (problem := settings_problem(None, SettingsArguments(api_base_url=address))) is not None:
+                return cls(problem=problem)
             if token is None:
                 if not (check_text("key", key) or "").isascii():
                     raise ConfigurationError("key holds characters that no token has: pass the `key` of one as it is.")

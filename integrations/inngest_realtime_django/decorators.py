@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync, iscoroutinefunction
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
-from inngest_realtime_core.endpoints.routes import hand_over, request_of
+from inngest_realtime_core.endpoints.routes import Held, hand_over, request_of
 
 from .requests import HOST, is_asgi, is_request, route_request
 from .responses import response_for
@@ -64,10 +64,10 @@ def _decorator(route: OwnRoute) -> Callable[[_View], _View]:
             in_transaction.set(is_in_transaction())
             try:
                 obtain = async_to_sync(route.obtain) if is_asgi(request) else route.obtain_sync
-                value = obtain(route_request(request))
+                held = Held(obtain(route_request(request)))
             except EndpointError as error:
                 return response_for(request, Answer.from_error(error))
-            return route.finish(with_value(value, *args, **kwargs))
+            return route.finish(with_value(held, *args, **kwargs))
 
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -76,10 +76,10 @@ def _decorator(route: OwnRoute) -> Callable[[_View], _View]:
                 # The event loop of an async view ends with the view under WSGI, and a stream outlives that.
                 asked = route_request(request)
                 obtained = route.obtain(asked) if is_asgi(request) else asyncio.to_thread(route.obtain_sync, asked)
-                value = await obtained
+                held = Held(await obtained)
             except EndpointError as error:
                 return response_for(request, Answer.from_error(error))
-            return route.finish(await with_value(value, *args, **kwargs))
+            return route.finish(await with_value(held, *args, **kwargs))
 
         return async_wrapper if iscoroutinefunction(view) else wrapper
 

@@ -14,7 +14,7 @@ from flask import Response, current_app, make_response
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
-from inngest_realtime_core.endpoints.routes import hand_over
+from inngest_realtime_core.endpoints.routes import Held, hand_over
 
 from .requests import HOST, route_request
 from .responses import response_for
@@ -60,10 +60,10 @@ def _decorator(route: OwnRoute) -> _Decorator:
         @functools.wraps(view)
         def wrapper(*args: Any, **kwargs: Any) -> Response:
             try:
-                value = route.obtain_sync(route_request())
+                held = Held(route.obtain_sync(route_request()))
             except EndpointError as error:
                 return response_for(Answer.from_error(error))
-            return route.finish(make_response(current_app.ensure_sync(with_value)(value, *args, **kwargs)))
+            return route.finish(make_response(current_app.ensure_sync(with_value)(held, *args, **kwargs)))
 
         return wrapper
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_core.endpoints import Answer, EndpointError, Grant, OwnRoute
-from inngest_realtime_core.endpoints.routes import hand_over, is_async, request_of
+from inngest_realtime_core.endpoints.routes import Held, hand_over, is_async, request_of
 
 from .requests import HOST, is_request, route_request
 from .responses import response_for
@@ -61,11 +61,11 @@ def _decorator(route: OwnRoute) -> _Decorator:
         async def wrapper(*args: Any, **kwargs: Any) -> Response:
             request = request_of(is_request, *args, *kwargs.values())
             try:
-                value = await route.obtain(route_request(request))
+                held = Held(await route.obtain(route_request(request)))
             except EndpointError as error:
                 return response_for(Answer.from_error(error))
             called = with_value if is_async(view) else functools.partial(run_in_threadpool, with_value)
-            response: Response = await called(value, *args, **kwargs)
+            response: Response = await called(held, *args, **kwargs)
             return route.finish(response)
 
         return wrapper

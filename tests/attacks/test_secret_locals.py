@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
+import pickle
 import pprint
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
+import httpx
 import inngest
 import jwt
 import pytest
+from django.conf import settings as django_settings
+from django.test import RequestFactory
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 import inngest_realtime_core
+import inngest_realtime_django
+import inngest_realtime_flask
+import inngest_realtime_starlette
 from inngest_realtime_cli.inngest_checks import check_inngest
 from inngest_realtime_core import (
     Channel,
@@ -22,15 +33,22 @@ from inngest_realtime_core import (
     Grant,
     Realtime,
     Settings,
+    allow_anyone,
     get_client_subscription_token,
     subscribe,
     topic,
 )
-from inngest_realtime_core._api.http import hash_signing_key
+from inngest_realtime_core._api.http import HttpRequest, HttpResponse, hash_signing_key
+from inngest_realtime_core._api.tokens import IssuedToken
+from inngest_realtime_core._hub.options import HubOptions, Source
 from inngest_realtime_core.endpoints import EndpointRequest, Endpoints
+from inngest_realtime_core.subscriptions.key import SubscriptionKey
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
 from talk import fresh, soon
+
+if not django_settings.configured:
+    django_settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="only for tests", USE_TZ=True)
 
 ROOT = Path(inngest_realtime_core.__file__).parents[1]
 OURS = (str(ROOT / "inngest_realtime_core"), str(ROOT / "integrations"))
@@ -64,11 +82,21 @@ def linked_to(error: BaseException) -> list[BaseException]:
 def check(error: BaseException, secrets: set[str]) -> None:
     for place, variables in frames(error):
         if place.startswith(OURS):
-            # pprint looks into dicts and lists, as reporters do; objects show their repr.
             for name, value in variables.items():
-                shown = pprint.pformat(value)
-                assert not any(secret in shown for secret in secrets), f"{place}: {name}"
+                for shown in as_reported(value):
+                    assert not any(secret in shown for secret in secrets), f"{place}: {name}"
     check_said(error, secrets)
+
+
+def as_reported(value: Any) -> Iterator[str]:
+    """What reports show of a value. pprint looks into dicts and lists; objects show their repr."""
+    yield pprint.pformat(value)
+    if isinstance(value, Mapping):  # Sentry and `rich` look into every kind of it
+        for item in cast("Mapping[object, object]", value).items():
+            yield from map(pprint.pformat, item)
+    rich_repr: Any = getattr(type(value), "__rich_repr__", None)
+    if rich_repr is not None:
+        yield pprint.pformat(list(rich_repr(value)))
 
 
 def check_said(error: BaseException, secrets: set[str]) -> None:
@@ -77,6 +105,9 @@ def check_said(error: BaseException, secrets: set[str]) -> None:
     assert not any(secret in text for secret in secrets for text in said), type(error)
     for linked in linked_to(error):
         check_said(linked, secrets)
+
+
+PASSWORD = BAD.rpartition("-")[2]
 
 
 def wrong_token(channel: str) -> str:
@@ -101,6 +132,25 @@ CONSTRUCTIONS: dict[str, Callable[[], object]] = {
     "redis and a wrong size": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a", size=-5),
     "redis and a wrong age": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a", max_age=float("nan")),
     "redis and a wrong namespace": lambda: RedisReplay("redis://user:hunter2hunter2hunter2@a", namespace="{"),
+    "an address with a password": nested(api_base_url=f"http://user:{PASSWORD}@a"),
+    "an address that is none": nested(api_base_url=f"http://user:{PASSWORD}@a:b"),
+    "a client's address": nested(api_base_url="http://a", client_api_base_url=f"http://user:{PASSWORD}@a"),
+    "redis without its class": nested(replay=f"redis://user:{PASSWORD}@a"),
+    "the address of settings": lambda: Settings.resolve(api_base_url=f"http://user:{PASSWORD}@[a"),
+    "settings elsewhere": lambda: Settings("http://a", "http://a", KEY).at(f"http://user:{PASSWORD}@a"),
+    "override and a password": lambda: Realtime().override(api_base_url=f"http://u:{PASSWORD}@a").__enter__(),
+    "override with a proxy": lambda: Realtime(proxy=f"http://u:{PASSWORD}@a").override(signing_key=BAD).__enter__(),
+    "elsewhere": lambda: Realtime().subscribe(channel="c", topics=["t"], api_base_url=f"http://u:{PASSWORD}@a"),
+    "elsewhere, sync": lambda: Realtime().subscribe_sync(channel="c", topics=["t"], api_base_url=f"ftp://{PASSWORD}"),
+    "elsewhere, alone": lambda: subscribe(channel="c", topics=["t"], key=KEY, api_base_url=f"http://u:{PASSWORD}@a"),
+    "elsewhere, by a token": lambda: subscribe(
+        channel="c", topics=["t"], token={"key": BAD, "apiBaseUrl": f"http://u:{PASSWORD}@a"}
+    ),
+    "pickled": lambda: pickle.dumps(Realtime(api_base_url="http://a", signing_key=KEY)),
+    "copied": lambda: copy.deepcopy(Realtime(api_base_url="http://a", signing_key=KEY)),
+    "a token in JSON": lambda: ClientSubscriptionToken.parse(f'{{"key": "{BAD}"}}'),
+    "a token in a list": lambda: ClientSubscriptionToken.parse([BAD]),
+    "a token without a text": lambda: ClientSubscriptionToken(BAD, 7),  # type: ignore[arg-type]
     "settings": lambda: Settings.resolve(signing_key=BAD),
     "settings of an environment": lambda: Settings.resolve(environ={"INNGEST_SIGNING_KEY": BAD}),
     "settings and an address": lambda: Settings.resolve(signing_key=KEY, api_base_url="ftp://a"),
@@ -278,6 +328,62 @@ async def test_what_a_request_says_of_its_sender(path: str, sync: bool) -> None:
         answer("texts", request) if sync else await answer("texts", request)
     check(caught.value, secrets_of(BAD))
     assert request.headers == {"content-type": "a/b"}
+
+
+def _fails(*args: object, **kwargs: object) -> Any:
+    raise LookupError
+
+
+def _failing_views(realtime: Realtime, grant: Grant) -> dict[str, Callable[[], object]]:
+    """A view of each framework that fails with the token that it was given."""
+    view = inngest_realtime_starlette.subscription_token(realtime, grant)(_fails)
+    starlette = Starlette(routes=[Route("/{name_of}", view)])
+
+    async def get() -> object:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(starlette), base_url="http://a") as client:
+            return await client.get("/a")
+
+    app = Flask("app")
+    app.testing = True
+    app.add_url_rule("/<name_of>", view_func=inngest_realtime_flask.subscription_token(realtime, grant)(_fails))
+    request = RequestFactory().get("/a?nameOf=a")
+    django = inngest_realtime_django.subscription_token(realtime, grant)(_fails)
+    return {
+        "starlette": lambda: asyncio.run(get()),
+        "flask": lambda: app.test_client().get("/a"),
+        "django": lambda: django(request),
+    }
+
+
+@pytest.mark.parametrize("framework", ["starlette", "flask", "django"])
+async def test_a_view_that_fails_with_its_token(framework: str) -> None:
+    async with DevServer(signing_key=KEY) as server:
+        realtime = Realtime(api_base_url=server.url, signing_key=KEY)
+        view = _failing_views(realtime, Grant(Texts, authorize=allow_anyone))[framework]
+        with pytest.raises(LookupError) as caught:
+            await asyncio.to_thread(view)
+        assert server.stats().token_requests == 1
+        check(caught.value, {"eyJ"})  # how a JWT begins
+        await asyncio.to_thread(realtime.close_sync)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Settings("http://a", "http://a", KEY, BAD),
+        HubOptions(proxy=f"http://u:{PASSWORD}@a"),
+        Source(None, BAD),
+        SubscriptionKey(BAD, "http://a"),
+        IssuedToken(BAD, None),
+        HttpRequest("GET", "http://a", {"authorization": BAD}, b""),
+        HttpResponse(200, {}, BAD.encode()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_reports_show_of_what_holds_a_secret(value: object) -> None:
+    shown = " ".join(as_reported(value))
+    assert type(value).__name__ in shown
+    assert not any(secret in shown for secret in secrets_of(KEY, BAD))
 
 
 async def test_what_httpx_logs(server: DevServer, realtime: Realtime, caplog: pytest.LogCaptureFixture) -> None:
