@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socketserver
 import threading
@@ -12,8 +13,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import httpx
 import pytest
+from django.http import HttpResponse, StreamingHttpResponse
 from fastapi import Depends
-from flask import Flask, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
+from flask import Flask, Response, stream_with_context
 from sseclient import SSEClient
 
 from inngest_realtime_core import ConfigurationError, Grant, Realtime, allow_anyone
@@ -209,6 +214,64 @@ async def test_a_flask_response_of_a_wrong_kind(realtime: Realtime) -> None:
         for text in (None, "text", b"bytes", [b"a"], Pipeline(run_id="a")):
             with pytest.raises(ConfigurationError, match="cannot stream"):
                 sse_response(text)
+
+
+@pytest.mark.parametrize("what", ["subscription", "get_json_stream"])
+async def test_a_frameworks_own_response_is_given_messages(realtime: Realtime, channel: str, what: str) -> None:
+    """They want bytes: told before the first message, where some would send texts of messages, or wait for the last."""
+    options: Any = {"channel": channel, "topics": ["t"]}
+    html: Any = {"content_type": "text/html", "charset": "utf-8"}  # what Django asks its settings for
+    other = Realtime(api_base_url=realtime.settings.api_base_url, linger=0)
+
+    def opened() -> Any:
+        subscription = realtime.subscribe_sync(**options)
+        return subscription if what == "subscription" else subscription.get_json_stream()
+
+    async def call(response: StreamingResponse) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request"}
+
+        async def send(message: Any) -> None: ...
+
+        await response({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+
+    async with other, other.subscribe(**options) as subscription:
+        messages: Any = subscription if what == "subscription" else subscription.get_json_stream()
+        for response in (StreamingResponse, EventSourceResponse):
+            with pytest.raises(ConfigurationError, match="get_event_stream"):
+                await asyncio.wait_for(call(response(messages)), 5)
+        with pytest.raises(ConfigurationError, match="get_event_stream"):
+            StreamingHttpResponse(messages, **html)
+    sync = await asyncio.to_thread(opened)
+    with pytest.raises(ConfigurationError, match="get_event_stream"):
+        await asyncio.wait_for(call(StreamingResponse(sync)), 5)
+    for django_response in (StreamingHttpResponse, HttpResponse):
+        with pytest.raises(ConfigurationError, match="get_event_stream"):
+            django_response(sync, **html)
+    with pytest.raises(ConfigurationError, match="get_event_stream"):
+        list(Response(sync).iter_encoded())
+    with Flask(__name__).test_request_context("/"), pytest.raises(ConfigurationError, match="get_event_stream"):
+        stream_with_context(sync)
+
+
+def test_a_generator_of_messages_in_a_response_of_django(realtime: Realtime, channel: str) -> None:
+    """Django sends what `str()` makes of what is no bytes."""
+    with realtime.subscribe_sync(channel=channel, topics=["t"]) as subscription:
+        realtime.publish_sync((channel, "t"), 1)
+        response = StreamingHttpResponse(
+            (message for message in subscription), content_type="text/event-stream", charset="utf-8"
+        )
+        with pytest.raises(ConfigurationError, match="to_event"):
+            next(iter(response))
+        realtime.publish_sync((channel, "t"), 2)
+        message = subscription.receive(timeout=5)
+        assert str(message) == repr(message)
+
+
+def test_a_route_of_fastapi_returns_what_it_has_not_awaited(realtime: Realtime) -> None:
+    """FastAPI made JSON of its attributes."""
+    with pytest.raises(ValueError, match="opens nothing before it is awaited"):
+        jsonable_encoder(realtime.subscribe(channel="c", topics=["t"]))
 
 
 async def test_an_event_of_a_wrong_kind() -> None:

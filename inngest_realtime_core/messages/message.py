@@ -15,6 +15,7 @@ from typing_extensions import TypeVar
 
 from .data_stream import DataStream
 from .envelope import METADATA_KEY, Envelope
+from .response_bodies import check_is_no_body
 from .sparse import leaves_none_out
 from .timestamps import milliseconds, parse_timestamp
 
@@ -205,6 +206,10 @@ class Message(msgspec.Struct, Generic[T_co], eq=False, weakref=True):
         return (
             f"<Message {self.kind} channel={self.channel!r} topic={self.topic!r} data={shown.decode(errors='replace')}>"
         )
+
+    def __str__(self) -> str:
+        check_is_no_body()
+        return repr(self)
 
     def to_json(self) -> bytes:
         """The message as compact JSON on one line, exactly as the TypeScript SDK's encoded stream has it.

@@ -24,6 +24,9 @@ _INSTEAD = (
 class PendingSubscription:
     """A subscription to be opened: `await` it, or enter it with `async with`, for the `Subscription`."""
 
+    # Without `__dict__`: FastAPI would make JSON of that where a route returns this.
+    __slots__ = ("__weakref__", "_entered", "_open", "_subscription")
+
     def __init__(self, open_: Callable[[], Coroutine[Any, Any, Readers]]) -> None:
         self._open = open_
         self._entered = False

@@ -10,6 +10,7 @@ from typing import Any, Final
 from .._concurrency.threads import check_event_loop
 from .._hub.buffer import ReaderBuffer, Turn
 from ..messages.message import Message
+from ..messages.response_bodies import check_is_no_body
 
 
 class _Holder:
@@ -65,6 +66,7 @@ class MessageStream(AsyncGenerator[Message[Any], None]):
         self._on_close.atexit = False
 
     def __aiter__(self) -> MessageStream:
+        check_is_no_body()
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, Message[Any]]:
@@ -121,6 +123,10 @@ class SyncMessageStream(Generator[Message[Any], None, None]):
         self._take = buffer.take
         self._holds = holds
         self._on_close = on_close
+
+    def __iter__(self) -> SyncMessageStream:
+        check_is_no_body()
+        return self
 
     def __next__(self) -> Message[Any]:
         # Mostly one is there: then nothing is waited for, and nothing checked that concerns waiting.

@@ -11,6 +11,7 @@ from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
 from ..messages.message import Message
+from ..messages.response_bodies import check_is_no_body
 from .face import SubscriptionFace, detached_with, new_event_stream, readers_of
 from .fragments import Render
 from .sse import encoded_stream, event_stream
@@ -76,6 +77,7 @@ class Subscription(SubscriptionFace):
         await self.close("left the async with block")
 
     def __aiter__(self) -> AsyncIterator[Message[Any]]:
+        check_is_no_body()
         self._own()
         return self._messages
 

@@ -13,6 +13,7 @@ from .._hub.readers import Readers
 from ..arguments import check_callable, check_interval, check_timeout
 from ..errors import RealtimeError
 from ..messages.message import Message
+from ..messages.response_bodies import check_is_no_body
 from .face import SubscriptionFace, detached_with, new_event_stream, readers_of
 from .fragments import Render
 from .sse import encoded_stream_sync, event_stream_sync
@@ -44,6 +45,7 @@ class SyncSubscription(SubscriptionFace):
         self.close("left the with block")
 
     def __iter__(self) -> Generator[Message[Any], None, None]:
+        check_is_no_body()
         return SyncMessageStream(self._own(), self)
 
     def __next__(self) -> Message[Any]:
