@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -273,6 +274,18 @@ class TestNoAnswer:
             async with httpx.AsyncClient() as http:
                 with pytest.raises(UnreachableError, match=r"no response within 0\.2 s"):
                     await seam.send(http, HttpRequest("POST", server.url, {}, b"[]"), timeout=0.2)
+
+    async def test_more_calls_than_connections(self) -> None:
+        with hanging_server() as server:
+            limits = httpx.Limits(max_connections=1)  # 100 by default
+            async with httpx.AsyncClient(limits=limits) as http:
+                request = HttpRequest("POST", server.url, {}, b"[]")
+                first = asyncio.ensure_future(seam.send(http, request, timeout=5))
+                second = asyncio.ensure_future(seam.send(http, request, timeout=0.2))
+                with pytest.raises(UnreachableError, match=r"waited for 0\.2 s for other calls"):
+                    await second
+                first.cancel()
+                await asyncio.wait([first])
 
     async def test_a_server_that_trickles(self) -> None:
         with trickling_server() as server:

@@ -123,12 +123,13 @@ class _Deadlines:
     def __init__(self, total: float | None) -> None:
         self._total = total
         self._scope = anyio.CancelScope()
+        self._assigned = False  # it has a connection of the client's, if only one to be opened
         self._connected = False
         self._cancel_step: Callable[[], object] = bool  # nothing to cancel yet
 
     @contextmanager
     def enforced(self) -> Generator[_Deadlines, None, None]:
-        """Raises `httpx.ConnectTimeout` or `TimeoutError` when the time is up."""
+        """Raises `httpx.PoolTimeout`, `httpx.ConnectTimeout` or `TimeoutError` when the time is up."""
         loop = asyncio.get_running_loop()
         cancel_total = bool if self._total is None else call_after(loop, self._total, self._scope.cancel)
         try:
@@ -138,6 +139,8 @@ class _Deadlines:
             cancel_total()
             self._cancel_step()
         if self._scope.cancelled_caught:
+            if not self._assigned:
+                raise httpx.PoolTimeout("")
             raise TimeoutError if self._connected else httpx.ConnectTimeout("")
 
     def step(self, seconds: float | None) -> None:
@@ -149,6 +152,7 @@ class _Deadlines:
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpx at the beginning and the end of each step, such as `connection.connect_tcp.started`."""
         _, name, what = event.rsplit(".", 2)
+        self._assigned = True
         if name in _CONNECTING:
             self.step(CONNECT_TIMEOUT if what == "started" else None)
         elif name == "send_request_headers":
@@ -184,11 +188,15 @@ def _failures(request: HttpRequest, timeout: float | None) -> Generator[None]:
     url = request.endpoint
     try:
         yield
+    except httpx.PoolTimeout as error:
+        waited = (
+            f"it waited for {timeout or TIMEOUT:g} s for other calls of this process, which are made 100 at a time."
+        )
+        _unreachable(url, f"{waited} Make fewer at once; `batch()` joins many small texts.", error)
     except (TimeoutError, httpx.TimeoutException) as error:
-        connecting = isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout))
         what = (
             f"no connection within {CONNECT_TIMEOUT:g} s"
-            if connecting
+            if isinstance(error, httpx.ConnectTimeout)
             else f"no response within {timeout or TIMEOUT:g} s"
         )
         _unreachable(url, f"{what}. Is it the right address, and is the server healthy?", error)
