@@ -365,7 +365,7 @@ MUTANTS = [
     Mutant(
         "bytes have no limit",
         "_replay/channel_log.py",
-        "while entries and (excess > 0 or self._bytes > self._max_bytes or entries",
+        "while entries and (excess > 0 or self.kept_bytes > self._max_bytes or entries",
         "while entries and (excess > 0 or entries",
     ),
     Mutant(

@@ -139,7 +139,7 @@ class ReaderBuffer(MessageQueue):
         Called on the event loop of the hub.
         """
         waiting = next((message for message in self._items.copy() if message.kind != "gap"), None)
-        return self._dropped - self._reported, waiting
+        return self.dropped - self._reported, waiting
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class ReaderBuffer(MessageQueue):
         """Resolves `waiter` at the next change. Returns False when there is something to take already."""
         self._waiter = waiter
         # Looked at after the waiter is in place: a push from another thread can then not slip between.
-        if self._items or self._ended or self._dropped != self._reported:
+        if self._items or self._ended or self.dropped != self._reported:
             self._waiter = None
             return False
         return True
@@ -192,7 +192,7 @@ class ReaderBuffer(MessageQueue):
             return events
         size = len(event)
         count = 0  # of those that need not be looked at
-        while items and size < most and self._dropped == self._reported:
+        while items and size < most and self.dropped == self._reported:
             try:
                 message = items.popleft()
             except IndexError:
@@ -275,7 +275,7 @@ class ReaderBuffer(MessageQueue):
             while True:
                 # `take()` for most messages, without the call. No variable keeps what was handed out.
                 items = self._items
-                while items and self._dropped == self._reported:
+                while items and self.dropped == self._reported:
                     if self._special_pushed == self._special_taken:
                         self.delivered += 1
                         counters.delivered += 1

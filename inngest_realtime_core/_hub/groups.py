@@ -141,13 +141,7 @@ class ReaderGroups:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def deliver(
-        self,
-        entry: Entry,
-        envelope: Envelope,
-        stream: DataStream | None,
-        history: ChannelHistory,
-    ) -> None:
+    def deliver(self, entry: Entry, envelope: Envelope, stream: DataStream | None, history: ChannelHistory) -> None:
         """Gives a message to every reader that it is for.
 
         Args:

@@ -75,6 +75,7 @@ class MessageQueue:
         gaps: Whether the reader wants to be told of gaps.
         idle: It only collects so far: nobody has begun to read.
         delivered: Messages that were read, gaps left out.
+        dropped: Messages that had to go because the reader was slow.
     """
 
     __slots__ = (
@@ -83,7 +84,6 @@ class MessageQueue:
         "_channel",
         "_charged",
         "_counters",
-        "_dropped",
         "_ended",
         "_error",
         "_items",
@@ -99,6 +99,7 @@ class MessageQueue:
         "_waited_for",
         "_waiter",
         "delivered",
+        "dropped",
         "gaps",
         "idle",
     )
@@ -116,7 +117,7 @@ class MessageQueue:
         self._waiter: Waiter | None = None
         self._ended = False
         self._error: RealtimeError | None = None
-        self._dropped: int = 0
+        self.dropped: int = 0
         self._reported: int = 0
         # Gaps and large messages. Each number is changed by one side only, the hub's or the reader's. While they are
         # equal none waits, and what is taken need not be looked at.
@@ -224,7 +225,7 @@ class MessageQueue:
         except IndexError:
             # A reading thread took it in the meantime.
             return None
-        self._dropped += 1
+        self.dropped += 1
         size = self._forget_size(oldest)
         # The gap that tells of the overflow stands for a gap that goes.
         if size or oldest.kind == "gap":
@@ -250,7 +251,7 @@ class MessageQueue:
     def replay(self, messages: Iterable[Message[Any]]) -> None:
         """Puts what came before first, in place of what is waiting, which is among it. It takes no room of the rest."""
         self.clear()
-        self._reported = self._dropped
+        self._reported = self.dropped
         earlier = [message for message in messages if self.gaps or message.kind != "gap"]
         self._replayed += len(earlier)
         self._special_pushed += sum(message.kind == "gap" for message in earlier)
@@ -260,7 +261,7 @@ class MessageQueue:
 
     def miss(self, count: int) -> None:
         """Counts messages that were dropped elsewhere: the gap that tells of them comes before all that waits."""
-        self._dropped += count
+        self.dropped += count
 
     def push_gap(self, message: Message[Any]) -> None:
         """Takes a gap, where the reader wants to be told."""
@@ -292,14 +293,9 @@ class MessageQueue:
         return self._ended and not self._items
 
     @property
-    def dropped(self) -> int:
-        """Messages that had to go because the reader was slow."""
-        return self._dropped
-
-    @property
     def has_messages(self) -> bool:
         """Whether there is a message to take, or a gap."""
-        return bool(self._items) or self._dropped != self._reported
+        return bool(self._items) or self.dropped != self._reported
 
     def take(self) -> Message[Any] | None:
         """Returns the next message, or None when there is none at the moment.
@@ -307,8 +303,8 @@ class MessageQueue:
         Raises:
             RealtimeError: Nothing more will come, because of this.
         """
-        if self._dropped != self._reported:
-            missed = self._dropped - self._reported
+        if self.dropped != self._reported:
+            missed = self.dropped - self._reported
             self._reported += missed
             if self.gaps:
                 self._counters.gap("overflow")

@@ -67,6 +67,7 @@ class ChannelLog(NamedEntries):
         mixed: Whether something was received that was not recorded.
         evicted_last: Of each topic, the identity of the last message that is no longer kept, also of before a gap.
         ambiguous: The identities of messages that do not tell what a client of another log has had.
+        kept_bytes: Bytes of payload in the log.
         floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
     """
 
@@ -95,7 +96,7 @@ class ChannelLog(NamedEntries):
         self._limits = limits
         self._max_bytes = limits.max_bytes
         self._slack = limits.size + min(limits.size // 4, 64)
-        self._bytes = 0
+        self.kept_bytes: int = 0
         # What it may have without asking.
         self._grant = grant
         self._granted = 0
@@ -107,11 +108,6 @@ class ChannelLog(NamedEntries):
         self._heads: dict[str, _Head] = {}  # by topic
         # By topic, the number after which all is kept for all.
         self._since: dict[str, int] = {}
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of payload in the log."""
-        return self._bytes
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -162,9 +158,9 @@ class ChannelLog(NamedEntries):
             self.run_topics.add(envelope.topic)
         entries = self.entries
         entries.append(entry)
-        self._bytes += envelope.weight or len(envelope.data)
+        self.kept_bytes += envelope.weight or len(envelope.data)
         # Not at every message: whoever reads the log prunes it first.
-        if len(entries) > self._slack or self._bytes > self._granted:
+        if len(entries) > self._slack or self.kept_bytes > self._granted:
             self._trim(entry.at)
         return entry
 
@@ -208,14 +204,14 @@ class ChannelLog(NamedEntries):
             self._push_front(Entry(min(missed, received), "expired"))
         while known:
             at, envelope, number, previous = known.pop()
-            if len(self.entries) >= self._limits.size or self._bytes + envelope.size > self._limits.max_bytes:
+            if len(self.entries) >= self._limits.size or self.kept_bytes + envelope.size > self._limits.max_bytes:
                 # As if the rest had been evicted: a client that stopped there has missed some.
                 self.floor = self.first if self.floor is None else self.floor
                 self._lack([*known, (at, envelope, number, previous)])
                 break
             early.append(Entry(at, envelope, number=number, previous=previous))
             self._push_front(early[-1])
-            self._bytes += envelope.size
+            self.kept_bytes += envelope.size
             self._recent.clear()
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
@@ -314,16 +310,16 @@ class ChannelLog(NamedEntries):
 
     def settle_grant(self) -> int:
         """Ask again before it grows. Returns the bytes that it has."""
-        self._granted = self._bytes
-        return self._bytes
+        self._granted = self.kept_bytes
+        return self.kept_bytes
 
     def _grow(self) -> None:
-        granted = min(self._bytes + max(self._bytes // 4, _MIN_GRANT), self._max_bytes)
+        granted = min(self.kept_bytes + max(self.kept_bytes // 4, _MIN_GRANT), self._max_bytes)
         size, self._granted = granted - self._granted, granted
         self._grant(size)
 
     def _trim(self, now: float, keep: int | None = None) -> None:
-        if self._granted < self._bytes and self._granted < self._max_bytes:
+        if self._granted < self.kept_bytes and self._granted < self._max_bytes:
             self._grow()
         entries = self.entries
         too_old = now - self._limits.max_age
@@ -331,14 +327,14 @@ class ChannelLog(NamedEntries):
         last: dict[str, tuple[int, Envelope, int]] = {}
         newest: dict[str, Envelope] = {}
         evicted: dict[str, int] = {}
-        while entries and (excess > 0 or self._bytes > self._max_bytes or entries[0].at < too_old):
+        while entries and (excess > 0 or self.kept_bytes > self._max_bytes or entries[0].at < too_old):
             excess -= 1
             if self._named == self.first:
                 self._name(self.first + 1)
             entry = entries.popleft()
             envelope = entry.envelope
             if isinstance(envelope, Envelope):
-                self._bytes -= envelope.size
+                self.kept_bytes -= envelope.size
                 last[envelope.topic] = self.first, envelope, entry.number
                 newest[envelope.topic] = envelope
                 if entry.number > evicted.get(envelope.topic, 0):

@@ -66,7 +66,11 @@ class _Channel(msgspec.Struct):
 
 
 class Record:
-    """The publications of one process, by channel; the channels published to least recently go first."""
+    """The publications of one process, by channel; the channels published to least recently go first.
+
+    Attributes:
+        kept_bytes: Bytes of payload in the record.
+    """
 
     def __init__(self, limits: Replay) -> None:
         self._limits = limits
@@ -76,12 +80,7 @@ class Record:
         self._lock = threading.Lock()
         self._since = time.monotonic()  # of channels that are not here
         self._channels: OrderedDict[str, _Channel] = OrderedDict()
-        self._bytes = 0
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes of payload in the record. Callable from any thread."""
-        return self._bytes
+        self.kept_bytes: int = 0
 
     def add(self, envelope: Envelope) -> None:
         """Record a message that is about to be sent."""
@@ -100,9 +99,9 @@ class Record:
             channel.messages[identity] = _Published(now, channel.last, envelope)
             self._count(channel, envelope.size)
             self._evict(channel, now)
-            while len(self._channels) > _CHANNELS or (self._bytes > _BYTES and len(self._channels) > 1):
+            while len(self._channels) > _CHANNELS or (self.kept_bytes > _BYTES and len(self._channels) > 1):
                 _, oldest = self._channels.popitem(last=False)
-                self._bytes -= oldest.bytes
+                self.kept_bytes -= oldest.bytes
                 self._since = now
 
     def mark_mixed(self, channel: str) -> None:
@@ -201,7 +200,7 @@ class Record:
 
     def _count(self, channel: _Channel, size: int) -> None:
         channel.bytes += size
-        self._bytes += size
+        self.kept_bytes += size
 
 
 class MemoryHistory:
