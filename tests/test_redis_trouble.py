@@ -55,6 +55,22 @@ async def test_a_hung_redis_is_waited_for_once(
         await until(lambda: own.client.keys(f"*{{{channel}}}:order"))
 
 
+async def test_a_connection_that_has_not_answered_is_not_used_again(
+    server: DevServer, own: RedisServer, channel: str, log: pytest.LogCaptureFixture
+) -> None:
+    async with worker(server, own) as one, page(one, channel) as reading:
+        await server.publish(channel, "t", "recorded as it is received")
+        await until(lambda: own.client.keys(f"*{{{channel}}}:order"))
+        began = time.monotonic()
+        with own.hung():
+            await server.publish(channel, "t", 2)
+            assert await reading.read(2) == ["recorded as it is received", 2]
+            # Longer than it takes until Redis has been asked again, and has not answered again.
+            await until(lambda: time.monotonic() - began > 7.0, seconds=20)
+        assert events(log) == ["failed"]
+        assert "does not answer in time" in log.text
+
+
 @pytest.mark.parametrize("signing_key", ["signkey-test-ab12", None])
 def test_each_call_of_its_own_event_loop_does_not_wait_anew(
     own: RedisServer, channel: str, log: pytest.LogCaptureFixture, signing_key: str | None
@@ -68,9 +84,12 @@ def test_each_call_of_its_own_event_loop_does_not_wait_anew(
             return time.monotonic() - began
 
         publish()
+        connections = own.client.info("stats")["total_connections_received"]
         with own.hung():
             waits = [publish() for _ in range(4)]
         assert sum(wait > 1.0 for wait in waits) == 1
+        # Of the first of them, and of this look.
+        assert own.client.info("stats")["total_connections_received"] - connections <= 3
         assert events(log) == ["failed"]
 
 

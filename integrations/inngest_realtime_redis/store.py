@@ -83,7 +83,7 @@ class RedisHistory:
         self._idle = asyncio.Event()
         self._idle.set()
         self._execute = Executor(_TIMEOUT)
-        self._setup: asyncio.Task[bool] = create_shared_task(self._set_up(), name="inngest-realtime redis")
+        self._setup: asyncio.Task[bool] = create_shared_task(self._set_up(first=True), name="inngest-realtime redis")
         self._writer = create_shared_task(self._run(), name="inngest-realtime redis")
 
     # -- the beginning --------------------------------------------------------------------------------------------
@@ -100,8 +100,10 @@ class RedisHistory:
             await self.ready(_TIMEOUT + 0.5)
             self._has_waited = not self._setup.done()
 
-    async def _set_up(self) -> bool:
+    async def _set_up(self, *, first: bool = False) -> bool:
         """Find out the namespace and the time, and have a key for event ids where there is no signing key."""
+        if first and self._trouble.is_away:
+            return False
         try:
             if self._namespace is None:
                 self._namespace = namespace_of(self._settings, await self._claims())
