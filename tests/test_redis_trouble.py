@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from pathlib import Path
@@ -272,3 +273,30 @@ async def test_a_process_that_stands_still_does_not_take_redis_for_away(
         stats = one.stats()
         assert (stats.replay_ok, stats.replay_error) == (True, None)
     assert not log.records
+
+
+def numbered(own: RedisServer, channel: str) -> dict[int, bool]:
+    """By data, whether what Redis keeps of a channel has a number."""
+    kept = [value.split(b" ", 3) for value in own.client.hvals(f"inngest-realtime:n:{{{channel}}}:data")]
+    return {json.loads(content)["data"]: int(number) > 0 for number, _, _, content in kept}
+
+
+async def test_what_was_sent_without_a_number_gets_none_later(
+    server: DevServer, own: RedisServer, channel: str
+) -> None:
+    """A client that had the message would get it once more."""
+    quiet = worker(server, own, namespace="n", published=False)
+    async with worker(server, own, namespace="n") as one, quiet, page(one, channel) as reading:
+        await one.publish((channel, "t"), 1)
+        with own.hung():
+            # Redis does it late.
+            await one.publish((channel, "t"), 2)
+        await until(lambda: one.stats().replay_ok is True)
+        await quiet.publish((channel, "t"), 3, id="again")
+        await until(lambda: 3 in numbered(own, channel))
+        await one.publish((channel, "t"), 3, id="again")
+        await one.publish((channel, "t"), 4)
+        assert await reading.read(4) == [1, 2, 3, 4]
+        found = numbered(own, channel)
+        assert not found.pop(2, False)
+        assert found == {1: True, 3: False, 4: True}

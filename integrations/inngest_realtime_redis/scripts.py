@@ -17,13 +17,14 @@ A number is the time in units of 10 us, increased where that is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
 from inngest_realtime_core._api.claims import TokenClaims
+from inngest_realtime_core._replay.event_ids import Cursor
 from inngest_realtime_core._replay.log import Kept, Numbered
 from inngest_realtime_core._replay.numbers import TICKS, Clock
 from inngest_realtime_core._upstream.protocol import is_decodable
@@ -40,6 +41,7 @@ __all__ = [
     "encode_envelope",
     "keys_of",
     "namespace_of",
+    "needed_by",
     "read_kept",
     "receipts",
 ]
@@ -110,21 +112,24 @@ local function finish()
 end
 """
 
-# ARGV[4]: the identity; ARGV[5]: the topic; ARGV[6]: the message. Returns what `Envelope.sequence` is.
+# ARGV[4]: the identity; ARGV[5]: the topic; ARGV[6]: the message; ARGV[7]: until when it may be recorded: it is sent
+# without a number afterwards. Returns the time, after what `Envelope.sequence` is where it was recorded.
 PUBLISH: Final = (
     _BEGIN
     + """
 local topic = 't:' .. ARGV[5]
 local given, previous = numbers(ARGV[4])
 if given == 0 then
-  remove(ARGV[4])
+  -- What was received without a number has none for anybody.
+  if redis.call('HEXISTS', data, ARGV[4]) == 1 then return nil end
+  if now > tonumber(ARGV[7]) then return {now} end
   previous = tonumber(redis.call('HGET', state, topic)) or created
   given = number()
   redis.call('HSET', state, topic, given)
   add(ARGV[4], given, given, previous, ARGV[6])
 end
 finish()
-return {given, previous, created}
+return {given, previous, created, now}
 """
 )
 
@@ -209,6 +214,17 @@ def namespace_of(settings: Settings, claims: TokenClaims) -> str:
     """Tells one Inngest, environment and account from the others."""
     parts = settings.api_base_url, claims.env_id or settings.env or "", claims.account_id or ""
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def needed_by(cursor: Cursor | None, topics: Collection[str]) -> list[str | int]:
+    """The arguments of LOAD: what has to be kept for who comes back with a cursor to these topics."""
+    if cursor is None:
+        return [""]
+    needed: list[str | int] = [cursor.names[0][2:] if cursor.names else ""]
+    for topic in topics:
+        numbers = cursor.numbers_of(topic)
+        needed += (topic, numbers.low) if numbers.counted else ()
+    return needed
 
 
 def receipts(batch: Iterable[tuple[Envelope, Envelope | None]]) -> list[str | bytes]:

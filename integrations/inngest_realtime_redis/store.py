@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from inngest_realtime_core._api.claims import TokenClaims
 from inngest_realtime_core._concurrency.tasks import create_shared_task, deadline, end_tasks
 from inngest_realtime_core._replay.event_ids import Cursor, EventIds
 from inngest_realtime_core._replay.log import Kept, Replay
-from inngest_realtime_core._replay.numbers import TICKS, Clock
+from inngest_realtime_core._replay.numbers import TICKS, Clock, to_ticks
 from inngest_realtime_core.messages.envelope import Envelope
 from inngest_realtime_core.settings import Settings
 from inngest_realtime_core.stats import ReplayHealth
@@ -29,12 +29,14 @@ from .scripts import (
     encode_envelope,
     keys_of,
     namespace_of,
+    needed_by,
     read_kept,
     receipts,
 )
 from .trouble import Trouble, is_of_another_kind, tell_unreadable
 
 _TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
+_RECORD: Final = 1.5  # seconds within which Redis records a message, if it does: it may be sent without a number then
 _PATIENCE: Final = 0.5  # seconds that the events of a page wait, after its first bytes, for what their ids tell
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
 _QUEUE_BYTES: Final = 32 * 2**20  # and their payloads
@@ -184,13 +186,24 @@ class RedisHistory:
         await self._ready_to_record()
         if (asked := self._marks.asked.get(envelope.channel)) is not None:
             await asyncio.wait([asked])
-        seq = None
-        if not self._is_away:
-            content = envelope.identity, envelope.topic, encode_envelope(envelope)
-            seq = await self._call(PUBLISH, envelope.channel, *content)
+        seq = None if self._is_away else await self._record(envelope)
         if seq is None:
             self._marks.mix([envelope.channel])
-        return cast("Sequence[int] | None", seq)
+        return seq
+
+    async def _record(self, envelope: Envelope) -> Sequence[int] | None:
+        content = envelope.identity, envelope.topic, encode_envelope(envelope)
+        for _ in range(2):
+            sent_at, clock = time.monotonic(), self._clock.reading
+            until = to_ticks(sent_at + clock.ahead + clock.error + _RECORD)
+            answer: list[int] | None = await self._call(PUBLISH, envelope.channel, *content, until)
+            if answer is None:
+                break
+            self._clock.read(answer[-1] / TICKS, sent_at)
+            if len(answer) > 1:
+                return answer[:-1]
+            # It came too late, or one of the clocks has been set.
+        return None
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has rejected a message that was recorded."""
@@ -315,14 +328,8 @@ class RedisHistory:
         await self._ready_to_record()
         if self._is_away:
             return None
-        needed: list[str | int] = [""]
-        if cursor is not None:
-            needed = [cursor.names[0][2:] if cursor.names else ""]
-            for topic in topics:
-                numbers = cursor.numbers_of(topic)
-                needed += (topic, numbers.low) if numbers.counted else ()
         sent_at = time.monotonic()
-        answer = await self._call(LOAD, channel, *needed)
+        answer = await self._call(LOAD, channel, *needed_by(cursor, topics))
         if answer is None:
             return None
         self._clock.read(answer[0] / TICKS, sent_at)
