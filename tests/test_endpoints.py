@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -575,6 +576,20 @@ async def test_authorize_may_raise_anything(
             await endpoints_for(realtime, function).token("pipeline", asked(parameters))
         with pytest.raises(RuntimeError):
             await asyncio.to_thread(endpoints_for(sync_realtime, function).token_sync, "pipeline", asked(parameters))
+
+
+async def test_a_future_that_was_cancelled_cancels_no_request(
+    realtime: Realtime, parameters: list[tuple[str, str]]
+) -> None:
+    """asyncio takes what waiting for one in a thread raises for a cancellation of its own."""
+
+    def authorize(request: object, channel: object) -> bool:
+        waited_for: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        waited_for.cancel()
+        return waited_for.result()
+
+    with pytest.raises(RuntimeError, match="CancelledError"):
+        await endpoints_for(realtime, authorize).token("pipeline", asked(parameters))
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import CancelledError
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
@@ -67,7 +68,7 @@ class Authorizer:
         self._host = host
         self._timeout = timeout
         # What nobody waits for any more, and when it began. The event loop itself does not hold it.
-        self._left_behind: dict[asyncio.Future[_Outcome], float] = {}
+        self._left_behind: dict[asyncio.Future[Any], float] = {}
         self._warned: set[str] = set()
 
     async def check(self, selection: Selection, request: Any) -> None:
@@ -203,7 +204,7 @@ class Authorizer:
             raise _timed_out(self._timeout)
         began = time.monotonic()
         # A task of its own: waiting for it can be given up, where a framework's way of awaiting a thread cannot.
-        outcome: asyncio.Future[_Outcome] = asyncio.ensure_future(self._host.run_in_thread(_Outcome.of, function, args))
+        outcome: asyncio.Future[Any] = asyncio.ensure_future(self._host.run_in_thread(_guarded, function, args))
         with deadline(self._timeout):
             try:
                 await asyncio.wait({outcome})
@@ -212,39 +213,25 @@ class Authorizer:
                 outcome.add_done_callback(self._left_behind.pop)
                 outcome.add_done_callback(look_at_failure)
                 raise
-            return outcome.result().value()
+            try:
+                return outcome.result()
+            finally:
+                del outcome  # an exception that is raised holds this frame, and would hold itself
         raise _timed_out(self._timeout)
 
 
 # What a function must not raise into the machinery of generators, futures and tasks.
-_UNEXPECTED: Final = (asyncio.CancelledError, GeneratorExit, StopAsyncIteration, StopIteration)
+_UNEXPECTED: Final = (asyncio.CancelledError, CancelledError, GeneratorExit, StopAsyncIteration, StopIteration)
 
 
-class _Outcome:
-    """What a call in a thread came to. An exception as a value: no future takes every kind."""
-
-    def __init__(self, result: Any, error: BaseException | None) -> None:
-        self._result = result
-        self._error = error
-
-    @classmethod
-    def of(cls, function: Callable[..., Any], args: tuple[Any, ...]) -> _Outcome:
-        try:
-            return cls(function(*args), None)
-        except BaseException as error:
-            return cls(None, error)
-
-    def value(self) -> Any:
-        error = self._error
-        try:
-            if error is None:
-                return self._result
-            if isinstance(error, Exception) and not isinstance(error, _UNEXPECTED):
-                raise error
-            raise _unexpected(error) from error
-        finally:
-            # An exception that is raised holds this frame, and would hold itself.
-            self._error = error = None
+def _guarded(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Called in a thread, from whose call no future takes every kind of exception."""
+    try:
+        return function(*args)
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, _UNEXPECTED):
+            raise
+        raise _unexpected(error) from error
 
 
 def _may_interrupt(error: BaseException) -> bool:
