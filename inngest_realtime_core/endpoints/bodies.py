@@ -32,19 +32,14 @@ class Opening:
         request: The framework's own request.
         client: Whose stream it is; None for nobody in particular.
         last_event_id: The id of the last event that the client has had.
-        json: Whether it sends JSON although its grant has `render`.
+        render: Makes HTML of a message; None where the stream is JSON.
     """
 
     selection: Selection
     request: Any
     client: str | None = None
     last_event_id: str | None = None
-    json: bool = False
-
-    @property
-    def fragments(self) -> Render | None:
-        """What makes HTML of a message; None where the stream is JSON."""
-        return None if self.json else self.selection.grant.render
+    render: Render | None = None
 
 
 class EventStreams:
@@ -104,7 +99,7 @@ class EventStreams:
             events = (await self.subscribe(selection)).get_event_stream(
                 heartbeat=selection.grant.heartbeat or self._heartbeat,
                 last_event_id=opening.last_event_id,
-                render=opening.fragments,
+                render=opening.render,
                 reauthorize=functools.partial(self._authorizer.still_allows, selection, opening.request),
                 reauthorize_every=selection.grant.reauthorize_every,
             )
@@ -119,7 +114,7 @@ class EventStreams:
             events = self.subscribe_sync(selection).get_event_stream(
                 heartbeat=selection.grant.heartbeat or self._heartbeat,
                 last_event_id=opening.last_event_id,
-                render=opening.fragments,
+                render=opening.render,
                 reauthorize=functools.partial(self._authorizer.still_allows_sync, selection, opening.request),
                 reauthorize_every=selection.grant.reauthorize_every,
             )

@@ -237,7 +237,7 @@ class Endpoints:
         wishes = _STREAM_WISHES if not own else ("rewind",) if grant.rewind is not None else ()
         most = self.options.max_channel_length
         selection = select(grant, parameters, ignore_unknown=own, wishes=wishes, max_length=most)
-        return Opening(selection, request.native, None, last_event_id, selection.json)
+        return Opening(selection, request.native, None, last_event_id, None if selection.json else grant.render)
 
     async def _admit(self, name: str, request: EndpointRequest) -> Opening:
         opening = self._opening(name, request)

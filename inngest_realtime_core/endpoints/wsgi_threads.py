@@ -13,7 +13,7 @@ from typing import Any, Final
 from .._concurrency.threads import greenlets
 from .._telemetry.throttled_log import ThrottledLog
 from .errors import EndpointError
-from .limits import PerProcess
+from .limits import StreamSlots
 
 logger: logging.Logger = logging.getLogger("inngest_realtime.endpoints")
 
@@ -96,20 +96,7 @@ def _gunicorn_threads() -> int | None:
     return None
 
 
-class _Taken(PerProcess):
-    """The threads of this process that streams occupy."""
-
-    def _begin(self) -> None:
-        super()._begin()
-        self._count = 0
-
-    def add(self, number: int) -> int:
-        with self._lock:
-            self._count += number
-            return self._count
-
-
-_taken = _Taken()
+_taken: Final = StreamSlots(None, None)  # the threads of this process that streams occupy
 
 
 def counted(body: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
@@ -120,9 +107,9 @@ def counted(body: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
 
 def _counted(body: Generator[bytes, None, None], threads: int) -> Generator[bytes, None, None]:
     with closing(body):
-        taken = _taken.add(1)
+        _taken.acquire(None)
         try:
-            if taken >= threads - 1:
+            if (taken := _taken.used) >= threads - 1:
                 message = (
                     f"Open event streams occupy {taken} of the {threads} threads of this server process. Give it more "
                     "(gunicorn --threads), or lower max_streams."
@@ -130,4 +117,4 @@ def _counted(body: Generator[bytes, None, None], threads: int) -> Generator[byte
                 _log.write(logging.WARNING, "threads", message, event="server.threads_taken")
             yield from body
         finally:
-            _taken.add(-1)
+            _taken.release(None)
