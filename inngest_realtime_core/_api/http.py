@@ -242,7 +242,7 @@ def sign(request: HttpRequest, authorization: Mapping[str, str]) -> HttpRequest:
 
 
 async def send_signed(
-    http: httpx.AsyncClient, settings: Settings, request: HttpRequest, *, timeout: float = TIMEOUT
+    http: httpx.AsyncClient, settings: Settings, request: HttpRequest
 ) -> tuple[HttpRequest, HttpResponse]:
     """Send with the signing key and, when that is refused, once more with the fallback key.
 
@@ -250,7 +250,7 @@ async def send_signed(
     """
     attempts = [sign(request, authorization) for authorization in authorizations(settings)]
     for attempt in attempts[:-1]:
-        response = await send(http, attempt, timeout=timeout)
+        response = await send(http, attempt)
         if response.status not in REFUSED:
             return attempt, response
-    return attempts[-1], await send(http, attempts[-1], timeout=timeout)
+    return attempts[-1], await send(http, attempts[-1])

@@ -26,7 +26,6 @@ class TokenCache:
     """
 
     def __init__(self, settings: Settings, pool: HttpPool) -> None:
-        self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._pool = pool
         self._tokens: dict[tuple[Entry, ...], tuple[float, asyncio.Task[str]]] = {}

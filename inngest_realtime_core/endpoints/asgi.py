@@ -16,15 +16,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, cast
 
@@ -144,8 +136,7 @@ def reader_of(chunks: AsyncIterable[bytes]) -> Callable[[int], Awaitable[bytes]]
 
     async def read(size: int) -> bytes:
         body = bytearray()
-        iterator: AsyncIterator[bytes] = aiter(chunks)
-        async for chunk in iterator:
+        async for chunk in chunks:
             body += chunk
             if len(body) >= size:
                 break

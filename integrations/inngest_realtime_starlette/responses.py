@@ -19,6 +19,8 @@ from inngest_realtime_core.arguments import check_interval
 from inngest_realtime_core.endpoints import Answer, Render, StreamAnswer, stream_headers
 from inngest_realtime_core.endpoints.asgi import event_stream_for, send_stream
 
+AnyAnswer = Answer | StreamAnswer
+
 
 class RealtimeStreamingResponse(StreamingResponse):
     """A `text/event-stream` response of a subscription, which it closes when the client leaves.
@@ -80,7 +82,7 @@ class RealtimeStreamingResponse(StreamingResponse):
             await self.background()
 
 
-def response_for(answer: Answer | StreamAnswer) -> Response:
+def response_for(answer: AnyAnswer) -> Response:
     """The response that an endpoint's answer is."""
     if isinstance(answer, StreamAnswer):
         return RealtimeStreamingResponse(answer.body, answer.status, answer.headers, send_timeout=answer.send_timeout)

@@ -11,20 +11,11 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import Unpack
 
 from inngest_realtime_core import Realtime
-from inngest_realtime_core.endpoints import (
-    Answer,
-    EndpointOptions,
-    EndpointRequest,
-    Endpoints,
-    Grant,
-    OptionsDict,
-    StreamAnswer,
-)
+from inngest_realtime_core.endpoints import EndpointOptions, EndpointRequest, Endpoints, Grant, OptionsDict
 
 from .requests import HOST, endpoint_request
-from .responses import response_for
+from .responses import AnyAnswer, response_for
 
-_Answer = Answer | StreamAnswer
 _Operation = Callable[[Request], Awaitable[Response]]
 
 
@@ -50,7 +41,7 @@ def realtime_routes(realtime: Realtime, grants: Sequence[Grant], **options: Unpa
     ]
 
 
-def grant_operation(answer: Callable[[str, EndpointRequest], Awaitable[_Answer]], grant: str = "") -> _Operation:
+def grant_operation(answer: Callable[[str, EndpointRequest], Awaitable[AnyAnswer]], grant: str = "") -> _Operation:
     """Answers requests for a grant's token or stream; without a name that of the path."""
 
     async def operation(request: Request) -> Response:
