@@ -46,6 +46,7 @@ TESTS = {
     "_upstream/transport.py": "transport",
     "_upstream/upstream.py": "upstream handover",
     "_hub/placement.py": "placement sharing",
+    "_hub/recall.py": "recall sharing",
     "_hub": "sharing recall buffer",
     "_replay/channel_history.py": "channel_log history_model",
     "_replay/numbers.py": "history_model",
@@ -499,6 +500,155 @@ MUTANTS = [
         "_hub/feed.py",
         "if buffer.events and buffer.catch_up is None and not self._is_covered:",
         "if False:",
+    ),
+    Mutant(
+        "who has left while ids were waited for is given them",
+        "_hub/recall.py",
+        "        if buffer.detached:\n            return\n",
+        "",
+    ),
+    # What is asked elsewhere, and what comes meanwhile.
+    Mutant("what is held has no limit in number", "_hub/recall.py", "len(self.envelopes) > _MAX_HELD or ", ""),
+    Mutant("what is held has no limit in bytes", "_hub/recall.py", " or self.held_bytes > _MAX_HELD_BYTES", ""),
+    Mutant(
+        "a hole is filled although something behind it was dropped",
+        "_hub/recall.py",
+        "self._bridge(kept if held.whole else None)",
+        "self._bridge(kept)",
+    ),
+    Mutant(
+        "what is dropped of what is held is forgotten",
+        "_hub/recall.py",
+        "self.whole = self.whole and not self.envelopes",
+        "pass",
+    ),
+    Mutant(
+        "what was held is not given out",
+        "_hub/recall.py",
+        "                self._bridge(kept if held.whole else None)\n                self._release_held()",
+        "                self._bridge(kept if held.whole else None)",
+    ),
+    Mutant(
+        "the gap before what has come since moves its client on",
+        "_hub/recall.py",
+        "event_id = None if waiting else ",
+        "event_id = ",
+    ),
+    Mutant(
+        "what has come since is lost behind a gap",
+        "_hub/recall.py",
+        "event_id=event_id), *waiting]",
+        "event_id=event_id)]",
+    ),
+    Mutant(
+        "the key of ids is not waited for", "_hub/recall.py", "            await self._shared.ready(_PATIENCE)\n", ""
+    ),
+    Mutant(
+        "what a client had elsewhere is looked for once", "_hub/recall.py", "for pause in _PAUSES:", "for pause in ():"
+    ),
+    Mutant(
+        "who comes back is answered before ids are known",
+        "_hub/recall.py",
+        "        await self._covered()\n        if cursor is None",
+        "        if cursor is None",
+    ),
+    Mutant(
+        "who rewinds is answered before ids are known",
+        "_hub/recall.py",
+        "        await self._covered()\n        history = self.history\n        if not history.loaded",
+        "        history = self.history\n        if not history.loaded",
+    ),
+    Mutant(
+        "a hole is asked about before ids are known",
+        "_hub/recall.py",
+        "            await self._covered()\n            kept =",
+        "            kept =",
+    ),
+    Mutant(
+        "who rewinds loses what came while it was asked",
+        "_hub/recall.py",
+        "selected, buffer.start_id = history.rewind(rewind, spec.topics, since)",
+        "selected, buffer.start_id = history.rewind(rewind, spec.topics)",
+    ),
+    Mutant("resumes with a gap are not counted", "_hub/recall.py", "self._counters.resumes_gapped += gapped", "pass"),
+    # Frames are cut out of what is read.
+    Mutant("a size of 16 bits is read as one of 64", "_upstream/transport.py", "2 if size == 126 else 8", "8"),
+    Mutant(
+        "a mask is taken for a size",
+        "_upstream/transport.py",
+        "if size < 128 else _HARD_LIMIT + 1",
+        "if size < 256 else 0",
+    ),
+    Mutant(
+        "a message in the middle of another is taken",
+        "_upstream/transport.py",
+        "head == _WHOLE_TEXT and not self._fragmented:",
+        "head == _WHOLE_TEXT:",
+    ),
+    Mutant("a ping ends a message in parts", "_upstream/transport.py", "if head & 15 < 8:", "if True:"),
+    Mutant(
+        "a frame may have any size",
+        "_upstream/transport.py",
+        "elif until <= end or size > _HARD_LIMIT:",
+        "elif until <= end:",
+    ),
+    Mutant(
+        "the server's closing frame is lost behind a ping",
+        "_upstream/transport.py",
+        "                    super().data_received(data[until:])\n                    return",
+        "                    return",
+    ),
+    Mutant(
+        "frames are read on after the last one",
+        "_upstream/transport.py",
+        "                    self._passing = True\n                    super()",
+        "                    super()",
+    ),
+    Mutant(
+        "the rest of a cut frame is waited for too long",
+        "_upstream/transport.py",
+        "needed = until - at\n                break",
+        "needed = until\n                break",
+    ),
+    Mutant(
+        "what came before the receiver is lost",
+        "_upstream/transport.py",
+        "        for frame in self._early:\n            receiver.accept(frame)\n",
+        "",
+    ),
+    Mutant(
+        "who is attached after the end is not told",
+        "_upstream/transport.py",
+        "        if self.state is State.CLOSED:\n            receiver.cut()\n",
+        "",
+    ),
+    Mutant("a cut frame is read twice", "_upstream/transport.py", "            unfinished.clear()\n", ""),
+    Mutant(
+        "a byte of a cut frame is lost",
+        "_upstream/transport.py",
+        "        if at < end:\n",
+        "        if at < end - 1:\n",
+    ),
+    Mutant("what comes with the handshake is lost", "_upstream/transport.py", "return data[begin:]", 'return b""'),
+    Mutant(
+        "the parser of the handshake keeps a part of a frame",
+        "_upstream/transport.py",
+        'data.find(b"\\n", begin) + 1 or len(data)',
+        "len(data)",
+    ),
+    Mutant(
+        "one byte more is waited for",
+        "_upstream/transport.py",
+        "len(data), 2",
+        "len(data), 1",
+        survives="whatever is read next has a byte more",
+    ),
+    Mutant(
+        "fragments are kept after their message",
+        "_upstream/transport.py",
+        'whole, self._fragments = b"".join(self._fragments), None',
+        'whole = b"".join(self._fragments)',
+        survives="websockets takes no continuation of a message that has ended",
     ),
 ]
 

@@ -41,6 +41,7 @@ class SharedHistory(MemoryHistory):
         kept: What it answers; None when that is not known.
         asked: How often it was asked.
         followed: How often it was told that from now on nothing is missed.
+        readied: How often the key of event ids was waited for.
     """
 
     shared = True
@@ -49,7 +50,10 @@ class SharedHistory(MemoryHistory):
         super().__init__(Record(Replay()))
         self.answers = asyncio.Event()
         self.kept: Kept | None = None
-        self.asked = self.followed = 0
+        self.asked = self.followed = self.readied = 0
+
+    async def ready(self, patience: float = 0.5) -> None:
+        self.readied += 1
 
     def created(self, channel: str) -> int:
         return 1
@@ -180,6 +184,19 @@ async def test_what_was_dropped_meanwhile_is_told_and_not_skipped_by_who_is_cut_
     assert await back(readers, buffer.start_id) == [*range(9)]
 
 
+async def test_who_has_left_meanwhile_is_given_nothing(
+    inngest: FakeInngest, history: SharedHistory, opened: tuple[Feed, Readers]
+) -> None:
+    feed, readers = opened
+    await come(inngest, feed, 1)
+    buffers = [readers.add(events=True), readers.add(events=True, after="no id of ours")]
+    await come(inngest, feed, 2)
+    for buffer in buffers:
+        buffer.detach()
+    history.answers.set()
+    assert [await caught_up(buffer) for buffer in buffers] == [[], []]
+
+
 # -- a hole, while it is asked what was in it --------------------------------------------------------------------------
 
 
@@ -278,6 +295,7 @@ async def test_what_cannot_be_told_is_a_gap_before_what_has_come_since(
     events = await caught_up(unknown)
     assert [data for data, _ in events] == [None, 1]
     assert events[0][1] is None, "who is cut off behind the gap has not had the message"
+    assert history.readied == 2, "the key of its id may have been on its way"
     assert feed._counters.resumes_gapped == 2
 
 
@@ -286,12 +304,14 @@ async def test_what_another_process_has_given_to_a_client_is_looked_for_again(
 ) -> None:
     monkeypatch.setattr(recall, "_PAUSES", (0.0, 0.0))
     feed, readers = opened
-    history.answers.set()
-    await eventually(lambda: feed._is_covered)
     elsewhere = ChannelHistory("c", Replay(), feed.history.kept_log().ids)
     elsewhere.receive(message_of("had there"))
-    assert await back(readers, elsewhere.here()) == [None]
-    assert history.asked >= 2
+    coming_back = asyncio.create_task(back(readers, elsewhere.here()))
+    await asyncio.sleep(0.01)
+    assert history.asked == 0, "before ids are known"
+    history.answers.set()
+    assert await soon(coming_back) == [None]
+    assert history.asked == 2
 
 
 async def test_who_rewinds_gets_what_was_kept_and_what_came_while_it_was_asked(
@@ -305,7 +325,7 @@ async def test_who_rewinds_gets_what_was_kept_and_what_came_while_it_was_asked(
     feed.receive(recorded(8))
     feed.receive(recorded(9))
     reading = asyncio.create_task(caught_up(buffer))
-    await asyncio.sleep(0)
-    assert not reading.done()
+    await asyncio.sleep(0.01)
+    assert history.asked == 0, "before ids are known"
     history.keep(recorded(1), recorded(2), ago=5.0)
     assert [data for data, _ in await soon(reading)] == [2, 8, 9], "one of those before, and all since"

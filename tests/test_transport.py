@@ -85,29 +85,6 @@ def accepting(servers: list[RawServer], sent: bytes = b"", *, end: bool = False)
     return respond
 
 
-async def test_every_text_frame_is_handed_on_whole_and_in_order() -> None:
-    """Those that came with the response to the handshake too; binary frames are passed over."""
-    servers: list[RawServer] = []
-    frames = serialized(
-        Frame(Opcode.TEXT, b"early"),
-        Frame(Opcode.BINARY, b"\x00"),
-        Frame(Opcode.TEXT, b"in ", fin=False),
-        Frame(Opcode.PING, b"between"),
-        Frame(Opcode.CONT, b"three ", fin=False),
-        Frame(Opcode.CONT, b"parts"),
-        Frame(Opcode.TEXT, b"last"),
-    )
-    with raw_server(accepting(servers, frames)) as server:
-        servers.append(server)
-        receiver = Receiver()
-        transport = await open_websocket(websocket_url(server), TOKEN, receiver, timeout=5)
-        await eventually(lambda: len(receiver.frames) == 3)
-        transport.abort()
-        await transport.close()
-    assert receiver.frames == [b"early", b"in three parts", b"last"]
-    assert receiver.cuts == 1
-
-
 class Bench:
     """A socket that is given what a server would send, in pieces as they are."""
 
@@ -148,25 +125,12 @@ async def bench() -> AsyncIterator[Bench]:
             await eventually(lambda: made.state is State.CLOSED)
 
 
-texts = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000]).map(lambda size: b"x" * size)
-controls = st.binary(max_size=125).flatmap(
-    lambda data: st.sampled_from([Frame(Opcode.PING, data), Frame(Opcode.PONG, data)])
-)
-
-
-@st.composite
-def messages(draw: st.DrawFn) -> tuple[bytes | None, list[Frame]]:
-    """The text of a message, or None for what is not one, and the frames that it is sent in."""
-    text = draw(texts)
-    if draw(st.integers(0, 3)):
-        return text, [Frame(Opcode.TEXT, text)]
-    parts = [text[at : at + 100] for at in range(0, len(text), 100)][:5] or [b""]
-    kind = draw(st.sampled_from([Opcode.TEXT, Opcode.BINARY]))
-    frames: list[Frame] = []
-    for number, part in enumerate(parts):
-        frames.append(Frame(Opcode.CONT if number else kind, part, fin=number == len(parts) - 1))
-        frames.extend(draw(st.lists(controls, max_size=1)))
-    return (b"".join(parts) if kind is Opcode.TEXT else None), frames
+@pytest.mark.parametrize("cut", range(10))
+async def test_what_comes_with_the_response_to_the_handshake_is_read(cut: int) -> None:
+    frames = serialized(Frame(Opcode.TEXT, b"early"), Frame(Opcode.TEXT, b"later"))
+    async with bench() as under_test:
+        under_test.socket.data_received(under_test.head + frames[:cut])
+        assert under_test.give(frames[cut:]) == [b"early", b"later"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 255, 256, 65_535, 65_536, 70_000])
@@ -181,41 +145,6 @@ async def test_a_frame_of_each_size_is_read_wherever_its_head_is_cut(size: int) 
             for begin, end in ((0, cut), (cut, cut + 1), (cut + 1, -3), (-3, None)):
                 under_test.socket.data_received(frames[begin:end])
             assert under_test.receiver.frames == sent
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(messages(), max_size=6),
-    st.lists(st.integers(0, 100_000) | st.integers(0, 300), max_size=12),
-    st.integers(0, 13),
-)
-async def test_frames_are_read_however_they_are_cut(
-    sent: list[tuple[bytes | None, list[Frame]]], cuts: list[int], attach_after: int
-) -> None:
-    """The response to the handshake too, and whenever the receiver is attached."""
-    frames = [frame for _, parts in sent for frame in parts]
-    async with bench() as under_test:
-        got = under_test.give(under_test.head + serialized(*frames), cuts, attach_after=attach_after)
-        assert got == [text for text, _ in sent if text is not None]
-        assert under_test.socket.state is State.OPEN
-        pings = [bytes(frame.data) for frame in frames if frame.opcode is Opcode.PING]
-        # Each was answered: a masked pong.
-        await eventually(lambda: _pongs(under_test.peer) == len(pings))
-
-
-def _pongs(peer: socket.socket) -> int:
-    peer.setblocking(False)
-    try:
-        answered = peer.recv(1 << 20, socket.MSG_PEEK)
-    except BlockingIOError:
-        return 0
-    answered = answered.partition(b"\r\n\r\n")[2]
-    count = 0
-    while answered:
-        assert answered[0] == 0x80 | Opcode.PONG
-        answered = answered[6 + (answered[1] & 127) :]
-        count += 1
-    return count
 
 
 @pytest.mark.parametrize(
@@ -260,6 +189,29 @@ async def test_who_is_attached_after_the_end_is_told_of_it() -> None:
         await eventually(lambda: under_test.socket.state is State.CLOSED)
         under_test.socket.attach(under_test.receiver)
         assert under_test.receiver.cuts == 1
+
+
+async def test_every_text_frame_is_handed_on_whole_and_in_order() -> None:
+    """Those that came with the response to the handshake too; binary frames are passed over."""
+    servers: list[RawServer] = []
+    frames = serialized(
+        Frame(Opcode.TEXT, b"early"),
+        Frame(Opcode.BINARY, b"\x00"),
+        Frame(Opcode.TEXT, b"in ", fin=False),
+        Frame(Opcode.PING, b"between"),
+        Frame(Opcode.CONT, b"three ", fin=False),
+        Frame(Opcode.CONT, b"parts"),
+        Frame(Opcode.TEXT, b"last"),
+    )
+    with raw_server(accepting(servers, frames)) as server:
+        servers.append(server)
+        receiver = Receiver()
+        transport = await open_websocket(websocket_url(server), TOKEN, receiver, timeout=5)
+        await eventually(lambda: len(receiver.frames) == 3)
+        transport.abort()
+        await transport.close()
+    assert receiver.frames == [b"early", b"in three parts", b"last"]
+    assert receiver.cuts == 1
 
 
 async def test_a_transport_that_ended_says_so() -> None:
@@ -386,3 +338,61 @@ def test_the_log_of_websockets_never_shows_requests() -> None:
         check=True,
     )
     assert done.stdout == "False\n"
+
+
+# -- whatever is sent, however it is cut -------------------------------------------------------------------------------
+
+texts = st.binary(max_size=300) | st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000]).map(lambda size: b"x" * size)
+controls = st.binary(max_size=125).flatmap(
+    lambda data: st.sampled_from([Frame(Opcode.PING, data), Frame(Opcode.PONG, data)])
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> tuple[bytes | None, list[Frame]]:
+    """The text of a message, or None for what is not one, and the frames that it is sent in."""
+    text = draw(texts)
+    if draw(st.integers(0, 3)):
+        return text, [Frame(Opcode.TEXT, text)]
+    parts = [text[at : at + 100] for at in range(0, len(text), 100)][:5] or [b""]
+    kind = draw(st.sampled_from([Opcode.TEXT, Opcode.BINARY]))
+    frames: list[Frame] = []
+    for number, part in enumerate(parts):
+        frames.append(Frame(Opcode.CONT if number else kind, part, fin=number == len(parts) - 1))
+        frames.extend(draw(st.lists(controls, max_size=1)))
+    return (b"".join(parts) if kind is Opcode.TEXT else None), frames
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(messages(), max_size=6),
+    st.lists(st.integers(0, 100_000) | st.integers(0, 300), max_size=12),
+    st.integers(0, 13),
+)
+async def test_frames_are_read_however_they_are_cut(
+    sent: list[tuple[bytes | None, list[Frame]]], cuts: list[int], attach_after: int
+) -> None:
+    """The response to the handshake too, and whenever the receiver is attached."""
+    frames = [frame for _, parts in sent for frame in parts]
+    async with bench() as under_test:
+        got = under_test.give(under_test.head + serialized(*frames), cuts, attach_after=attach_after)
+        assert got == [text for text, _ in sent if text is not None]
+        assert under_test.socket.state is State.OPEN
+        pings = [bytes(frame.data) for frame in frames if frame.opcode is Opcode.PING]
+        # Each was answered: a masked pong.
+        await eventually(lambda: _pongs(under_test.peer) == len(pings))
+
+
+def _pongs(peer: socket.socket) -> int:
+    peer.setblocking(False)
+    try:
+        answered = peer.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return 0
+    answered = answered.partition(b"\r\n\r\n")[2]
+    count = 0
+    while answered:
+        assert answered[0] == 0x80 | Opcode.PONG
+        answered = answered[6 + (answered[1] & 127) :]
+        count += 1
+    return count
