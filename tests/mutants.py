@@ -50,6 +50,7 @@ TESTS = {
     "_hub": "sharing recall buffer",
     "_replay/channel_history.py": "channel_log history_model",
     "_replay/numbers.py": "history_model",
+    "_replay/record.py": "record channel_log",
     "_replay": "channel_log",
 }
 
@@ -649,6 +650,61 @@ MUTANTS = [
         'whole, self._fragments = b"".join(self._fragments), None',
         'whole = b"".join(self._fragments)',
         survives="websockets takes no continuation of a message that has ended",
+    ),
+    # What is recorded of what is published.
+    Mutant(
+        "what was withdrawn is not recorded again",
+        "_replay/record.py",
+        "                if known.envelope is not None:\n                    return\n",
+        "                return\n",
+    ),
+    Mutant(
+        "the record has any number of channels",
+        "_replay/record.py",
+        "while len(self._channels) > _CHANNELS or (",
+        "while (",
+    ),
+    Mutant(
+        "a channel that went is known from the beginning",
+        "_replay/record.py",
+        "                self._since = now\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "the bytes of a channel that went are counted on",
+        "_replay/record.py",
+        "                self.kept_bytes -= oldest.bytes\n",
+        "",
+    ),
+    Mutant(
+        "an order that two logs had differently counts",
+        "_replay/record.py",
+        "known.is_ambiguous = known.received",
+        "pass",
+    ),
+    Mutant(
+        "a log that goes moves what is of other topics",
+        "_replay/record.py",
+        "                        and envelope.topic == topic\n",
+        "",
+    ),
+    Mutant(
+        "a log that goes moves what others had",
+        "_replay/record.py",
+        "                        and not each.received\n",
+        "",
+    ),
+    Mutant(
+        "a log that goes moves what is old", "_replay/record.py", "                        and each.at >= since_\n", ""
+    ),
+    Mutant(
+        "a channel that is published to goes", "_replay/record.py", "        self._channels.move_to_end(name)\n", ""
+    ),
+    Mutant(
+        "another publisher that was received is not noticed",
+        "_replay/record.py",
+        "channel.mixed or mixed or any",
+        "channel.mixed or any",
     ),
 ]
 
