@@ -25,7 +25,7 @@ def check_is_no_body() -> None:
     Raises:
         ConfigurationError: That reader is a framework's own response.
     """
-    if sys._getframe(2).f_globals.get("__name__") in _RESPONSES:  # pyright: ignore[reportPrivateUsage]
+    if sys._getframe(2).f_globals.get("__name__") in _RESPONSES:  # pyright: ignore[reportPrivateUsage] - documented
         raise ConfigurationError(
             "A response was given messages, and streams bytes only. Give it an encoded stream of the subscription "
             "(get_event_stream(), get_encoded_stream()), or the subscription to a response of this package "
