@@ -352,8 +352,8 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         "test_forks.py::test_the_child_of_a_fork_has_all_of_its_limits",
         "endpoints/limits.py",
-        "        each._begin()  # pyright",
-        "        pass  # pyright",
+        "        each.begin()",
+        "        pass",
     ),
     (
         "test_forks.py::test_the_child_of_a_fork_has_all_of_its_limits",

@@ -47,10 +47,10 @@ class PerProcess:
     with locks that none of its threads holds."""
 
     def __init__(self) -> None:
-        self._begin()
+        self.begin()
         _counted.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Called when it is made, and in the child of a fork."""
         self._lock = threading.Lock()
 
@@ -60,7 +60,7 @@ _counted: Final[weakref.WeakSet[PerProcess]] = weakref.WeakSet()
 
 def _forked() -> None:
     for each in list(_counted):
-        each._begin()  # pyright: ignore[reportPrivateUsage] - of this file
+        each.begin()
 
 
 if hasattr(os, "register_at_fork"):
@@ -80,8 +80,8 @@ class StreamSlots(PerProcess):
         self._per_client = per_client
         super().__init__()
 
-    def _begin(self) -> None:
-        super()._begin()
+    def begin(self) -> None:
+        super().begin()
         self._open = 0
         self._by_client: dict[str, int] = {}
 
@@ -143,8 +143,8 @@ class RateLimit(PerProcess):
         self._burst = burst
         super().__init__()
 
-    def _begin(self) -> None:
-        super()._begin()
+    def begin(self) -> None:
+        super().begin()
         # Client -> when its bucket would be full again. One that is full is not kept.
         self._full_at: dict[str, float] = {}
         self._next_sweep = 0.0
@@ -184,7 +184,7 @@ class TokenGate(PerProcess):
         self._patience = patience
         super().__init__()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         self._slots = threading.BoundedSemaphore(self._limit)
         self._waiting = threading.BoundedSemaphore(2 * self._limit)
         self._began: dict[object, float] = {}  # when each that is under way began
@@ -225,8 +225,8 @@ class CircuitBreaker(PerProcess):
     After three failures in a row requests are refused for two seconds; then one is let through, and decides.
     """
 
-    def _begin(self) -> None:
-        super()._begin()
+    def begin(self) -> None:
+        super().begin()
         self._failures = 0
         self._open_until = 0.0
 
