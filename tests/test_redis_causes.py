@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis.exceptions
 
-from inngest_realtime_core import Realtime
+from inngest_realtime_core import ConfigurationError, Realtime
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
 from inngest_realtime_redis.trouble import Trouble
@@ -141,6 +141,13 @@ async def test_who_cannot_be_reached_is_named_without_the_password(server: DevSe
         assert "it cannot be reached (Error 111 connecting to 127.0.0.1:1." in error
         assert "secret" not in error
         assert "user" not in error
+
+
+def test_a_password_that_would_be_taken_for_a_host_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="%2F") as refused:
+        RedisReplay("redis://user:123/secret@127.0.0.1:6379/0")
+    assert "secret" not in str(refused.value)
+    RedisReplay("redis://user:123%2Fsecret@127.0.0.1:6379/0?client_name=a@b")
 
 
 TEXTS = {

@@ -37,6 +37,10 @@ def source_problem(source: object) -> ConfigurationError | None:
         return ConfigurationError(f"The URL of a RedisReplay begins with one of {', '.join(_SCHEMES)}.")
     from redis.asyncio import connection
 
+    path = source.partition("://")[2].partition("/")[2].partition("?")[0]
+    if "@" in path and not source.startswith("unix"):
+        # What is before it would be taken for a host, and be told where that cannot be reached.
+        return ConfigurationError("The URL of a RedisReplay has a / in its password. Write %2F there.")
     try:
         cast("Any", connection).parse_url(source)
     except ValueError:
