@@ -25,7 +25,6 @@ def check_is_no_body() -> None:
     Raises:
         ConfigurationError: That reader is a framework's own response.
     """
-    # Nothing public gives the frame of a caller alone.
     if sys._getframe(2).f_globals.get("__name__") in _RESPONSES:  # pyright: ignore[reportPrivateUsage] - documented
         raise ConfigurationError(
             "A response was given messages, and streams bytes only. Give it an encoded stream of the subscription "
