@@ -160,9 +160,10 @@ def take_over_sync(
     subscription: SyncSubscription, *, heartbeat: float, last_event_id: str | None, render: Render | None = None
 ) -> Generator[bytes, None, None]:
     """The sync twin of `take_over`."""
-    readers = readers_of(subscription)
 
     def event_stream() -> Generator[bytes, None, None]:
+        # Not before: until the stream begins, the subscription is what holds them.
+        readers = readers_of(subscription)
         state = call_on_loop(lambda: new_event_stream(readers, heartbeat, last_event_id, render, takes_over=True))
         return detached_with(event_stream_sync(state), readers, state.buffer)
 
