@@ -507,6 +507,7 @@ MUTANTS = [
         "_hub/recall.py",
         "        if buffer.detached:\n            return\n",
         "",
+        survives="its buffer was emptied when it left",
     ),
     # What is asked elsewhere, and what comes meanwhile.
     Mutant("what is held has no limit in number", "_hub/recall.py", "len(self.envelopes) > _MAX_HELD or ", ""),
