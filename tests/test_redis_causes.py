@@ -91,7 +91,7 @@ BREAKS: dict[str, Callable[[RedisServer], Any]] = {
     "a script keeps it busy": busy,
     "the user may not run these commands": without_rights,
     "its memory is full": lambda own: configured(own, "maxmemory", "1"),
-    "it does not answer in time": RedisServer.hung,
+    "it does not reply in time": RedisServer.hung,
 }
 
 

@@ -1,4 +1,4 @@
-"""The first bytes of a page that opens a channel while Redis does not answer, and what follows them."""
+"""The first bytes of a page that opens a channel while Redis does not reply, and what follows them."""
 
 from __future__ import annotations
 

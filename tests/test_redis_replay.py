@@ -477,7 +477,7 @@ async def test_an_emptied_redis_is_a_gap(server: DevServer, own: RedisServer, ch
         ),
         (redis.exceptions.AuthenticationError("WRONGPASS"), "rejects the password"),
         (redis.exceptions.ConnectionError("no"), "cannot be reached"),
-        (TimeoutError(), "does not answer in time"),
+        (TimeoutError(), "does not reply in time"),
         (redis.exceptions.MovedError("3999 127.0.0.1:6381"), "one node of a cluster"),
     ],
 )

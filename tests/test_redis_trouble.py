@@ -50,7 +50,7 @@ async def test_a_hung_redis_is_waited_for_once(
         assert 1.9 < waits[0] < 2.6
         assert max(waits[1:]) < 1.0
         assert events(log) == ["failed"]
-        assert "does not answer in time" in log.text
+        assert "does not reply in time" in log.text
         await until(lambda: events(log) == ["failed", "restored"])
         await one.publish((channel, "t"), "kept again")
         await until(lambda: own.client.keys(f"*{{{channel}}}:order"))
@@ -69,7 +69,7 @@ async def test_a_connection_that_has_not_answered_is_not_used_again(
             # Longer than it takes until Redis has been asked again, and has not answered again.
             await until(lambda: time.monotonic() - began > 7.0, seconds=20)
         assert events(log) == ["failed"]
-        assert "does not answer in time" in log.text
+        assert "does not reply in time" in log.text
 
 
 @pytest.mark.parametrize("signing_key", ["signkey-test-ab12", None])

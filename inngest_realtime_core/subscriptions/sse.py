@@ -257,7 +257,7 @@ class EventStream:
                 return self._end(close_event() if self._leaving() else end_event("closed"))
             return b""
         except RealtimeError as error:
-            # The client comes back, and is answered with the reason; the server has made no mistake.
+            # The client comes back, and gets the reason as its answer; the server has made no mistake.
             _log.write(
                 logging.WARNING,
                 ("stream.failed", type(error)),

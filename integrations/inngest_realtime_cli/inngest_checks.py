@@ -150,7 +150,7 @@ def _token_problem(error: RealtimeError, settings: Settings, proxy: SplitResult 
     if isinstance(error, UnreachableError):
         return problem("address", f"{error}{_hint(str(error), settings)}")
     if isinstance(error, InngestError) and error.status is not None and error.status in _NOT_WELL:
-        return problem("Inngest", f"{error} The address answers: Inngest, or a gateway in front of it, is not well.")
+        return problem("Inngest", f"{error} The address responds: Inngest, or a gateway in front of it, is not well.")
     if isinstance(error, InngestError):
         return problem("address", f"{error} Something that is not Inngest responds at this address.")
     return problem("settings", str(error))

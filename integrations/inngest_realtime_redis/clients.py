@@ -11,7 +11,7 @@ from inngest_realtime_core.errors import ConfigurationError
 
 __all__ = ["Executor", "execute_pipeline", "new_client", "source_problem"]
 
-_GRACE: Final = 0.25  # the last seconds of these, within which an answer is read that has come
+_GRACE: Final = 0.25  # the last seconds of these, within which a reply is read that has come
 _CLEAN_UP: Final = 5  # times as long nobody waits any more, and the connection is given up
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
@@ -90,7 +90,7 @@ class Executor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(look_at_failure)
-        # Where the process stood still for so long, the answer is there, and was not read yet.
+        # Where the process stood still for so long, the reply is there, and was not read yet.
         for seconds in (self._timeout - _GRACE, _GRACE):
             with deadline(seconds):
                 return await asyncio.shield(task)
@@ -101,13 +101,13 @@ class Executor:
 
 
 async def execute_pipeline(pipeline: Any) -> list[Any]:
-    """Returns the answers, errors among them. Its connection is free again when it has read them, and not before.
+    """Returns the replies, errors among them. Its connection is free again when it has read them, and not before.
 
     An `Executor` may have stopped waiting for that long ago.
     """
     async with pipeline:
-        answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        return answers
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
 
 
 async def _awaited(command: Awaitable[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What time it is in Redis, which is not the time of this machine, as exactly as its answers tell."""
+"""What time it is in Redis, which is not the time of this machine, as exactly as its replies tell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRIFT: Final = 1e-3  # of the time that has passed, at most
 class RedisClock:
     """How far the clock of a Redis is ahead of `time.monotonic()`. Its methods are callable from any thread.
 
-    An answer that holds the time of Redis was made after its question was sent and before it was read: how long the
+    A reply that holds the time of Redis was made after its question was sent and before it was read: how long the
     exchange took is how wrong it may be. The best of all is kept.
     """
 

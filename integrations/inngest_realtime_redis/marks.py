@@ -18,7 +18,7 @@ class _Taken(NamedTuple):
 
     Attributes:
         marks: By channel, `followed` or `mixed`.
-        waiting: By channel, who waits for the answer.
+        waiting: By channel, who waits for the reply.
     """
 
     marks: Mapping[str, str]
@@ -61,9 +61,9 @@ class Marks:
     def cover(self, channel: str) -> asyncio.Future[int]:
         """The same. The future is for what later numbers are greater than; 0 when Redis does not tell."""
         self.follow(channel)
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(channel, []).append(answer)
-        return answer
+        reply: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(channel, []).append(reply)
+        return reply
 
     def leave(self, channel: str) -> None:
         self._followed.pop(channel, None)
@@ -85,11 +85,11 @@ class Marks:
         self._marks, self._waiting = {}, {}
         return taken
 
-    def answered(self, taken: _Taken, channel: str, answer: Sequence[int]) -> None:
+    def replied(self, taken: _Taken, channel: str, reply: Sequence[int]) -> None:
         """Called with what a script has returned: what `created` is, and what later numbers are greater than."""
         if channel in self._followed:
-            self.created[channel] = answer[0]
-        _resolve(taken.waiting.get(channel, ()), answer[1])
+            self.created[channel] = reply[0]
+        _resolve(taken.waiting.get(channel, ()), reply[1])
 
     def failed(self, taken: _Taken) -> None:
         """Called when they could not be sent."""
@@ -100,7 +100,7 @@ class Marks:
             _resolve(waiting, 0)
 
 
-def _resolve(waiting: Iterable[asyncio.Future[int]], answer: int) -> None:
+def _resolve(waiting: Iterable[asyncio.Future[int]], reply: int) -> None:
     for future in waiting:
         if not future.done():
-            future.set_result(answer)
+            future.set_result(reply)

@@ -245,9 +245,9 @@ def decode_envelope(text: bytes) -> Envelope:
     return envelope
 
 
-def read_kept(channel: str, answer: Sequence[Any], clock: Clock, *, whole: bool) -> Kept:
+def read_kept(channel: str, reply: Sequence[Any], clock: Clock, *, whole: bool) -> Kept:
     """What the script has found; raises whatever is wrong with it."""
-    _, since, created, is_mixed, state, texts = answer
+    _, since, created, is_mixed, state, texts = reply
     messages: list[tuple[float, Envelope]] = []
     numbers: dict[str, tuple[int, int]] = {}
     for text in texts:

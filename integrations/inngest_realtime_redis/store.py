@@ -35,7 +35,7 @@ from .scripts import (
 )
 from .trouble import Trouble, is_of_another_kind, tell_unreadable
 
-_TIMEOUT: Final = 2.0  # seconds that Redis may take for an answer
+_TIMEOUT: Final = 2.0  # seconds that Redis may take for a reply
 _RECORD: Final = 1.5  # seconds within which Redis records a message, if it does: it may be sent without a number then
 _PATIENCE: Final = 0.5  # seconds that the events of a page wait, after its first bytes, for what their ids tell
 _QUEUE: Final = 10_000  # received messages that wait to be recorded
@@ -151,10 +151,10 @@ class RedisHistory:
         with self._marks.asking(channel):
             await self.ready()
             if not self._is_away:
-                answer = self._marks.cover(channel)
+                reply = self._marks.cover(channel)
                 self._wake.set()
                 with deadline(_PATIENCE):
-                    return await answer
+                    return await reply
             return 0
 
     def created(self, channel: str) -> int:
@@ -196,12 +196,12 @@ class RedisHistory:
         for _ in range(2):
             sent_at, clock = time.monotonic(), self._clock.reading
             until = to_ticks(sent_at + clock.ahead + clock.error + _RECORD)
-            answer: list[int] | None = await self._call(PUBLISH, envelope.channel, *content, until)
-            if answer is None:
+            reply: list[int] | None = await self._call(PUBLISH, envelope.channel, *content, until)
+            if reply is None:
                 break
-            self._clock.read(answer[-1] / TICKS, sent_at)
-            if len(answer) > 1:
-                return answer[:-1]
+            self._clock.read(reply[-1] / TICKS, sent_at)
+            if len(reply) > 1:
+                return reply[:-1]
             # It came too late, or one of the clocks has been set.
         return None
 
@@ -220,11 +220,11 @@ class RedisHistory:
         return self._trouble.health
 
     async def _call(self, script: str, channel: str, *arguments: Any) -> Any:
-        """Run a script; None when Redis does not answer."""
+        """Run a script; None when Redis does not reply."""
         try:
-            answer = await self._execute(self._run_script(script, channel, arguments))
+            reply = await self._execute(self._run_script(script, channel, arguments))
         except Exception as error:
-            # Whatever keeps Redis from answering: publishing and subscriptions go on, and clients get a gap.
+            # Whatever keeps Redis from replying: publishing and subscriptions go on, and clients get a gap.
             if is_of_another_kind(error):
                 tell_unreadable(channel, error)
             else:
@@ -232,7 +232,7 @@ class RedisHistory:
             return None
         if not self._trouble.lasts:
             self._trouble.ends()
-        return answer
+        return reply
 
     def _run_script(self, script: str, channel: str, arguments: Sequence[Any], client: Any = None) -> Any:
         return self._scripts[script](
@@ -281,13 +281,13 @@ class RedisHistory:
                 self._size -= sum(envelope.size for envelope, _ in batch)
                 await self._run_script(RECEIVE, channel, receipts(batch), pipeline)
             if probe:
-                # Not a ping: a Redis whose memory is full, or that takes no writes, answers one.
+                # Not a ping: a Redis whose memory is full, or that takes no writes, replies to one.
                 await self._run_script(MARK, _PROBE, ("followed",), pipeline)
                 probe = False
             sent_at = time.monotonic()
             try:
-                answers = await self._execute(execute_pipeline(pipeline))
-                for error in (answer for answer in answers if isinstance(answer, Exception)):
+                replies = await self._execute(execute_pipeline(pipeline))
+                for error in (reply for reply in replies if isinstance(reply, Exception)):
                     if not is_of_another_kind(error):
                         raise error
             except Exception as error:
@@ -299,13 +299,13 @@ class RedisHistory:
                 self._count = self._size = 0
                 self._idle.set()
                 return
-            for channel, answer in zip([*channels, _PROBE], answers, strict=False):
-                if isinstance(answer, Exception):
-                    tell_unreadable(channel, answer)
-                    self._marks.answered(taken, channel, (0, 0))
+            for channel, reply in zip([*channels, _PROBE], replies, strict=False):
+                if isinstance(reply, Exception):
+                    tell_unreadable(channel, reply)
+                    self._marks.replied(taken, channel, (0, 0))
                 else:
-                    self._marks.answered(taken, channel, answer)
-                    self._clock.read(answer[2] / TICKS, sent_at)
+                    self._marks.replied(taken, channel, reply)
+                    self._clock.read(reply[2] / TICKS, sent_at)
             self._trouble.ends()
         self._idle.set()
 
@@ -324,19 +324,19 @@ class RedisHistory:
         cursor: Cursor | None = None,
         topics: Collection[str] = (),
     ) -> Kept | None:
-        """What is kept of a channel; None when Redis does not answer, or does not have what a client needs."""
+        """What is kept of a channel; None when Redis does not reply, or does not have what a client needs."""
         await self._ready_to_record()
         if self._is_away:
             return None
         sent_at = time.monotonic()
-        answer = await self._call(LOAD, channel, *needed_by(cursor, topics))
-        if answer is None:
+        reply = await self._call(LOAD, channel, *needed_by(cursor, topics))
+        if reply is None:
             return None
-        self._clock.read(answer[0] / TICKS, sent_at)
+        self._clock.read(reply[0] / TICKS, sent_at)
         if self._clock.reading.error > _MAX_ERROR:
             return None
         try:
-            return read_kept(channel, answer, self._clock.reading, whole=self._limits.published)
+            return read_kept(channel, reply, self._clock.reading, whole=self._limits.published)
         except Exception as error:
             # Whatever somebody else has put there: nothing of it is known, and clients get a gap.
             tell_unreadable(channel, error)

@@ -1,4 +1,4 @@
-"""What keeps Redis from answering, said once for each cause, and that it is over."""
+"""What keeps Redis from replying, said once for each cause, and that it is over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = ThrottledLog(logger)
 _INTERVAL: Final = 30.0  # seconds between two lines about the same cause
 _REST: Final = 2.0  # seconds after a failure until Redis is asked again
 _FORGOTTEN: Final = 30.0  # seconds since the last failure after which no event loop is left that would ask
-# What is wrong, and what to do; by the code that Redis answers with, or the name of the exception that stands for it.
+# What is wrong, and what to do; by the code that Redis replies with, or the name of the exception that stands for it.
 _CAUSES: Final = {
     "OOM OutOfMemoryError": "its memory is full (maxmemory): give it more, or keep less with max_bytes= and max_age=",
     "NOAUTH WRONGPASS AuthenticationError": "it rejects the password: look at the one in the URL of RedisReplay",
@@ -43,7 +43,7 @@ _CAUSES: Final = {
     "MaxConnectionsError": "it has as many connections as it may (maxclients, or max_connections): allow more",
     "UnknownCommandError": "it does not know a command: look at its version, and whether commands were renamed",
     "ConnectionError": "it cannot be reached: look at the URL of RedisReplay, whether Redis runs, and its maxclients",
-    "TimeoutError": "it does not answer in time: look at its load, and at the network",
+    "TimeoutError": "it does not reply in time: look at its load, and at the network",
 }
 _BY_NAME: Final = {name: cause for names, cause in _CAUSES.items() for name in names.split()}
 # What Redis says without a code, or redis without an exception.

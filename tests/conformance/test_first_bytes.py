@@ -1,4 +1,4 @@
-"""The first bytes of a stream while the Redis that keeps what clients missed does not answer."""
+"""The first bytes of a stream while the Redis that keeps what clients missed does not reply."""
 
 from __future__ import annotations
 
