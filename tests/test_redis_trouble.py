@@ -13,6 +13,7 @@ import pytest
 from inngest_realtime_core import Realtime
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
+from inngest_realtime_redis.clients import Executor
 from inngest_realtime_redis.trouble import Trouble
 from test_redis_replay import RedisServer, channel, own, page, pytestmark, until, worker
 
@@ -70,6 +71,16 @@ async def test_a_connection_that_has_not_answered_is_not_used_again(
             await until(lambda: time.monotonic() - began > 7.0, seconds=20)
         assert events(log) == ["failed"]
         assert "does not reply in time" in log.text
+
+
+async def test_who_waits_for_a_command_that_is_given_up_at_the_end_is_not_cancelled() -> None:
+    execute = Executor(10.0)
+    command: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(execute(command))
+    await until(lambda: bool(asyncio.all_tasks() - {asyncio.current_task(), waiting}))
+    await execute.close()
+    with pytest.raises(TimeoutError):
+        await waiting
 
 
 @pytest.mark.parametrize("signing_key", ["signkey-test-ab12", None])

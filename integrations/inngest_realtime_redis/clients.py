@@ -92,11 +92,16 @@ class Executor:
         task.add_done_callback(look_at_failure)
         # Where the process stood still for so long, the reply is there, and was not read yet.
         for seconds in (self._timeout - _GRACE, _GRACE):
+            # Not by shield(): it would cancel whoever waits when `close()` cancels the command.
             with deadline(seconds):
-                return await asyncio.shield(task)
-        raise TimeoutError
+                await asyncio.wait([task])
+                break
+        if not task.done() or task.cancelled():
+            raise TimeoutError
+        return task.result()
 
     async def close(self) -> None:
+        """Ends the commands that are under way; for who waits for one it came too late."""
         await end_tasks(self._tasks)
 
 

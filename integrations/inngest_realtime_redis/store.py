@@ -132,8 +132,9 @@ class RedisHistory:
         return self._closed or self._trouble.is_away or not self._is_ready
 
     def _failed(self, error: Exception) -> None:
-        self._trouble.begins(error)
-        self._wake.set()
+        if not self._closed:  # then what is under way is given up, which says nothing of Redis
+            self._trouble.begins(error)
+            self._wake.set()
 
     # -- recording ------------------------------------------------------------------------------------------------
 
@@ -168,14 +169,13 @@ class RedisHistory:
 
     def add(self, envelope: Envelope, before: Envelope | None) -> None:
         """Record a message that was received. Returns at once."""
-        size = envelope.size
-        too_much = self._count >= _QUEUE or self._size + size > _QUEUE_BYTES
+        too_much = self._count >= _QUEUE or self._size + envelope.size > _QUEUE_BYTES
         if too_much or self._trouble.is_away:
             self._marks.mix([envelope.channel])
             return
         self._waiting.setdefault(envelope.channel, []).append((envelope, before))
         self._count += 1
-        self._size += size
+        self._size += envelope.size
         self._idle.clear()
         self._wake.set()
 
