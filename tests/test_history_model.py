@@ -411,23 +411,33 @@ def test_what_is_published_at_once_without_redis_while_its_channel_is_left(clock
     check_concurrent(client, fleet, seed="")
 
 
+def play(clock: Clock, seed: int, publishers: int, number: int) -> tuple[int, int]:
+    """One round of several publishers with Redis. Returns the gaps, and how many messages came late."""
+    rng = random.Random(f"{seed} {publishers} {number}")
+    clock.now = 1_000.0
+    fleet = Fleet(clock, rng, publishers=publishers, clock_errors=CLOCK_ERRORS)
+    fleet.start_worker()
+    for _ in range(rng.randrange(10, 150)):
+        act(fleet, rng, foreign=0.0)
+    fleet.settle()
+    name = f"HISTORY_SEED={seed} HISTORY_ROUND={number}"
+    late = sum(check_concurrent(client, fleet, seed=name) for client in fleet.clients)
+    return sum(client.gaps for client in fleet.clients), late
+
+
 @pytest.mark.parametrize("publishers", [2, 3])
 def test_two_who_publish_at_once_lose_nothing_in_silence(clock: Clock, publishers: int) -> None:
-    gaps = late = 0
     for number in rounds(ROUNDS // 2):
-        seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
-        rng = random.Random(f"{SEED} {publishers} {number}")
-        clock.now = 1_000.0
-        fleet = Fleet(clock, rng, publishers=publishers, clock_errors=CLOCK_ERRORS)
-        fleet.start_worker()
-        for _ in range(rng.randrange(10, 150)):
-            act(fleet, rng, foreign=0.0)
-        fleet.settle()
-        for client in fleet.clients:
-            late += check_concurrent(client, fleet, seed=seed)
-            gaps += client.gaps
-    assert gaps == 0
-    assert late == 0
+        assert play(clock, SEED, publishers, number) == (0, 0), f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
+
+
+# One in some ten thousand: what a worker missed just before, or just after, it was subscribed, by a clock that may be
+# wrong by half a second; and what was on its way for longer than what was recorded after it.
+@pytest.mark.parametrize(
+    ("seed", "publishers", "number"), [(46, 3, 991), (50, 2, 132), (58, 3, 10), (60, 3, 421), (67, 3, 993)]
+)
+def test_rare_orders(clock: Clock, seed: int, publishers: int, number: int) -> None:
+    assert play(clock, seed, publishers, number) == (0, 0)
 
 
 def pytest_report_header() -> Any:

@@ -210,9 +210,13 @@ class ChannelHistory:
             # What was received long afterwards was on its way at the same time.
             was_late = is_before = at < passed.get(topic, inf) - _SLACK
             if covered is not None:
-                # What was surely recorded later than it was confirmed is received, whatever is known of numbers.
+                # What was surely recorded later than it was confirmed is received, whatever is known of numbers; and
+                # what was surely recorded earlier, and is not, is in front of all that is.
                 is_before = number <= covered and at - log.clock.error <= began
-                is_before = is_before and (topic not in passed or (was_late and index < newest[topic]))
+                if is_before and at > began and topic in passed:
+                    # Nobody knows which. What was on its way to the end is most likely missing behind.
+                    was_late = was_late and not (bridges and at > log.last_at - _LATE)
+                    is_before = was_late and index < newest[topic]
             elif is_before:
                 is_before = at < began
             if is_before:

@@ -97,6 +97,8 @@ class Numbers:
                 else:
                     merged.append((after, until))
             self.spans = tuple(span for span in merged if span[1] > self.low)
+            if self.spans:
+                self._raise(self.spans[-1][1] - LATE)
 
     def _raise(self, number: int) -> None:
         if number > self.low:

@@ -49,8 +49,8 @@ class Problem(Exception):
     """
 
     def __init__(self, id: str, message: str, hint: str) -> None:
-        self.id = f"inngest_realtime.{id}"
-        self.message = f"{SETTING}{message}"
+        self.id: str = f"inngest_realtime.{id}"
+        self.message: str = f"{SETTING}{message}"
         self.hint = hint
         super().__init__(f"{self.message} {hint}")
 
