@@ -317,7 +317,7 @@ call_command("check")
         ("[]", "E001", "is list"),
         ("{'GRANT': []}", "E002", "Did you mean 'GRANTS'?"),
         ("{'REALTIME': 'django_project.realtime.nothing'}", "E003", "cannot be imported"),
-        ("{'REALTIME': 5}", "E003", "of type int, which is not a Realtime"),
+        ("{'REALTIME': 5}", "E003", "is 5, which is not a Realtime"),
         ("{'GRANTS': 'nowhere.grants'}", "E004", "No module named 'nowhere'"),
         ("{'GRANTS': ['inbox']}", "E004", "contains"),
         ("{'HEARTBEAT': '10'}", "E005", "seconds above 0"),

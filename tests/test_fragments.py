@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -54,3 +56,23 @@ def test_names_of_other_events_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="Rename"):
         Grant("c", [name], authorize=allow_anyone, render=lambda message: "")
     Grant("c", [name], authorize=allow_anyone)
+
+
+def test_a_message_is_rendered_once_also_when_threads_ask_at_the_same_time() -> None:
+    rendering, go_on = threading.Semaphore(0), threading.Event()
+
+    def render(message: Message[Any]) -> str:
+        rendering.release()
+        go_on.wait(10)
+        return "x"
+
+    fragments, one = Fragments(render), message(1)
+    with ThreadPoolExecutor(2) as threads:
+        events = [threads.submit(fragments.encode, one) for _ in range(2)]
+        try:
+            assert rendering.acquire(timeout=10)
+            assert not rendering.acquire(timeout=0.2)
+        finally:
+            go_on.set()
+        assert events[0].result() == events[1].result()
+    assert not rendering.acquire(timeout=0)

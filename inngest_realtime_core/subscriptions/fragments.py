@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -36,6 +37,16 @@ def check_names(topics: Iterable[str]) -> None:
             raise ConfigurationError(f"The topic {topic!r} cannot be rendered: an event's name is one line.")
 
 
+class _Made:
+    """The event of one message, made by the first thread that asks for it."""
+
+    __slots__ = ("event", "lock")
+
+    def __init__(self) -> None:
+        self.event: bytes | None = None
+        self.lock = threading.RLock()
+
+
 class Fragments:
     """Makes server-sent events of HTML: `event: <topic>`, and the id of the message.
 
@@ -47,7 +58,7 @@ class Fragments:
 
     def __init__(self, render: Render) -> None:
         self._render: Callable[[Message[Any]], object] = render
-        self._made: weakref.WeakKeyDictionary[Message[Any], bytes] = weakref.WeakKeyDictionary()
+        self._made: weakref.WeakKeyDictionary[Message[Any], _Made] = weakref.WeakKeyDictionary()
 
     @classmethod
     @functools.lru_cache(maxsize=64)
@@ -59,10 +70,11 @@ class Fragments:
         """The event of a message; empty where there is none. A gap is what it is in every event stream."""
         if message.kind == "gap":
             return message.to_event()
-        event = self._made.get(message)
-        if event is None:
-            event = self._made[message] = self._encode(message)
-        return event
+        made = self._made.get(message) or self._made.setdefault(message, _Made())
+        with made.lock:
+            if made.event is None:
+                made.event = self._encode(message)
+            return made.event
 
     def _encode(self, message: Message[Any]) -> bytes:
         try:
