@@ -51,6 +51,10 @@ def run(folder: Path, *arguments: str, module: str = "pytest") -> subprocess.Com
     options = ["-q", "-p", "no:cacheprovider", *STRICT] if module == "pytest" else []
     python = [sys.executable, *(STRICT if module != "pytest" else []), "-m", module]
     command = [*python, *options, *arguments]
+    if module == "pytest" and not (ini := folder / "pytest.ini").exists():
+        ini.write_text(
+            "[pytest]\n"
+        )  # else that of a folder above, where the folder for temporary files lies in a project
     return subprocess.run(command, capture_output=True, text=True, timeout=110, cwd=folder, check=False)
 
 
