@@ -129,6 +129,8 @@ class RedisHistory:
 
     @property
     def _is_away(self) -> bool:
+        if self._trouble.is_away:
+            self._wake.set()  # to ask as well: the event loop that found out may have been closed
         return self._closed or self._trouble.is_away or not self._is_ready
 
     def _failed(self, error: Exception) -> None:
@@ -235,11 +237,8 @@ class RedisHistory:
         return reply
 
     def _run_script(self, script: str, channel: str, arguments: Sequence[Any], client: Any = None) -> Any:
-        return self._scripts[script](
-            keys=keys_of(f"{self._root}{self._namespace}:", channel),
-            args=[*self._arguments, *arguments],
-            client=client,
-        )
+        keys = keys_of(f"{self._root}{self._namespace}:", channel)
+        return self._scripts[script](keys=keys, args=[*self._arguments, *arguments], client=client)
 
     async def _run(self) -> None:
         while not self._closed:
