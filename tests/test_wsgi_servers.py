@@ -95,3 +95,12 @@ def test_servers_written_in_c(monkeypatch: pytest.MonkeyPatch, inngest: DevServe
     realtime.publish_sync((channel, "t"), 1)
     assert next(stream).startswith(b"data: ")
     realtime.close_sync()
+
+
+def test_what_a_server_printed_is_shown_with_the_test_that_fails(
+    inngest: DevServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, command = next(iter(SERVERS.items()))
+    with pytest.raises(ZeroDivisionError), running(ServerCase(name, command), inngest.url):
+        raise ZeroDivisionError
+    assert f"log of {name}" in capsys.readouterr().out

@@ -183,6 +183,9 @@ def running(case: ServerCase, inngest_url: str, *, workers: int = 1, **variables
         try:
             _wait_until_up(server)
             yield server
+        except BaseException:
+            print(f"log of {case.name}:\n{server.log[-20_000:]}")  # pytest shows it with the test that fails
+            raise
         finally:
             if process.poll() is None:
                 process.terminate()
