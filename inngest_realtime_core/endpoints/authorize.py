@@ -200,7 +200,7 @@ class Authorizer:
     async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         # A client that has left leaves its call behind as well, which may well return in time.
         due = inf if self._timeout is None else time.monotonic() - self._timeout
-        if len(self._left_behind) >= _MAX_LEFT_BEHIND <= sum(began <= due for began in self._left_behind.values()):
+        if sum(began <= due for began in self._left_behind.values()) >= _MAX_LEFT_BEHIND:
             raise _timed_out(self._timeout)
         began = time.monotonic()
         # A task of its own: waiting for it can be given up, where a framework's way of awaiting a thread cannot.
