@@ -255,6 +255,7 @@ class _Text:
         try:
             yield
         except Exception as error:
+            # The source may have raised anything, and the HTTP client makes an error of its own of it.
             failure = self._failure or error
         else:
             return

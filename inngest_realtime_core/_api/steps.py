@@ -55,6 +55,7 @@ def no_retry() -> Generator[None]:
     try:
         yield
     except Exception as error:
+        # Whatever it is: those that are mistakes end the run, all others are raised as they are.
         inngest = sys.modules.get("inngest")
         if inngest is None or not is_mistake(error):
             raise

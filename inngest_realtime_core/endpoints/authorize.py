@@ -90,6 +90,7 @@ class Authorizer:
         try:
             yield
         except Exception as error:
+            # The application's own, of any kind: its framework's refusals become answers, others stay what they are.
             translated = self._translated(error)
             if translated is error:
                 raise
