@@ -20,8 +20,9 @@ from inngest_realtime_devserver import DevServer
 from .blocks import PAGES, ROOT, Block, blocks_of
 
 PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks_of(page))]
-# What is shown, and not code: output, drawings, requests and responses, and what another test runs as a whole.
+# What is shown, and not code: output, drawings, requests and responses.
 SHOWN = {"text", "mermaid", "http", "diff", ""}
+# Other tests run what is not read here: test_deployment.py, tests/browser and tests/interop.
 CHECKED = {
     "python",
     "json",
@@ -87,8 +88,6 @@ def check(block: Block) -> None:
         check_nginx(code)
     elif language == "ini":
         check_ini(code)
-    elif language == "caddy":
-        assert code.count("{") == code.count("}")
     else:
         assert language in SHOWN | CHECKED, f"nothing is known about {language!r}"
         if language in ("text", ""):
