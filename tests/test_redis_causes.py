@@ -175,9 +175,10 @@ TEXTS = {
 }
 
 
-async def answers(answer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answers(
+    answer: str, scripts: list[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     """A Redis that knows the time, no script, and one answer to scripts that it has been told."""
-    has_script = False
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             count = int((await reader.readuntil(b"\r\n"))[1:])
@@ -191,9 +192,9 @@ async def answers(answer: str, reader: asyncio.StreamReader, writer: asyncio.Str
                 case b"TIME":
                     writer.write(b"*2\r\n$%d\r\n%d\r\n$1\r\n0\r\n" % (len(str(int(time.time()))), time.time()))
                 case b"SCRIPT" if command[1] == b"LOAD":
-                    has_script = True
+                    scripts.append(command[2])
                     writer.write(b"$4\r\n12ab\r\n")
-                case b"EVALSHA" if not has_script:
+                case b"EVALSHA" if not scripts:
                     writer.write(b"-NOSCRIPT No matching script. Please use EVAL.\r\n")
                 case _:
                     writer.write(f"-{answer}\r\n".encode())
@@ -209,7 +210,7 @@ async def test_every_code_has_words(server: DevServer, code: str) -> None:
         f"ERR Error running script (call to f_12ab): @user_script:1: @user_script: 1: -{plain}",
     )
     for answer in (plain, *(() if code in ("MOVED", "ASK") else in_scripts)):
-        async with await asyncio.start_server(functools.partial(answers, answer), "127.0.0.1", 0) as listening:
+        async with await asyncio.start_server(functools.partial(answers, answer, []), "127.0.0.1", 0) as listening:
             host, port = listening.sockets[0].getsockname()
             replay = RedisReplay(f"redis://{host}:{port}?protocol=2", namespace="n")
             async with Realtime(api_base_url=server.url, signing_key="signkey-test-ab12", replay=replay) as one:

@@ -53,11 +53,15 @@ def new_client(source: Any, timeout: float) -> Any:
     from redis.asyncio import ConnectionPool, Redis, connection
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
+    from redis.exceptions import ConnectionError as BrokenConnectionError
 
     options: dict[str, Any] = {
         "socket_timeout": _CLEAN_UP * timeout,
         "socket_connect_timeout": _CLEAN_UP * timeout,
-        "retry": Retry(NoBackoff(), 0),
+        # At once, where the connection is at fault and Redis is not: else a message is sent that is not recorded, and
+        # until Redis is told so others take what it has for all. Each script may run twice.
+        "retry": Retry(NoBackoff(), 1, (BrokenConnectionError,)),
+        "retry_on_error": [BrokenConnectionError],  # redis 5 asks for both
     }
     if isinstance(source, str):
         return cast("Any", Redis).from_url(source, **options)
