@@ -35,6 +35,10 @@ from django.urls import include, path
 urlpatterns = [path("api/realtime/", include("inngest_realtime_django.urls"))]
 """
 # Starlette's TestClient warns of the httpx that it uses.
+# Slow to import, and nothing to do with what is tried here.
+OTHERS = [
+    option for name in ("schemathesis", "faker", "hypothesispytest", "randomly") for option in ("-p", f"no:{name}")
+]
 STRICT = ["-W", "error", "-W", "ignore:Using `httpx` with `starlette.testclient`"]
 
 
@@ -48,7 +52,7 @@ def suite(folder: Path, *names: str, mark: str = "asyncio", ini: str = "") -> No
 
 
 def run(folder: Path, *arguments: str, module: str = "pytest") -> subprocess.CompletedProcess[str]:
-    options = ["-q", "-p", "no:cacheprovider", *STRICT] if module == "pytest" else []
+    options = ["-q", "-p", "no:cacheprovider", *OTHERS, *STRICT] if module == "pytest" else []
     python = [sys.executable, *(STRICT if module != "pytest" else []), "-m", module]
     command = [*python, *options, *arguments]
     if module == "pytest" and not (ini := folder / "pytest.ini").exists():
@@ -71,7 +75,7 @@ ASYNCIO = "asyncio_default_fixture_loop_scope = function\nasyncio_mode = "
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_pytest_asyncio(tmp_path: Path, mode: str) -> None:
     suite(tmp_path, "ordinary", "asynchronous", ini=ASYNCIO + mode)
-    assert passed(run(tmp_path, "-p", "no:anyio")) == 15
+    assert passed(run(tmp_path, "-p", "no:anyio")) == 18
 
 
 @pytest.mark.parametrize("first", ["ordinary", "asynchronous"])
@@ -80,12 +84,12 @@ def test_anyio(tmp_path: Path, first: str) -> None:
     with tmp_path.joinpath("conftest.py").open("a") as conftest:
         conftest.write("\nimport pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n")
     last = "ordinary" if first == "asynchronous" else "asynchronous"
-    assert passed(run(tmp_path, "-p", "no:asyncio", f"test_{first}.py", f"test_{last}.py")) == 15
+    assert passed(run(tmp_path, "-p", "no:asyncio", f"test_{first}.py", f"test_{last}.py")) == 18
 
 
 def test_xdist(tmp_path: Path) -> None:
     suite(tmp_path, "ordinary", "asynchronous", ini=ASYNCIO + "auto")
-    assert passed(run(tmp_path, "-p", "no:anyio", "-n", "2")) == 15
+    assert passed(run(tmp_path, "-p", "no:anyio", "-n", "2")) == 18
 
 
 def test_unittest(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ def is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        # ipaddress knows the zone of an IPv6 address: an IPv4 address with more behind it is a name.
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)

@@ -30,6 +30,9 @@ PATHS = ["/token", "/publish?channel=c&topic=t", "/publish/tee?channel=c"]
         ("192.168.0.4", False),
         ("localhost.evil.example", False),
         ("127.0.0.1.nip.io", False),
+        ("::1%lo", True),
+        ("127.0.0.1%2eevil.example", False),
+        ("2130706433", False),
         ("", False),
     ],
 )

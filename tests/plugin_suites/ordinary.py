@@ -6,9 +6,11 @@ import asyncio
 import sys
 from collections.abc import Iterator
 
+import httpx
 import inngest
 import pytest
 from application import Pipeline, Status, realtime, run_pipeline
+from inngest.experimental import realtime as sdk
 
 from inngest_realtime_core import ConfigurationError, Realtime
 from inngest_realtime_devserver import DevServer
@@ -90,6 +92,33 @@ def test_production_is_out_of_reach() -> None:
         with pytest.raises(ConfigurationError, match="not on this machine"):
             application.subscribe_sync(channel="c", topics=["t"])
         application.close_sync()
+
+
+@pytest.mark.parametrize("url", [None, "http://10.0.0.7:8288"])
+def test_the_inngest_package_does_not_reach_production(inngest_realtime_server: DevServer, url: str | None) -> None:
+    key = "signkey-test-" + "ab" * 32
+    client = inngest.Inngest(
+        app_id="app", signing_key=key, event_key="k", is_production=True, api_base_url=url, event_api_base_url=url
+    )
+    with pytest.raises(ConfigurationError, match="not on this machine"):
+        client.send_sync(inngest.Event(name="x"))
+    with pytest.raises(ConfigurationError, match="not on this machine"):
+        asyncio.run(client.send(inngest.Event(name="x")))
+    with pytest.raises(Exception, match="not on this machine"):
+        sdk.publish_sync(client=client, channel="c", topic="t", data={})
+    # Those of others are not looked at, and neither is what a mock of httpx responds to.
+    mock = httpx.MockTransport(lambda request: httpx.Response(204))
+    assert httpx.Client(transport=mock).get("https://api.inngest.com").status_code == 204
+    with pytest.raises(httpx.ConnectError):
+        httpx.get("http://service.invalid")
+
+
+def test_a_proxy_of_the_shell(inngest_realtime_server: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with realtime.override(api_base_url=inngest_realtime_server.url):
+        run_pipeline("r1")
+    assert len(inngest_realtime_server.published()) == 1
 
 
 def test_nothing_was_imported_early() -> None:

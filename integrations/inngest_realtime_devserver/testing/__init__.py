@@ -19,6 +19,7 @@ called.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,10 @@ def inngest_realtime_server(pytestconfig: pytest.Config) -> Iterator[DevServer]:
     from .. import DevServer
 
     pytestconfig.stash[_GUARD].install()
-    with DevServer().in_thread() as server:
+    with DevServer().in_thread() as server, pytest.MonkeyPatch.context() as patch:
+        # A shell may name a proxy, which would take loopback addresses for its own.
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, f"{os.environ.get(name, '')},127.0.0.1".lstrip(","))
         pytestconfig.stash[_SERVER] = server
         yield server
         del pytestconfig.stash[_SERVER]

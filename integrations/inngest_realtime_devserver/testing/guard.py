@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
+from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 from ..access import is_loopback
 
 __all__ = ["AddressGuard"]
 
+_CLOUD = ("inngest.com", "inn.gs")
+_SDK_HEADER = "x-inngest-sdk"  # the `inngest` package sends it with whatever it asks
+
 
 class AddressGuard:
-    """Refuses every address of Inngest that is neither loopback nor allowed.
+    """Refuses every address of Inngest that is neither loopback nor allowed, also to the `inngest` package.
+
+    What that asks goes through httpx, whose transports are looked at: whatever is answered before them, by a test
+    client or a mock, stays possible.
 
     Args:
         allowed: Host names, with `*` for any part of one, or addresses, whose host counts; what
@@ -21,23 +31,39 @@ class AddressGuard:
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed = [_host(entry if "://" in entry else f"//{entry}") for entry in allowed]
-        self._installed = False
+        self._installed: ExitStack | None = None
 
     def install(self) -> None:
         """Begin to refuse, in this process."""
+        import httpx
+
         from inngest_realtime_core.settings import address_checks
 
-        if not self._installed:
-            self._installed = True
+        if self._installed is None:
+            self._installed = ExitStack()
             address_checks.append(self.check)
+            self._installed.callback(address_checks.remove, self.check)
+            patch = self._installed.enter_context(pytest.MonkeyPatch.context())
+            for transport, method in (
+                (httpx.HTTPTransport, "handle_request"),
+                (httpx.AsyncHTTPTransport, "handle_async_request"),
+            ):
+                patch.setattr(transport, method, self._checked(getattr(transport, method)))
 
     def remove(self) -> None:
         """Refuse nothing any more."""
-        from inngest_realtime_core.settings import address_checks
+        if self._installed is not None:
+            self._installed.close()
+            self._installed = None
 
-        if self._installed:
-            self._installed = False
-            address_checks.remove(self.check)
+    def _checked(self, handle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def checked(transport: Any, request: Any) -> Any:
+            host = request.url.host.rstrip(".").lower()
+            if _SDK_HEADER in request.headers or any(f".{host}".endswith(f".{each}") for each in _CLOUD):
+                self.check(f"{request.url.scheme}://{request.url.netloc.decode()}")
+            return handle(transport, request)
+
+        return checked
 
     def check(self, api_base_url: str) -> None:
         """Raise `ConfigurationError` unless tests may call this address."""
@@ -48,8 +74,9 @@ class AddressGuard:
             raise ConfigurationError(
                 f"A test was about to call Inngest at {api_base_url}, which is not on this machine. Point the "
                 "application to the embedded server: `with realtime.override(api_base_url=inngest_realtime_server.url)`"
-                ", or the fixture inngest_realtime_env for a Realtime() that reads the environment. Where the call is "
-                f"meant, allow it in the configuration of pytest: inngest_realtime_allow = {host}"
+                ", or the fixture inngest_realtime_env for a Realtime() or an inngest.Inngest that reads the "
+                "environment. Where the call is meant, allow it in the configuration of pytest: "
+                f"inngest_realtime_allow = {host}"
             )
 
 
