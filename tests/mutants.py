@@ -569,8 +569,8 @@ MUTANTS = [
     Mutant(
         "who rewinds loses what came while it was asked",
         "_hub/recall.py",
-        "selected, buffer.start_id = history.rewind(rewind, spec.topics, since)",
-        "selected, buffer.start_id = history.rewind(rewind, spec.topics)",
+        "selected, buffer.start_id = history.rewind(rewind, spec.topics, since,",
+        "selected, buffer.start_id = history.rewind(rewind, spec.topics, None,",
     ),
     Mutant("resumes with a gap are not counted", "_hub/recall.py", "self._counters.resumes_gapped += gapped", "pass"),
     # Frames are cut out of what is read.

@@ -262,6 +262,20 @@ def test_a_rewind_begins_with_the_id_of_the_place_before(clock: Clock) -> None:
     assert kept.rewind(0, TOPICS)[1] == kept.here()
 
 
+def test_who_is_cut_off_before_a_gap_that_begins_a_rewind_is_told_again(clock: Clock) -> None:
+    kept = history(size=2)
+    receive(kept, *(envelope(number) for number in range(4)))
+    selected, id = kept.rewind(0, TOPICS, 0)
+    assert told([entry for entry, _ in selected]) == ["overflow", "2", "3"]
+    assert resumed(kept, id) == ["expired", "2", "3"]
+    selected, id = kept.rewind(1, TOPICS, known=False)
+    assert told([entry for entry, _ in selected]) == ["expired", "3"]
+    assert resumed(kept, id) == ["expired", "3"]
+    assert resumed(kept, selected[-1][1]) == []
+    # Nor is it known elsewhere.
+    assert resumed(history(), id) is None
+
+
 # -- holes -------------------------------------------------------------------------------------------------------------
 
 

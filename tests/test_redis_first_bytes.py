@@ -101,11 +101,13 @@ async def test_they_leave_before_redis_has_answered(
             del seen[1 : 1 + gaps]
             assert [each["data"] for each in seen[1:]] == [*range(5)]
             assert all(each["id"] for each in seen)
-            # Whoever is cut off before any of them gets what follows.
+            # Whoever is cut off before any of them gets what follows, and is told again what is not known.
             for number, before in enumerate(seen[:-1]):
                 back = subscription.get_event_stream(last_event_id=before["id"])
-                missed = await read(back, b"", 6 - number)
-                assert [each["data"] for each in missed[1:]] == [*range(number, 5)]
+                again = gaps if number == 0 else 0
+                missed = await read(back, b"", 6 - number + again)
+                assert [each["kind"] for each in missed[1:]] == [*["gap"] * again, *["data"] * (5 - number)]
+                assert [each["data"] for each in missed[1 + again :]] == [*range(number, 5)]
                 await back.aclose()
             await subscription.close()
 

@@ -209,10 +209,7 @@ class Recall(ABC):
             await self._load()
         await self._view_ahead(spec, history.rewind(rewind, spec.topics, since)[0], encoded=buffer.encoded)
         if not buffer.detached:
-            selected, buffer.start_id = history.rewind(rewind, spec.topics, since)
-            if not history.loaded:
-                # Nobody knows what else came before.
-                selected.insert(0, (Entry(0.0, "expired"), ""))
+            selected, buffer.start_id = history.rewind(rewind, spec.topics, since, known=history.loaded)
             self._replay(spec, buffer, selected)
 
     async def _view_ahead(self, spec: SubscriptionSpec, selected: list[Selected], *, encoded: bool) -> bool:

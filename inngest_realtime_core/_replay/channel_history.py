@@ -259,9 +259,15 @@ class ChannelHistory:
         """What came after a cursor; None when that is not known for certain, before or after `catch_up`."""
         return since(self.kept_log(), cursor, topics, by_time=self.loaded)
 
-    def rewind(self, count: Rewind, topics: Collection[str], before: int | None = None) -> tuple[list[Selected], str]:
-        """The last messages of each topic, of those before an offset, and all from there on; the id before them."""
-        return rewind(self.kept_log(), count, topics, before)
+    def rewind(
+        self, count: Rewind, topics: Collection[str], before: int | None = None, *, known: bool = True
+    ) -> tuple[list[Selected], str]:
+        """The last messages of each topic, of those before an offset, and all from there on; the id before them.
+
+        Args:
+            known: Whether what came before is; else there is a gap first.
+        """
+        return rewind(self.kept_log(), count, topics, before, known=known)
 
     @property
     def end(self) -> int:

@@ -151,6 +151,13 @@ class NamedEntries:
             return self.entries[offset - self.first - 1].event_id
         return self._id(offset, self._first_position())
 
+    def id_before_gap(self, offset: int) -> str:
+        """The id of the cursor before an entry for who is told there of a gap that is not in the log.
+
+        It says that its client has had nothing since ever, so that one who is cut off before the gap is told again.
+        """
+        return self.ids.encode(self.channel, self.name, offset, 0, {})
+
     def _first_position(self) -> Position:
         """Where one stands who has read nothing that is kept."""
         position = Position(self._base, self.began_at)

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..arguments import Rewind
 from ..messages.envelope import Envelope
+from ..messages.message import GapReason
 from ..messages.timestamps import parse_timestamp, sortable
 from .channel_log import ChannelLog
 from .entries import Entry
@@ -34,7 +35,8 @@ def since(log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: 
     # Messages of runs reach every client, whatever its topics.
     concerned = {*topics, *log.run_topics}
     if cursor.log == log.name:
-        return _since_offset(log, cursor.offset, topics, concerned)
+        found = _since_offset(log, cursor.offset, topics, concerned)
+        return found if found is None or cursor.since else [_gap("expired"), *found]
     if not cursor.complete or (cursor.numbers and not log.numbered):
         return None
     if log.numbered and not all(_knows_numbers(log, cursor.numbers_of(topic), topic) for topic in topics):
@@ -230,7 +232,7 @@ def _own_position(
 
 
 def rewind(
-    log: ChannelLog, count: Rewind, topics: Collection[str], before: int | None = None
+    log: ChannelLog, count: Rewind, topics: Collection[str], before: int | None = None, *, known: bool = True
 ) -> tuple[list[Selected], str]:
     """The last messages of each topic, in order, with the gaps among them; and the id of the cursor before them.
 
@@ -238,6 +240,7 @@ def rewind(
 
     Args:
         before: An offset from which on all is given, and nothing is counted.
+        known: Whether what came before is; else there is a gap first.
     """
     log.prune()
     end = log.name_all()
@@ -262,8 +265,15 @@ def rewind(
                 left[envelope.topic] = rest - (envelope.kind in _COUNTED)
     selected = [(entry, entry.event_id) for offset, entry in reversed(chosen) if offset >= first]
     if before is not None and any(offset >= before for offset, _, _ in log.evicted.values()):
-        selected.insert(0, (Entry(0.0, "overflow"), ""))
+        return [_gap("overflow"), *selected], log.id_before_gap(first)
+    if not known:
+        return [_gap("expired"), *selected], log.id_before_gap(first)
     return selected, log.id_before(first) if first < log.end else end
+
+
+def _gap(reason: GapReason) -> Selected:
+    """One that is not in the log."""
+    return Entry(0.0, reason), ""
 
 
 def _concerns(entry: Entry, topics: Collection[str]) -> bool:

@@ -127,11 +127,12 @@ class RedisHistory:
     def _is_ready(self) -> bool:
         return self._setup.done() and not self._setup.cancelled() and self._setup.result()
 
-    @property
-    def _is_away(self) -> bool:
+    def _usable_or_probe(self) -> bool:
+        """Whether Redis can be used. Where it is away, the writer is woken to ask whether it is back."""
         if self._trouble.is_away:
-            self._wake.set()  # to ask as well: the event loop that found out may have been closed
-        return self._closed or self._trouble.is_away or not self._is_ready
+            self._wake.set()  # the event loop that found out may have been closed
+            return False
+        return self._is_ready and not self._closed
 
     def _failed(self, error: Exception) -> None:
         if not self._closed:  # then what is under way is given up, which says nothing of Redis
@@ -153,7 +154,7 @@ class RedisHistory:
         """What the numbers given from now on are greater than; 0 when Redis does not tell."""
         with self._marks.asking(channel):
             await self.ready()
-            if not self._is_away:
+            if self._usable_or_probe():
                 reply = self._marks.cover(channel)
                 self._wake.set()
                 with deadline(_PATIENCE):
@@ -188,7 +189,7 @@ class RedisHistory:
         await self._ready_to_record()
         if (asked := self._marks.asked.get(envelope.channel)) is not None:
             await asyncio.wait([asked])
-        seq = None if self._is_away else await self._record(envelope)
+        seq = await self._record(envelope) if self._usable_or_probe() else None
         if seq is None:
             self._marks.mix([envelope.channel])
         return seq
@@ -209,7 +210,7 @@ class RedisHistory:
 
     async def withdraw(self, envelope: Envelope) -> None:
         """Called when Inngest has rejected a message that was recorded."""
-        if self._limits.published and not self._is_away:
+        if self._limits.published and self._usable_or_probe():
             await self._call(WITHDRAW, envelope.channel, envelope.identity, envelope.topic)
 
     def publish_unidentified(self, channel: str) -> None:
@@ -325,7 +326,7 @@ class RedisHistory:
     ) -> Kept | None:
         """What is kept of a channel; None when Redis does not reply, or does not have what a client needs."""
         await self._ready_to_record()
-        if self._is_away:
+        if not self._usable_or_probe():
             return None
         sent_at = time.monotonic()
         reply = await self._call(LOAD, channel, *needed_by(cursor, topics))
@@ -346,7 +347,7 @@ class RedisHistory:
         try:
             if self._waiting or self._marks or not self._idle.is_set():
                 await self._ready_to_record()
-                if not self._is_away:
+                if self._usable_or_probe():
                     self._idle.clear()
                     self._wake.set()
                     with deadline(_TIMEOUT):
