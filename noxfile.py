@@ -84,11 +84,24 @@ for version in PYTHONS:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format, and that imports point down the floors."""
+    """Check style, format, that imports point down the floors, and what GitHub and Docker read."""
     session.install("-e", ".[all]", *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-cache")
+    for schema, pattern in SCHEMAS.items():
+        files = [str(path.relative_to(HERE)) for path in sorted(HERE.glob(pattern))]
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("zizmor", "--offline", "--quiet", ".github")
+
+
+# The schemas come with check-jsonschema: nothing is fetched.
+SCHEMAS = {
+    "github-workflows": ".github/workflows/*.yml",
+    "github-issue-forms": ".github/ISSUE_TEMPLATE/*.yml",
+    "dependabot": ".github/dependabot.yml",
+    "compose-spec": "examples/deploy/compose.yaml",
+}
 
 
 @nox.session
@@ -278,6 +291,19 @@ def install_npm_packages(session: nox.Session) -> None:
             session.skip("npm could not install the packages of tests/interop; its message is above.")
 
 
+def fetch_mermaid(session: nox.Session) -> None:
+    """What draws the figures of the site: its one bundled file, without the hundred packages that it is made of."""
+    folder = HERE / "tests" / "interop" / "node_modules" / ".mermaid"
+    if (folder / "package").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with session.chdir(folder):
+        session.run("npm", "pack", "--silent", "mermaid@11", external=True, silent=True)  # the major of mkdocs-material
+    (archive,) = folder.glob("*.tgz")
+    shutil.unpack_archive(archive, folder)
+    archive.unlink()
+
+
 @nox.session
 def interop(session: nox.Session) -> None:
     """Test with the TypeScript SDK, `tsc`, and the SSE clients that pages use, in Node."""
@@ -292,6 +318,7 @@ def browser(session: nox.Session) -> None:
     if shutil.which(os.environ.get("CHROMIUM", "chromium")) is None:
         session.skip("There is no Chromium: `apt-get install chromium`, or set CHROMIUM to its binary.")
     install_npm_packages(session)
+    fetch_mermaid(session)
     session.install("-e", ".[all]", *group("test"))
     try:
         session.install(*group("browser"))
