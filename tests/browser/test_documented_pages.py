@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from browser.conftest import CDN, HERE, MODULES, UNTIL, App, build
-from browser.site import Pipeline
+from browser.site import OTHER_ORIGIN, Pipeline
 from docs.blocks import ROOT, blocks_of
 from inngest_realtime_cli.types import typescript
 from interop.test_types import TSC
@@ -54,13 +54,13 @@ def documented(context: Any, app: App) -> Open:
         pytest.skip("The npm packages of tests/interop are not installed; `nox -s browser` does that.")
     run_id = uuid.uuid4().hex
 
-    def open_page(html: str, path: str = "documented.html") -> Documented:
+    def open_page(html: str, path: str = "documented.html", origin: str = app.url) -> Documented:
         page = context.new_page()
         page.route("**/npm/**", lambda route: route.fulfill(path=MODULES / CDN[route.request.url.split("/npm/")[1]]))
         page.route(f"**/{path}", lambda route: route.fulfill(body=html.replace(RUN, run_id), content_type="text/html"))
         # An answer comes when the stream is subscribed: what is published from here on arrives.
         with page.expect_response(lambda response: "/stream?" in response.url, timeout=UNTIL):
-            page.goto(f"{app.url}/{path}")
+            page.goto(f"{origin}/{path}")
         return Documented(page, app, run_id)
 
     return open_page
@@ -80,6 +80,32 @@ def test_the_script_of_the_readme(documented: Open) -> None:
     with page.page.expect_console_message(timeout=UNTIL) as told:
         page.publish("pipeline", "status", {"message": "Halfway"})
     assert told.value.args[0].json_value()["message"] == "Halfway"
+
+
+def test_the_script_of_the_reference(documented: Open) -> None:
+    """Its callbacks are empty: it subscribes with these options, and its last line ends what it has opened."""
+    (script,) = (block.code for block in blocks_of(ROOT / "docs" / "reference.md") if block.language == "js")
+    *opens, closes = script.strip().splitlines()
+    code = "\n".join([f'const runId = "{RUN}";', *opens, f"window.end = () => {{ {closes} }};"])
+    with_errors: list[str] = []
+    page = documented(f'<script type="module">{code}</script>')
+    page.page.on("console", lambda line: with_errors.append(line.text))
+    page.publish("pipeline", "status", {"message": "Halfway"})
+    page.page.wait_for_function("sessionStorage.length > 0", timeout=UNTIL)  # resume: "session"
+    with page.page.expect_event("requestfailed", timeout=UNTIL) as ended:
+        page.page.evaluate("end()")
+    assert f"runId={page.run_id}&topic" in ended.value.url
+    assert not with_errors
+
+
+def test_the_script_of_another_origin(context: Any, documented: Open, app: App) -> None:
+    (script,) = (block.code for block in blocks_of(ROOT / "docs" / "cors.md") if block.language == "js")
+    script = script.replace("https://api.example.com", app.url)
+    page = documented(
+        f"<script>{script} source.onmessage = (event) => (window.got = event.data);</script>", origin=OTHER_ORIGIN
+    )
+    page.publish("pipeline", "status", {"message": "Halfway"})
+    page.page.wait_for_function("window.got?.includes('Halfway')", timeout=UNTIL)
 
 
 def test_a_plain_page_with_a_loop(documented: Open) -> None:
