@@ -34,8 +34,8 @@ class Shedder(Protocol):
         """Drops so many bytes, if it can, and returns how many it did. On its event loop."""
         ...
 
-    def shed_later(self, size: int) -> None:
-        """The same from another thread."""
+    def shed_later(self) -> None:
+        """Drops what is in excess by then. From another thread."""
 
 
 def shed(holders: Iterable[Holder], size: int) -> int:
@@ -84,16 +84,34 @@ class ByteBudget:
     def look(self) -> None:
         """Looks how much waits, and drops some of it where that is nearly the limit."""
         self.room = _room(self._limit, self._shedders())
-        # A forked process does not touch what its parent has.
-        process = os.getpid()
-        known = [reference() for reference, owner in list(_shared.items()) if owner == process]
-        budgets = [each for each in known if each is not None and each._shedders()]
+        budgets = self._in_use()
         if len(budgets) > 1:
-            everything = [shedder for each in budgets for shedder in each._shedders()]
-            share = _room(max(each._limit for each in budgets), everything) / len(budgets)
+            share = _room(*self._total(budgets)) / len(budgets)
             for each in budgets:
                 # In another thread it may be spent at this moment, and the change be lost: until it is looked again.
                 each.room = min(each.room, share)
+
+    @property
+    def excess(self) -> int:
+        """The bytes that are to be dropped now, of its own or of all in the process. Callable from any thread."""
+        own = _excess(self._limit, _held(self._shedders()))
+        budgets = self._in_use()
+        if not budgets:
+            return own
+        limit, everything = self._total(budgets)
+        return max(own, _excess(limit, _held(everything)))
+
+    @staticmethod
+    def _in_use() -> list[ByteBudget]:
+        # A forked process does not touch what its parent has.
+        process = os.getpid()
+        known = [reference() for reference, owner in list(_shared.items()) if owner == process]
+        return [each for each in known if each is not None and each._shedders()]
+
+    @staticmethod
+    def _total(budgets: Sequence[ByteBudget]) -> tuple[float, list[Shedder]]:
+        """The limit of all together, and what they count."""
+        return max(each._limit for each in budgets), [shedder for each in budgets for shedder in each._shedders()]
 
 
 _shared: Final[dict[weakref.ref[ByteBudget], int]] = {}  # with the process of each
@@ -103,23 +121,35 @@ def _share(budget: ByteBudget) -> None:
     _shared[weakref.ref(budget, lambda reference: _shared.pop(reference, None))] = os.getpid()
 
 
+def _held(shedders: Iterable[Shedder]) -> int:
+    return sum(each.recount() for each in shedders)
+
+
+def _excess(limit: float, held: int) -> int:
+    # Not at the limit itself: it would have to be looked again for each message.
+    return int(held - _KEPT * limit) if held > _FULL * limit else 0
+
+
 def _room(limit: float, shedders: Sequence[Shedder]) -> float:
     """The bytes that may still come, after something was dropped where nearly as many wait as may."""
-    sizes = [(each.recount(), index) for index, each in enumerate(shedders)]
-    held = sum(size for size, _ in sizes)
-    # Not at the limit itself: it would have to be looked again for each message.
-    excess = int(held - _KEPT * limit) if held > _FULL * limit else 0
-    if excess > 0:
-        largest = [shedders[index] for _, index in sorted(sizes, reverse=True)]
-        # An event loop drops what it holds itself; the others are asked to when that is not enough.
-        for here in largest:
-            if excess > 0 and here.is_here:
-                excess -= here.shed(excess)
-        for other in largest:
-            if excess > 0 and not other.is_here:
-                other.shed_later(excess)
-    held = sum(each.recount() for each in shedders)
-    return max(limit - held, (1 - _FULL) * limit)
+    sizes = [each.recount() for each in shedders]
+    held = sum(sizes)
+    excess = _excess(limit, held)
+    # Who holds most pays. Another event loop is left the time that it takes until the limit is reached; after that the
+    # running one drops what it holds itself, and the others are asked for the rest.
+    here_first = held >= limit
+    until, step = limit if all(each.is_here for each in shedders) else _FULL * limit, (1 - _FULL) * limit
+    for size, each in sorted(
+        zip(sizes, shedders, strict=True), key=lambda held: (here_first and held[1].is_here, held[0]), reverse=True
+    ):
+        if excess > 0:
+            if each.is_here:
+                excess -= each.shed(excess)
+            else:
+                each.shed_later()
+                excess -= size
+                until, step = limit, 0
+    return max(until - _held(shedders), step)
 
 
 _FULL: Final = 7 / 8  # of the limit: from here on something is dropped

@@ -67,7 +67,7 @@ class Hub:
         self.subscriptions = 0
         self.budget: ByteBudget = budget
         self.errors: set[Holder] = set()
-        self._asked = 0  # bytes that other threads want dropped
+        self._asked_to_shed = False
         self.stream_watch: StreamWatch = StreamWatch(
             self.loop, on_stream, lambda: self.subscriptions > 0 and not self.shutting_down
         )
@@ -129,16 +129,16 @@ class Hub:
         """Drops what waits for the slowest readers, so many bytes of it. Returns how many were dropped."""
         return shed(self._holders(), size)
 
-    def shed_later(self, size: int) -> None:
-        """The same from another thread. Asked again before it has come to it, it means the same bytes."""
-        before, self._asked = self._asked, max(size, self._asked)
-        if not before:
+    def shed_later(self) -> None:
+        """Drops what is in excess by then: it may have been dropped in the meantime. From another thread."""
+        if not self._asked_to_shed:
+            self._asked_to_shed = True
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.loop.call_soon_threadsafe(self._shed_asked)
+                self.loop.call_soon_threadsafe(self._shed_excess)
 
-    def _shed_asked(self) -> None:
-        size, self._asked = self._asked, 0
-        self.shed(size)
+    def _shed_excess(self) -> None:
+        self._asked_to_shed = False
+        self.shed(self.budget.excess)
 
     def _logs(self) -> list[ChannelLog]:
         return [log for feed in self._feeds.values() if (log := feed.history.log) is not None]

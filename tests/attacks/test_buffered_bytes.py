@@ -50,8 +50,8 @@ class Loop:
     def shed(self, size: int) -> int:
         return shed(self.buffers, size)
 
-    def shed_later(self, size: int) -> None:
-        self.asked += size
+    def shed_later(self) -> None:
+        self.asked += 1
 
 
 def push(buffer: ReaderBuffer, number: int, size: int) -> None:
@@ -116,6 +116,21 @@ def test_another_event_loop_drops_what_it_holds_itself() -> None:
     assert loops[1].asked > 0
 
 
+def test_another_event_loop_that_holds_most_pays_while_there_is_time() -> None:
+    """And only when the limit is reached, and it has not come to it, those who hold little."""
+    loops: list[Loop] = []
+    budget = ByteBudget(300_000, lambda: loops)
+    loops += [Loop([budget], 1), Loop([budget], 1, is_here=False)]
+    push(loops[1].buffers[0], 0, 200_000)
+    budget.look()
+    for number in range(4):
+        push(loops[0].buffers[0], number, 20_000)
+    assert (loops[0].held_bytes, loops[1].asked > 0) == (80_000, True)
+    for number in range(5):
+        push(loops[0].buffers[0], 4 + number, 20_000)
+    assert loops[0].held_bytes + loops[1].held_bytes <= 300_000
+
+
 def test_of_several_on_one_event_loop_the_one_that_holds_most_pays() -> None:
     loops: list[Loop] = []
     budget = ByteBudget(300_000, lambda: loops)
@@ -127,16 +142,36 @@ def test_of_several_on_one_event_loop_the_one_that_holds_most_pays() -> None:
     assert [loop.held_bytes for loop in (loops[0], loops[2])] == [50_000, 50_000]
 
 
-async def test_who_is_asked_twice_drops_the_same_bytes_once(server: DevServer, realtime: Realtime) -> None:
-    async with realtime.subscribe(channel=fresh(), topics=["t"]) as subscription:
+async def test_who_is_asked_twice_drops_the_same_bytes_once(server: DevServer) -> None:
+    async with (
+        Realtime(api_base_url=server.url) as realtime,
+        realtime.subscribe(channel=fresh(), topics=["t"]) as subscription,
+    ):
         for number in range(10):
             await server.publish(subscription.channel, "t", f"{number}" + "x" * 100_000)
         await eventually(lambda: realtime.stats().received == 10)
         (hub,) = realtime._sessions.at(realtime.settings).hubs()  # pyright: ignore[reportPrivateUsage]
-        for size in (150_000, 250_000, 250_000, 150_000):
-            hub.shed_later(size)
+        hub.budget = ByteBudget(900_000, lambda: [hub])
+        for _ in range(4):
+            hub.shed_later()
         await eventually(lambda: realtime.stats().buffer_bytes < 800_000)
         assert realtime.stats().buffer_bytes > 600_000
+
+
+async def test_who_is_asked_drops_nothing_when_that_was_done_in_the_meantime(server: DevServer) -> None:
+    """Two threads may find at one time that too much waits."""
+    async with Realtime(api_base_url=server.url) as realtime, realtime.subscribe(channel=fresh(), topics=["t"]) as held:
+        for number in range(10):
+            await server.publish(held.channel, "t", f"{number}" + "x" * 100_000)
+        await eventually(lambda: realtime.stats().received == 10)
+        (hub,) = realtime._sessions.at(realtime.settings).hubs()  # pyright: ignore[reportPrivateUsage]
+        hub.budget = ByteBudget(900_000, lambda: [hub])
+        await asyncio.to_thread(hub.shed_later)
+        hub.shed(hub.budget.excess)
+        left = realtime.stats().buffer_bytes
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert realtime.stats().buffer_bytes == left > 600_000
 
 
 def test_looking_is_rare() -> None:
