@@ -364,6 +364,23 @@ def test_a_subscription_that_was_not_awaited_says_what_to_write(channel: str) ->
         _ = pending.get_json_stream
 
 
+def test_a_subscription_that_nobody_awaits_is_told(channel: str) -> None:
+    """As of a coroutine: on_message would wait for messages that never come."""
+    realtime = Realtime(api_base_url="http://127.0.0.1:9")
+    with pytest.warns(RuntimeWarning, match=r"never awaited.*await realtime\.subscribe"):
+        realtime.subscribe(channel=channel, topics=["t"], on_message=print)
+
+
+async def test_a_subscription_is_opened_by_what_takes_coroutines(realtime: Realtime, channel: str) -> None:
+    task = asyncio.create_task(realtime.subscribe(channel=channel, topics=["t"]))
+    other = asyncio.run_coroutine_threadsafe(
+        realtime.subscribe(channel=channel, topics=["t"]), asyncio.get_running_loop()
+    )
+    subscriptions = [await task, await asyncio.wrap_future(other)]
+    await realtime.publish((channel, "t"), 1)
+    assert [await receive(each, 1) for each in subscriptions] == [[1], [1]]
+
+
 async def test_an_open_subscription_is_entered(realtime: Realtime, channel: str) -> None:
     async with await realtime.subscribe(channel=channel, topics=["t"]) as subscription:
         await realtime.publish((channel, "t"), 1)

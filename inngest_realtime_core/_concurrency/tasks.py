@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context, ContextVar
 from types import BuiltinFunctionType
@@ -23,6 +24,39 @@ from .threads import start_daemon_thread
 logger = logging.getLogger("inngest_realtime.subscription")
 
 T = TypeVar("T")
+
+
+class LazyCoroutine(Coroutine[Any, Any, T]):
+    """What a function returns that is to be awaited, wherever a coroutine is accepted: `gather`, a `TaskGroup`."""
+
+    __slots__ = ("_coroutine",)
+
+    _coroutine: Coroutine[Any, Any, T]
+
+    @abstractmethod
+    def _start(self) -> Coroutine[Any, Any, T]:
+        """Returns the coroutine, each time that somebody awaits this."""
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._start().__await__()
+
+    def _started(self) -> Coroutine[Any, Any, T]:
+        try:
+            return self._coroutine
+        except AttributeError:
+            self._coroutine = self._start()
+            return self._coroutine
+
+    def send(self, value: Any, /) -> Any:
+        return self._started().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        return self._started().throw(typ if val is None else val)
+
+    def close(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self._coroutine.close()
+
 
 CANCEL_RETRY_INTERVAL: Final = 0.1
 """Seconds after which a task that has not ended is cancelled again."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Generator
+import warnings
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from .._concurrency.background import run_sync
+from .._concurrency.tasks import LazyCoroutine
 from .._hub.readers import Readers
 from ..errors import ConfigurationError
 from .face import readers_of
@@ -21,19 +23,17 @@ _INSTEAD = (
 )
 
 
-class PendingSubscription:
+class PendingSubscription(LazyCoroutine[Subscription]):
     """A subscription to be opened: `await` it, or enter it with `async with`, for the `Subscription`."""
 
     # Without `__dict__`: FastAPI would make JSON of that where a route returns this.
-    __slots__ = ("__weakref__", "_entered", "_open", "_subscription")
+    __slots__ = ("__weakref__", "_entered", "_open", "_subscription", "_used")
 
     def __init__(self, open_: Callable[[], Coroutine[Any, Any, Readers]]) -> None:
         self._open = open_
+        self._used = False
         self._entered = False
         self._subscription: Subscription | None = None
-
-    def __await__(self) -> Generator[Any, None, Subscription]:
-        return self._start().__await__()
 
     async def __aenter__(self) -> Subscription:
         if self._entered:
@@ -55,30 +55,46 @@ class PendingSubscription:
         if subscription is not None:
             await subscription.__aexit__(*exception)
 
+    def use(self) -> Callable[[], Coroutine[Any, Any, Readers]]:
+        """Returns what opens it, for whoever is about to."""
+        self._used = True
+        return self._open
+
     async def _start(self) -> Subscription:
-        return Subscription(await self._open())
+        return Subscription(await self.use()())
 
     # What is written by mistake.
 
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn(f"A subscription was never awaited. {_INSTEAD}", RuntimeWarning, stacklevel=2, source=self)
+
+    def misused(self) -> ConfigurationError:
+        """Returns the error that says what to write. It is told once."""
+        self._used = True
+        return ConfigurationError(_INSTEAD)
+
     def __aiter__(self) -> NoReturn:
-        raise ConfigurationError(_INSTEAD)
+        raise self.misused()
 
     def __iter__(self) -> NoReturn:
-        raise ConfigurationError(_INSTEAD)
+        raise self.misused()
 
     def __enter__(self) -> NoReturn:
-        raise ConfigurationError(_INSTEAD)
+        raise self.misused()
 
     def __exit__(self, *_: object) -> None: ...
 
     def __getattr__(self, name: str) -> NoReturn:
-        hint = _INSTEAD if not name.startswith("_") and hasattr(Subscription, name) else "It is a PendingSubscription."
+        hint = "It is a PendingSubscription."
+        if not name.startswith("_") and hasattr(Subscription, name):
+            hint = str(self.misused())
         raise AttributeError(f"There is no {name!r} here. {hint}")
 
 
 def open_sync(pending: PendingSubscription) -> SyncSubscription:
     """Opens a subscription on the background loop, for the calling thread."""
-    return SyncSubscription(run_sync(pending._open))  # pyright: ignore[reportPrivateUsage] - of this file
+    return SyncSubscription(run_sync(pending.use()))
 
 
 def sync_face(subscription: Subscription) -> SyncSubscription:

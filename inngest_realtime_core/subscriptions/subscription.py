@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+from .._concurrency.tasks import LazyCoroutine
 from .._concurrency.threads import call_on_event_loop, check_event_loop
 from .._hub.buffer import ReaderBuffer
 from .._hub.readers import Readers
@@ -18,37 +19,20 @@ from .sse import encoded_stream, event_stream
 from .streams import MessageStream
 
 
-class Closing(Coroutine[Any, Any, None]):
+class Closing(LazyCoroutine[None]):
     """What `close()` returns, which has acted already: an awaitable that nobody has to await.
 
-    It is accepted wherever a coroutine is: `gather`, `wait_for`, a `TaskGroup`.
-
     Args:
-        wait: Makes the coroutine that waits for the end, once somebody awaits this.
+        wait: Makes the coroutine that waits for the end.
     """
 
-    __slots__ = ("_coroutine", "_wait")
+    __slots__ = ("_wait",)
 
     def __init__(self, wait: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._wait = wait
-        self._coroutine: Coroutine[Any, Any, None] | None = None
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._wait().__await__()
-
-    def send(self, value: Any, /) -> Any:
-        if self._coroutine is None:
-            self._coroutine = self._wait()
-        return self._coroutine.send(value)
-
-    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
-        if self._coroutine is None:
-            self._coroutine = self._wait()
-        return self._coroutine.throw(typ if val is None else val)
-
-    def close(self) -> None:
-        if self._coroutine is not None:
-            self._coroutine.close()
+    def _start(self) -> Coroutine[Any, Any, None]:
+        return self._wait()
 
 
 class Subscription(SubscriptionFace):
