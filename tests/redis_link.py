@@ -23,10 +23,18 @@ class Link:
         self.delay = 0.0
         self.breaks = ""
         self._socket = socket.removeprefix("unix://")
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def lead_to(self, socket: str) -> None:
+        """Lead to another Redis, as what knows of a failover does."""
+        self._socket = socket.removeprefix("unix://")
+        for each in self._open:
+            each.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_redis, to_redis = await asyncio.open_unix_connection(self._socket)
         sending = asyncio.create_task(self._send(reader, to_redis))
+        self._open.add(writer)
         with suppress(ConnectionError):
             while reply := await from_redis.read(2**20):
                 await asyncio.sleep(self.delay)
@@ -36,6 +44,7 @@ class Link:
                     break
                 writer.write(reply)
         sending.cancel()
+        self._open.discard(writer)
         for each in (writer, to_redis):
             each.close()
 

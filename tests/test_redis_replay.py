@@ -16,7 +16,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import redis
@@ -105,8 +105,12 @@ def channel() -> str:
     return fresh("redis")
 
 
+class HasUrl(Protocol):
+    url: str
+
+
 def worker(
-    server: DevServer, redis_server: RedisServer, *, total_buffer_bytes: int = 256 * 2**20, **options: Any
+    server: DevServer, redis_server: HasUrl, *, total_buffer_bytes: int = 256 * 2**20, **options: Any
 ) -> Realtime:
     """What one worker process has."""
     return Realtime(

@@ -7,10 +7,10 @@ Under `<prefix><namespace>:{<channel>}:`, which is one hash tag, and so one node
   was recorded, in the units of numbers; the number of what was received without being recorded is 0;
 - `seen`: a sorted set of identities by time, which remembers longer what is in the log or was in it;
 - `state`: a hash of the number given last, to the channel and to each topic, how many messages there are, their bytes,
-  when it was created, and the number of the last message that is not kept any more; and, once something came that was
-  not published with a record, until when the channel is mixed. It lives for an hour, and for the 24 h that it is mixed;
-  workers that follow the channel renew it. Where the others do not have as many messages as it says, they have expired
-  or were evicted.
+  when it was created and in which run of Redis, and the number of the last message that is not kept any more; and, once
+  something came that was not published with a record, until when the channel is mixed. It lives for an hour, and for
+  the 24 h that it is mixed; workers that follow the channel renew it. Where the others do not have as many messages as
+  it says, they have expired or were evicted.
 
 A number is the time in units of 10 us, increased where that is taken.
 """
@@ -54,8 +54,15 @@ local time = redis.call('TIME')
 local now = time[1] * 100000 + math.floor(time[2] / 10)
 local found = redis.call('HMGET', state, 'created', 'count', 'last', 'mixed')
 local created, mixed = tonumber(found[1]), (tonumber(found[4]) or 0) > now
--- Less than all numbers, the first of which may be given now.
-created = created or now - 1
+local function run()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and info:match('run_id:(%x+)') or ''
+end
+if not created then
+  -- Less than all numbers, the first of which may be given now.
+  created = now - 1
+  redis.call('HSET', state, 'run', run())
+end
 -- Written each time: where nothing can be recorded, what was recorded before is not all, and is not to be read.
 redis.call('HSET', state, 'created', created)
 local count = tonumber(found[2]) or 0
@@ -109,6 +116,17 @@ local function finish()
   redis.call('ZREMRANGEBYRANK', seen, 0, -1 - size * 8)
   for i = 1, 3 do redis.call('PEXPIRE', KEYS[i], age + 10000) end
   redis.call('PEXPIRE', state, math.max(mixed and 86400000 or 3600000, age + 10000))
+end
+"""
+
+# A Redis that was started anew with what it had saved, or a replica that has taken the place of its primary, may have
+# less than was recorded, and does not know: it begins with nothing.
+_CHECK_RUN: Final = """
+if redis.call('HGET', state, 'run') ~= run() then
+  redis.call('DEL', order, data, state)
+  created = math.max(now - 1, tonumber(found[3]) or 0)
+  redis.call('HSET', state, 'created', created, 'last', created, 'count', 0, 'bytes', 0, 'run', run())
+  if mixed then mix() end
 end
 """
 
@@ -176,6 +194,7 @@ return standing()
 # Called when the channel is followed, too: from then on nothing is missing.
 MARK: Final = (
     _BEGIN
+    + _CHECK_RUN
     + """
 if ARGV[4] == 'mixed' then mix() end
 finish()
@@ -187,6 +206,7 @@ return standing()
 # and a number after which all of a topic has to be there, else nothing is read.
 LOAD: Final = (
     _BEGIN
+    + _CHECK_RUN
     + """
 if ARGV[4] ~= '' and not redis.call('ZSCORE', order, ARGV[4]) then return nil end
 finish()
@@ -259,7 +279,7 @@ def read_kept(channel: str, reply: Sequence[Any], clock: Clock, *, whole: bool) 
             messages.append(((int(number) or int(at)) / TICKS - clock.ahead, envelope))
             if int(number):
                 numbers[envelope.identity] = int(number), int(previous)
-    fields: dict[bytes, int] = dict(zip(state[::2], map(int, state[1::2]), strict=True))
+    fields = {name: int(value) for name, value in zip(state[::2], state[1::2], strict=True) if name != b"run"}
     last = {name[2:].decode(): number for name, number in fields.items() if name.startswith(b"t:")}
     # Nothing was published, or received, before it was created.
     kept_since = max(since, created) / TICKS - clock.ahead

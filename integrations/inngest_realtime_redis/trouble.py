@@ -19,14 +19,14 @@ logger: logging.Logger = logging.getLogger("inngest_realtime.replay")
 _log = ThrottledLog(logger)
 
 _INTERVAL: Final = 30.0  # seconds between two lines about the same cause
-_REST: Final = 2.0  # seconds after a failure until Redis is asked again
+_REST: Final = 0.5  # seconds after a failure until Redis is asked again: until then nobody is told what it lacks
 _FORGOTTEN: Final = 30.0  # seconds since the last failure after which no event loop is left that would ask
 # What is wrong, and what to do; by the code that Redis replies with, or the name of the exception that stands for it.
 _CAUSES: Final = {
     "OOM OutOfMemoryError": "its memory is full (maxmemory): give it more, or keep less with max_bytes= and max_age=",
     "NOAUTH WRONGPASS AuthenticationError": "it rejects the password: look at the one in the URL of RedisReplay",
     "NOPERM NoPermissionError": (
-        "the user may not run these commands: allow @read, @write, @scripting, @connection and TIME"
+        "the user may not run these commands: allow @read, @write, @scripting, @connection, TIME and INFO"
     ),
     "DENIED": "it is in protected mode, which takes connections of its own machine alone: set a password",
     "READONLY ReadOnlyError": "it is a replica, which takes no writes: name the primary in the URL of RedisReplay",
