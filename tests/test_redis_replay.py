@@ -140,20 +140,24 @@ class Page:
 
     def __init__(self, stream: Any, id: str) -> None:
         self._stream = stream
-        self._blocks: list[str] = []
+        self._unread = ""
         self.id = id
+
+    async def _next(self) -> dict[str, Any]:
+        """The next event."""
+        while "\n\n" not in self._unread:
+            self._unread += (await asyncio.wait_for(anext(self._stream), 10)).decode()
+        block, _, self._unread = self._unread.partition("\n\n")
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        self.id = fields.get("id", self.id)
+        event: dict[str, Any] = json.loads(fields["data"])
+        return event
 
     async def read(self, count: int) -> list[Any]:
         """The data of so many messages, and the reasons of gaps."""
         seen: list[Any] = []
         while len(seen) < count:
-            if not self._blocks:
-                chunk = await asyncio.wait_for(anext(self._stream), 10)
-                self._blocks = [block for block in chunk.decode().split("\n\n") if block]
-                continue
-            fields = dict(line.split(": ", 1) for line in self._blocks.pop(0).split("\n"))
-            self.id = fields.get("id", self.id)
-            event = json.loads(fields["data"])
+            event = await self._next()
             if event["kind"] == "gap":
                 seen.append(event["data"]["reason"])
             elif event["kind"] == "data":
@@ -161,11 +165,7 @@ class Page:
         return seen
 
     async def opened(self) -> None:
-        await self.read(0)
-        chunk = await asyncio.wait_for(anext(self._stream), 10)
-        self._blocks = [block for block in chunk.decode().split("\n\n") if block]
-        fields = dict(line.split(": ", 1) for line in self._blocks.pop(0).split("\n"))
-        self.id = fields.get("id", self.id)
+        assert (await self._next())["kind"] == "ready"
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10) -> None:
