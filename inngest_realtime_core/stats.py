@@ -32,7 +32,7 @@ class Stats(msgspec.Struct, frozen=True):
         delivered: Messages that readers took, gaps left out; one that three readers took counts three times. What a
             client is sent again as it resumes counts as well; what waits in a buffer does not.
         dropped: Messages that were lost because a reader's buffer was full; one that three readers lost counts three
-            times. What is collected for a subscription that nobody iterates is not lost.
+            times. What a subscription drops before it is first read counts from then on: until then nobody loses it.
         gaps: Gaps that readers took. A lost connection counts once for each reader that was told, and an overflow once
             for each gap that told of it, however many messages it stands for.
         reconnects: Connections that were lost and made again.

@@ -173,7 +173,9 @@ async def test_what_is_held_unread_costs_one_buffer_and_one_line(
         assert [record.levelname for record in caplog.records if "nobody reads it" in record.getMessage()] == [
             "WARNING"
         ]
+        assert realtime.stats().dropped == 0
         assert await receive(subscription, 5) == [Gap("overflow", 16), 16, 17, 18, 19]
+        assert realtime.stats().dropped == 16
 
 
 async def test_buffers_are_bounded_in_bytes(server: DevServer, channel: str) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from inngest_realtime_core import Grant, Health, PublishError, Realtime, UnexpectedResponseError
+from inngest_realtime_core import Grant, Health, PublishError, Realtime, UnexpectedResponseError, __version__
 from inngest_realtime_core.endpoints.answers import StreamAnswer
 from inngest_realtime_core.endpoints.endpoints import Endpoints
 from inngest_realtime_core.endpoints.request import EndpointRequest
@@ -175,6 +175,8 @@ async def test_spans_end_when_what_they_tell_of_ends(realtime: Realtime, watch: 
         assert span.attributes["messaging.destination.name"] == channel
         assert span.status.status_code is StatusCode.UNSET
     assert published.attributes["inngest.realtime.topic"] == "t"
+    assert published.instrumentation_scope is not None
+    assert published.instrumentation_scope.version == __version__
 
 
 def test_spans_of_sync_calls_belong_to_the_caller() -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from inngest_realtime_core import __version__
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_devserver.testing import event_stream
 from test_redis_replay import SERVER, RedisServer
@@ -119,6 +120,7 @@ async def test_a_running_application_is_scraped(server: DevServer, tmp_path: Pat
             server.reject_tokens(500)
             assert (await http.get("/realtime/pipeline/token", params={"runId": "r2"})).status_code == 502
             after = await scraped(http)
+    assert look("connections", otel_scope_version=__version__) == 1
     assert look("connections") == look("subscriptions") == look("channels") == look("streams") == 1
     assert look("messages_received_total") == 2
     assert look("messages_delivered_total") == 4

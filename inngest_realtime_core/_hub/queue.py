@@ -96,6 +96,7 @@ class MessageQueue:
         "_sizes",
         "_special_pushed",
         "_special_taken",
+        "_uncounted",
         "_waited_for",
         "_waiter",
         "delivered",
@@ -119,6 +120,7 @@ class MessageQueue:
         self._error: RealtimeError | None = None
         self.dropped: int = 0
         self._reported: int = 0
+        self._uncounted = 0  # messages that were dropped while nobody had begun to read
         # Gaps and large messages. Each number is changed by one side only, the hub's or the reader's. While they are
         # equal none waits, and what is taken need not be looked at.
         self._special_pushed = 0
@@ -210,11 +212,13 @@ class MessageQueue:
 
     def _overflow(self) -> None:
         oldest = self._drop_oldest()
+        is_message = oldest is not None and oldest.kind != "gap"
         if self.idle:
-            # Nobody reads, so nobody loses anything and nobody is worth waiting for.
+            # Nobody reads, so nobody loses anything yet and nobody is worth waiting for.
+            self._uncounted += is_message
             self._unread()
-        elif oldest is not None and oldest.kind != "gap":
-            self._counters.dropped += 1
+        else:
+            self._counters.dropped += is_message
 
     def _unread(self) -> None:
         """Called when a message was dropped although nobody has begun to read."""
@@ -251,7 +255,7 @@ class MessageQueue:
     def replay(self, messages: Iterable[Message[Any]]) -> None:
         """Puts what came before first, in place of what is waiting, which is among it. It takes no room of the rest."""
         self.clear()
-        self._reported = self.dropped
+        self._reported, self._uncounted = self.dropped, 0
         earlier = [message for message in messages if self.gaps or message.kind != "gap"]
         self._replayed += len(earlier)
         self._special_pushed += sum(message.kind == "gap" for message in earlier)
@@ -306,6 +310,8 @@ class MessageQueue:
         if self.dropped != self._reported:
             missed = self.dropped - self._reported
             self._reported += missed
+            self._counters.dropped += self._uncounted
+            self._uncounted = 0
             if self.gaps:
                 self._counters.gap("overflow")
                 return Message.gap(self._channel, "overflow", missed)

@@ -8,6 +8,7 @@ from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import TracerProvider, get_tracer
 
 from inngest_realtime_core.realtime import Realtime, check_realtime
+from inngest_realtime_core.version import __version__
 
 from .metrics import StatsMetrics
 from .spans import OperationObserver
@@ -51,6 +52,8 @@ def instrument(
     """
     check_realtime(realtime)
     attributes = {} if name is None else {f"{_PREFIX}.name": name}
-    meter = get_meter(_NAME, meter_provider=meter_provider)
-    observer = OperationObserver(get_tracer(_NAME, tracer_provider=tracer_provider), meter, _PREFIX, attributes)
+    meter = get_meter(_NAME, __version__, meter_provider=meter_provider)
+    observer = OperationObserver(
+        get_tracer(_NAME, __version__, tracer_provider=tracer_provider), meter, _PREFIX, attributes
+    )
     return Instrumentation(StatsMetrics(realtime, meter, _PREFIX, attributes), realtime.add_observer(observer))
