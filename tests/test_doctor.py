@@ -7,12 +7,14 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -138,6 +140,9 @@ def test_an_address_of_another_machine_or_scheme(dev: DevServer, capfd: pytest.C
     problem = doctor(capfd, "--api-base-url", "http://inngest.invalid:8288").problem()
     assert problem.startswith("address: ")
     assert "container" not in problem
+    assert "finds no address for the host's name" in problem
+    problem = doctor(capfd, "--api-base-url", f"{dev.url}/v1").problem()
+    assert "The address is to end before /v1" in problem
     problem = doctor(capfd, "--api-base-url", dev.url.replace("http", "https")).problem()
     assert problem.startswith("address: ")
     assert "does not speak TLS: is http:// meant?" in problem
@@ -363,6 +368,24 @@ def test_a_redirect_and_a_gateway(capfd: pytest.CaptureFixture[str]) -> None:
     with raw_server(http_answer("502 Bad Gateway", connection="close")) as server:
         problem = doctor(capfd, "--stream-url", server.url).problem()
     assert "The proxy does not reach the application" in problem
+    with raw_server(http_answer("401 Unauthorized", connection="close")) as server:
+        problem = doctor(capfd, "--stream-url", server.url).problem()
+    assert "401, and not of this package's endpoints. Something in front wants to know who asks" in problem
+
+
+def test_a_machine_that_is_slow_itself_is_not_taken_for_a_buffer(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SlowlyMade(httpx.AsyncClient):
+        def __init__(self, **options: Any) -> None:
+            time.sleep(2.1)
+            super().__init__(**options)
+
+    monkeypatch.setattr(httpx, "AsyncClient", SlowlyMade)
+    body = b"event: ready\ndata: {}\n\n"
+    with raw_server(http_answer("200 OK", body, content_type="text/event-stream", connection="close")) as server:
+        found = doctor(capfd, "--stream-url", server.url, "--wait", "1")
+    assert any(line.startswith("ok       first byte: after") for line in found.lines)
 
 
 def test_a_stream_that_is_refused(dev: DevServer, capfd: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from inngest_realtime_core.errors import (
 from inngest_realtime_core.realtime import Realtime
 from inngest_realtime_core.settings import Settings
 
-from .finding import Finding, Level, note, ok, problem, tls_hint
+from .finding import Finding, Level, connection_hint, note, ok, problem
 
 __all__ = ["check_inngest"]
 
@@ -151,13 +151,15 @@ def _token_problem(error: RealtimeError, settings: Settings, proxy: SplitResult 
         return problem("address", f"{error}{_hint(str(error), settings)}")
     if isinstance(error, InngestError) and error.status is not None and error.status in _NOT_WELL:
         return problem("Inngest", f"{error} The address responds: Inngest, or a gateway in front of it, is not well.")
+    if isinstance(error, InngestError) and "/v1" in urlsplit(settings.api_base_url).path:
+        return problem("address", f"{error} The address is to end before /v1, which is added to it.")
     if isinstance(error, InngestError):
         return problem("address", f"{error} Something that is not Inngest responds at this address.")
     return problem("settings", str(error))
 
 
 def _hint(text: str, settings: Settings) -> str:
-    if hint := tls_hint(text):
+    if hint := connection_hint(text):
         return hint
     local = urlsplit(settings.api_base_url).hostname in _LOOPBACK
     return " From a container, 127.0.0.1 is the container itself." if local else ""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import httpx
 
-from .finding import Finding, note, ok, problem, tls_hint
+from .finding import Finding, connection_hint, note, ok, problem
 
 __all__ = ["check_stream"]
 
@@ -28,6 +28,8 @@ _READ_TIMEOUT = (
     "come more often than the proxy waits"
 )
 _GATEWAY = " The proxy does not reach the application: is it running, and is it where the proxy looks for it?"
+_LOGIN = " Something in front wants to know who asks: send what a browser would, --header 'Cookie: ...' for example."
+_HINTS = {401: _LOGIN, 403: _LOGIN, 502: _GATEWAY, 503: _GATEWAY, 504: _GATEWAY}
 
 
 async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: float) -> AsyncIterator[Finding]:
@@ -39,21 +41,23 @@ async def check_stream(url: str, headers: Sequence[tuple[str, str]], *, wait: fl
     """
     timeout = httpx.Timeout(_TIMEOUT, read=max(wait, _TIMEOUT))
     asked = [("Accept", "text/event-stream"), ("Accept-Encoding", "gzip, br"), *headers]
-    began = time.monotonic()
     try:
         if (httpx.URL(url).port or 0) > 65_535:
             raise httpx.InvalidURL("a port is at most 65535")  # httpx leaves that to the operating system
-        async with httpx.AsyncClient(timeout=timeout) as http, http.stream("GET", url, headers=asked) as response:
-            async for finding in _examine(response, began, wait):
-                yield finding
+        async with httpx.AsyncClient(timeout=timeout) as http:
+            # Not before: to make a client takes a slow machine a while, which is nobody's buffer.
+            began = time.monotonic()
+            async with http.stream("GET", url, headers=asked) as response:
+                async for finding in _examine(response, began, wait):
+                    yield finding
     except httpx.ConnectError as error:
-        hint = tls_hint(str(error)) or " Is the application running?"
+        hint = connection_hint(str(error)) or " Is the application running?"
         yield problem("stream", f"there is no connection to {_shown(url)} ({error}).{hint}")
     except httpx.TimeoutException:
         yield problem("stream", f"no response began within {max(wait, _TIMEOUT):g} s: {_BUFFERS}, or it hangs.")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = f"{type(error).__name__}: {error}".rstrip(": .")
-        yield problem("stream", f"the request to {_shown(url)} failed ({reason}).{tls_hint(reason)}")
+        yield problem("stream", f"the request to {_shown(url)} failed ({reason}).{connection_hint(reason)}")
 
 
 class _Body(NamedTuple):
@@ -154,8 +158,8 @@ async def _reason(response: httpx.Response) -> str:
         return f" ({error['code']}): {error['message'].rstrip('.')}."
     except (asyncio.TimeoutError, TimeoutError, httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         server = response.headers.get("server")
-        gateway = _GATEWAY if response.status_code in (502, 503, 504) else ""
-        return f", and not of this package's endpoints{f' (server: {server})' if server else ''}.{gateway}"
+        hint = _HINTS.get(response.status_code, "")
+        return f", and not of this package's endpoints{f' (server: {server})' if server else ''}.{hint}"
 
 
 def _shown(url: str) -> str:
