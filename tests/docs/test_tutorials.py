@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -28,11 +29,13 @@ def test_a_tutorial_from_an_empty_folder(framework: str, tmp_path: Path) -> None
     blocks = blocks_of(ROOT / "docs" / "tutorial" / f"{framework}.md")
     began = time.monotonic()
     create(blocks, tmp_path)
+    add_own_routes(framework, tmp_path)
     with DevServer().in_thread() as server, serving(commands(blocks), tmp_path, server.url) as site:
         page = site.get("/")
         assert "/api/realtime/client.js" in page.text
         assert site.get("/api/realtime/client.js").headers["content-type"].startswith("text/javascript")
         assert set(site.get("/api/realtime/report/token", params={"runId": "run-1"}).json()) == {"key", "apiBaseUrl"}
+        assert set(site.get("/reports/run-1/token").json()) == {"key", "apiBaseUrl"}
         assert follow(site, "run-1") == ["Collecting", "Comparing", "Writing", "Done"]
     print(f"\n{framework}: {time.monotonic() - began:.1f} s from an empty folder to the last message")
 
@@ -50,6 +53,14 @@ def create(blocks: list[Block], folder: Path) -> None:
             # "At the end of the settings", of a new project.
             kept = path.read_text() if path.name == "settings.py" and path.exists() else ""
             path.write_text(f"{kept}\n{block.code}")
+
+
+def add_own_routes(framework: str, folder: Path) -> None:
+    """Adds the two lines that the last section names, where it says."""
+    page = (ROOT / "docs" / "tutorial" / f"{framework}.md").read_text()
+    ((name, *lines),) = re.findall(r"At the end of `(\S+)`, `(.+)` and `(.+)` add", page)
+    with (folder / name).open("a") as file:
+        file.write("\n".join(["", *lines, ""]))
 
 
 def commands(blocks: list[Block]) -> list[str]:
