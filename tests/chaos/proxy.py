@@ -56,7 +56,7 @@ class Link:
             while await self._reader.read(_READ):
                 pass
             return
-        reader, backend = await asyncio.open_connection(*proxy.target)
+        reader, backend = await asyncio.open_connection(*proxy.next_target())
         self._backend = backend
         up = asyncio.ensure_future(self._pump(self._reader, backend, up=True, first=head))
         down = asyncio.ensure_future(self._pump(reader, self._writer, up=False))
@@ -189,6 +189,10 @@ class Proxy:
             task.cancel()
         if running:
             await asyncio.wait(running)
+
+    def next_target(self) -> tuple[str, int]:
+        """Where the connection goes that has come now."""
+        return self.target
 
     async def listen(self) -> None:
         """Accept connections, on the same port each time."""
