@@ -297,8 +297,9 @@ def fetch_mermaid(session: nox.Session) -> None:
     if (folder / "package").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
+    (package,) = re.findall(r"unpkg\.com/(mermaid@[\d.]+)/", (HERE / "docs" / "hooks.py").read_text())
     with session.chdir(folder):
-        session.run("npm", "pack", "--silent", "mermaid@11", external=True, silent=True)  # the major of mkdocs-material
+        session.run("npm", "pack", "--silent", package, external=True, silent=True)
     (archive,) = folder.glob("*.tgz")
     shutil.unpack_archive(archive, folder)
     archive.unlink()
