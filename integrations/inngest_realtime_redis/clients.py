@@ -13,6 +13,8 @@ __all__ = ["Executor", "execute_pipeline", "new_client", "source_problem"]
 
 _GRACE: Final = 0.25  # the last seconds of these, within which a reply is read that has come
 _CLEAN_UP: Final = 5  # times as long nobody waits any more, and the connection is given up
+# Taken of a client that the application has, beside what begins with `ssl_` or `socket_keepalive`.
+_TAKEN: Final = ("host", "port", "db", "username", "password", "path", "protocol", "client_name", "credential_provider")
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
@@ -28,11 +30,11 @@ def source_problem(source: object) -> ConfigurationError | None:
                 "RedisReplay does not ask a Sentinel where the primary is. Pass the URL of the primary, or of a proxy "
                 "that knows it."
             )
-        if pool is not None:
-            return None
-        return ConfigurationError(
-            f"RedisReplay takes the URL of a Redis or a client of the package redis, not {type(source).__name__}."
-        )
+        if pool is None:
+            return ConfigurationError(
+                f"RedisReplay takes the URL of a Redis or a client of the package redis, not {type(source).__name__}."
+            )
+        return _option_problem(source)
     if not source.startswith(_SCHEMES):
         return ConfigurationError(f"The URL of a RedisReplay begins with one of {', '.join(_SCHEMES)}.")
     from redis.asyncio import connection
@@ -45,6 +47,18 @@ def source_problem(source: object) -> ConfigurationError | None:
         cast("Any", connection).parse_url(source)
     except ValueError:
         return ConfigurationError("The URL of a RedisReplay is not valid. Expected redis://host:port/number.")
+    return _option_problem(source)
+
+
+def _option_problem(source: object) -> ConfigurationError | None:
+    try:
+        new_client(source, 1.0).connection_pool.make_connection()  # not connected
+    except Exception:
+        # Whatever redis says of it may hold a part of a URL.
+        return ConfigurationError(
+            "RedisReplay connects by asyncio, and redis does not take all options of this URL or client there. Leave "
+            "out those it does not document."
+        )
     return None
 
 
@@ -64,17 +78,21 @@ def new_client(source: Any, timeout: float) -> Any:
         "retry_on_error": [BrokenConnectionError],  # redis 5 asks for both
     }
     if isinstance(source, str):
-        return cast("Any", Redis).from_url(source, **options)
-    pool = source.connection_pool
-    kind = getattr(connection, pool.connection_class.__name__, connection.Connection)
-    known = {
-        name: value
-        for name, value in pool.connection_kwargs.items()
-        if name
-        in ("host", "port", "db", "username", "password", "path", "protocol", "client_name", "credential_provider")
-        or name.startswith(("ssl_", "socket_keepalive"))
-    }
-    made = cast("Any", ConnectionPool)(connection_class=kind, **{**known, **options})
+        given = cast("Any", connection).parse_url(source)
+        kind = given.pop("connection_class", connection.Connection)
+        given.pop("decode_responses", None)
+    else:
+        pool = source.connection_pool
+        kind = getattr(connection, pool.connection_class.__name__, connection.Connection)
+        # What is None may be unknown to connections of asyncio.
+        given = {
+            name: value
+            for name, value in pool.connection_kwargs.items()
+            if value is not None
+            and (name in _TAKEN or name.startswith(("ssl_", "socket_keepalive")))
+            and not (name.startswith("ssl_validate_ocsp") and not value)
+        }
+    made = cast("Any", ConnectionPool)(connection_class=kind, **{**options, **given})
     return cast("Any", Redis).from_pool(made)
 
 

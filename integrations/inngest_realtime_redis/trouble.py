@@ -43,7 +43,8 @@ _CAUSES: Final = {
     "MaxConnectionsError": "it has as many connections as it may (maxclients, or max_connections): allow more",
     "UnknownCommandError": "it does not know a command: look at its version, and whether commands were renamed",
     "ConnectionError": "it cannot be reached: look at the URL of RedisReplay, whether Redis runs, and its maxclients",
-    "TimeoutError": "it does not reply in time: look at its load, and at the network",
+    "InvalidDatabase": "it has no database of that number: look at the one in the URL of RedisReplay",
+    "TimeoutError": "it does not reply in time: look at its load, at the network, and whether it takes TLS (rediss://)",
 }
 _BY_NAME: Final = {name: cause for names, cause in _CAUSES.items() for name in names.split()}
 # What Redis says without a code, or redis without an exception.
@@ -52,6 +53,7 @@ _BY_TEXT: Final = {
     "invalid username-password": "WRONGPASS",
     "executing the script can't run": "NOPERM",
     "max number of clients": "MaxConnectionsError",
+    "DB index": "InvalidDatabase",
     "nknown command": "UnknownCommandError",
     "nknown Redis command": "UnknownCommandError",
 }
