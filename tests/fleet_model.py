@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, cast
@@ -190,6 +190,10 @@ class Worker:
         self.queues: dict[str, deque[Envelope]] = {topic: deque() for topic in TOPICS}
         self.connected = False
         self.ready = False
+        # Of the topics that it asks for, those that Inngest delivers, and those of which ids can tell what is received.
+        self._asked: set[str] = set(fleet.rng.choice((("a",), ("b",), TOPICS)) if fleet.partial else TOPICS)
+        self.delivered: set[str] = set()
+        self._covered: set[str] = set()
         self.clients: list[Client] = []
         self._reports: deque[tuple[Envelope, str]] = deque()
 
@@ -197,12 +201,25 @@ class Worker:
         """Subscribe to the channel; then learn when that was, and which numbers are given."""
         if not self.history.coverage:
             self.connected = True
-            self.history.confirm(TOPICS)
+            self.delivered |= self._asked
+            self.history.confirm(sorted(self._asked))
+        elif self._asked > self.delivered:
+            self.delivered |= self._asked
+        elif self.delivered > self.history.coverage.keys():
+            self.history.confirm(sorted(self.delivered))
         elif not self.ready:
             if not self._fleet.memory:
-                self.history.cover(TOPICS, self._fleet.shared.mark())
+                self.history.cover(sorted(self._asked - self._covered), self._fleet.shared.mark())
+            self._covered |= self._asked
             self.ready = True
         self.knows_numbers = self.ready and (self.knows_numbers or self._fleet.rng.random() < 0.8)
+
+    def follows(self, topics: Iterable[str]) -> bool:
+        """Whether a client of these topics can be attached; else the worker is about to subscribe to them."""
+        if self.ready and self.connected:
+            self._asked.update(topics)
+            self.ready = self._asked == self._covered
+        return self._covered.issuperset(topics)
 
     def created(self, channel: str) -> int:
         return self._fleet.shared.created if self.knows_numbers else 0
@@ -258,7 +275,7 @@ class Worker:
         if client.last_id:
             cursor = history.cursor(client.last_id)
             assert cursor is not None
-            if self._fleet.memory and history.must_load(cursor):
+            if self._fleet.memory and history.must_load(cursor, client.topics):
                 self.load()
             selected = history.resume(cursor, client.topics)
             for drains in (False, True):
@@ -275,7 +292,7 @@ class Worker:
             else:
                 client.give(selected)
         elif rewind is not None:
-            if not history.loaded:
+            if not history.knows(client.topics):
                 self.load()
             selected, start_id = history.rewind(rewind, client.topics)
             client.last_id = start_id
@@ -303,6 +320,7 @@ class Fleet:
         patience: Seconds after its recording within which a message has been received by all who are connected.
         clock_errors: Seconds within which a worker can tell the time that Redis has.
         memory: Whether there is no Redis, and one process.
+        partial: Whether a worker asks Inngest for the topics that its clients want, and no others.
     """
 
     def __init__(
@@ -314,11 +332,13 @@ class Fleet:
         patience: float = 9.0,
         clock_errors: Sequence[float] = (0.0,),
         memory: bool = False,
+        partial: bool = False,
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.limits = limits or Replay(max_age=600.0)
         self.memory = memory
+        self.partial = partial
         self.shared = Memory(clock, self.limits) if memory else Shared(clock, self.limits.size)
         self.workers: list[Worker] = []
         self.clients: list[Client] = []
@@ -393,7 +413,7 @@ class Fleet:
             number = number_of(envelope)
             self.spans[topic, number] = self.spans[topic, number][0], self.step
             for worker in self.workers:
-                if worker.connected:
+                if worker.connected and topic in worker.delivered:
                     worker.queues[topic].append(msgspec.structs.replace(envelope, known_identity=""))
 
     def reject(self, topic: str) -> None:
@@ -455,5 +475,8 @@ class Fleet:
             worker.drain()
         for client in self.clients:
             if client.worker is None:
-                self.rng.choice(self.workers).attach(client)
+                worker = self.rng.choice(self.workers)
+                while not worker.follows(client.topics):
+                    worker.advance()
+                worker.attach(client)
             client.read(10**6)

@@ -348,25 +348,25 @@ MUTANTS = [
     ),
     Mutant(
         "nothing grows too old",
-        "_replay/channel_log.py",
+        "_replay/limited_entries.py",
         " or entries[0].at < too_old):",
         "):",
     ),
     Mutant(
         "what is evicted is not remembered",
-        "_replay/channel_log.py",
+        "_replay/limited_entries.py",
         "            self.evicted[topic] = offset, envelope.identity, number",
         "            pass",
     ),
     Mutant(
         "a gap that is evicted is forgotten",
-        "_replay/channel_log.py",
+        "_replay/limited_entries.py",
         "                self.floor = self.first + 1",
         "                pass",
     ),
     Mutant(
         "bytes have no limit",
-        "_replay/channel_log.py",
+        "_replay/limited_entries.py",
         "while entries and (excess > 0 or self.kept_bytes > self._max_bytes or entries",
         "while entries and (excess > 0 or entries",
     ),
@@ -393,6 +393,18 @@ MUTANTS = [
         "_replay/channel_history.py",
         "is_before = number <= covered and at - log.clock.error <= began",
         "is_before = False",
+    ),
+    Mutant(
+        "a topic that is asked for later is taken for known",
+        "_replay/channel_history.py",
+        "return self.loaded and self._known.issuperset(topics)",
+        "return self.loaded",
+    ),
+    Mutant(
+        "offsets in front are used twice by one topic",
+        "_replay/channel_log.py",
+        "if topic not in self.evicted_last:",
+        "if True:",
     ),
     Mutant("a cursor in the future is believed", "_replay/resume.py", "if offset > log.end or (", "if ("),
     Mutant(
@@ -557,8 +569,8 @@ MUTANTS = [
     Mutant(
         "who rewinds is answered before ids are known",
         "_hub/recall.py",
-        "        await self._covered()\n        history = self.history\n        if not history.loaded",
-        "        history = self.history\n        if not history.loaded",
+        "        await self._covered()\n        history = self.history\n        if not history.knows(spec.topics)",
+        "        history = self.history\n        if not history.knows(spec.topics)",
     ),
     Mutant(
         "a hole is asked about before ids are known",

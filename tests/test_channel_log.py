@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from fleet_model import Clock
-from inngest_realtime_core._replay import channel_history, channel_log, entries, record
+from inngest_realtime_core._replay import channel_history, channel_log, entries, limited_entries, record
 from inngest_realtime_core._replay.channel_history import ChannelHistory
 from inngest_realtime_core._replay.entries import Entry
 from inngest_realtime_core._replay.event_ids import MAX_NAMES, EventIds
@@ -24,7 +24,7 @@ KEY = EventIds([b"k" * 32])
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (channel_log, channel_history, entries, record):
+    for module in (channel_log, channel_history, entries, limited_entries, record):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(channel_log, "_now", clock.monotonic)
     return clock
@@ -335,6 +335,92 @@ def test_who_left_off_before_a_part_that_is_not_whole_is_told(clock: Clock) -> N
     kept.catch_up(Kept([(clock.now - 9, envelope(1))], whole=False, since=clock.now))
     assert told([entry for entry, _ in kept.rewind("all", TOPICS)[0]]) == ["1", "expired", "3"]
     assert resumed(kept, start) == ["3"]
+
+
+# -- topics that are asked for later -----------------------------------------------------------------------------------
+
+
+def rewound(history: ChannelHistory, count: Any, *topics: str) -> list[str]:
+    return told([entry for entry, _ in history.rewind(count, topics)[0]])
+
+
+def load(history: ChannelHistory, kept: Record) -> list[str]:
+    return told(history.catch_up(kept.load("c", history.received(), mixed=history.mixed)))
+
+
+def publish(clock: Clock, kept: Record, numbers: range, topic: str) -> list[Envelope]:
+    messages = [envelope(number, topic, ours=True) for number in numbers]
+    for each in messages:
+        kept.add(each)
+        clock.now += 0.1
+    return messages
+
+
+@pytest.mark.parametrize("evicted", [False, True])
+def test_what_was_published_to_a_topic_before_it_was_asked_for(clock: Clock, evicted: bool) -> None:
+    kept, log = Record(Replay(size=8)), history("a", size=8)
+    receive(log, *publish(clock, kept, range(3), "a"))
+    assert load(log, kept) == []
+    assert log.knows(["a"])
+    assert not log.knows(["a", "b"])
+    receive(log, *publish(clock, kept, range(3, 12 if evicted else 4), "a"))
+    publish(clock, kept, range(20, 23), "b")
+    log.confirm(["b"])
+    receive(log, *publish(clock, kept, range(23, 24), "b"))
+    begin = log.here()
+    assert load(log, kept) == [], "nobody is given what came before"
+    assert log.knows(TOPICS)
+    assert rewound(log, "all", "b") == ["20", "21", "22", "23"]
+    assert rewound(log, 1, *TOPICS) == ["11" if evicted else "3", "23"]
+    receive(log, *publish(clock, kept, range(24, 25), "b"))
+    assert resumed(log, begin, "b") == ["24"], "where others stand is the same"
+    selected, ready = log.rewind(2, ["b"])
+    assert told([entry for entry, _ in selected]) == ["23", "24"]
+    assert resumed(log, ready, "b") == ["23", "24"]
+
+
+def test_a_full_log_makes_room_for_what_is_newer(clock: Clock) -> None:
+    kept, log = Record(Replay(size=8)), history("a", size=4)
+    receive(log, *publish(clock, kept, range(4), "a"))
+    load(log, kept)
+    publish(clock, kept, range(20, 22), "b")
+    log.confirm(["b"])
+    load(log, kept)
+    assert rewound(log, "all", "b") == ["20", "21"]
+    assert rewound(log, "all", "a") == ["2", "3"]
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_what_cannot_be_told_of_a_topic_that_was_asked_for_later(clock: Clock, is_older: bool) -> None:
+    kept = Record(Replay())
+    publish(clock, kept, range(20, 22), "b") if is_older else None
+    publish(clock, kept, range(1), "a")
+    log = history("a")
+    receive(log, envelope(9, "a"))  # others publish
+    load(log, kept)
+    publish(clock, kept, range(20, 22), "b")
+    log.confirm(["b"])
+    load(log, kept)
+    assert rewound(log, "all", "b") == (["expired"] if is_older else ["20", "21", "expired", "expired"])
+    assert rewound(log, "all", "a") == ["0", "expired", "9"]
+
+
+def test_who_comes_back_for_a_topic_that_was_asked_for_later(clock: Clock) -> None:
+    kept, first = Record(Replay()), history("a", "b")
+    receive(first, *publish(clock, kept, range(1), "a"))
+    event_id = first.here()
+    clock.now += 5.0
+    log = history("a")
+    load(log, kept)
+    publish(clock, kept, range(20, 22), "b")
+    clock.now += 5.0
+    log.confirm(["b"])
+    cursor = log.cursor(event_id)
+    assert cursor is not None
+    assert log.must_load(cursor, TOPICS)
+    load(log, kept)
+    receive(log, *publish(clock, kept, range(22, 23), "b"))
+    assert resumed(log, event_id) == ["20", "21", "22"]
 
 
 # -- the record of what is published -----------------------------------------------------------------------------------

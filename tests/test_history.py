@@ -68,6 +68,26 @@ async def test_what_was_published_before_comes_first_and_then_what_is_live(serve
             assert await taken(plain, 1) == [4]
 
 
+async def test_a_topic_that_is_asked_for_later_has_a_history(server: DevServer, channel: str) -> None:
+    async with Realtime(api_base_url=server.url, linger=0) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t", "u"]) as subscription:
+            async with aclosing(subscription.get_event_stream()) as page:
+                event_id = (await anext(page)).partition(b"id: ")[2].partition(b"\n")[0].decode()
+        async with realtime.subscribe(channel=channel, topics=["t"], rewind="all") as other:
+            await realtime.publish((channel, "u"), 1)
+            await realtime.publish((channel, "t"), 2)
+            assert await taken(other, 1) == [2]
+            await realtime.publish((channel, "u"), 3)
+            async with realtime.subscribe(channel=channel, topics=["t", "u"]) as back:
+                async with aclosing(back.get_event_stream(last_event_id=event_id)) as page:
+                    blocks = [await anext(page) for _ in range(4)]
+            async with realtime.subscribe(channel=channel, topics=["u"], rewind="all") as late:
+                await realtime.publish((channel, "u"), 4)
+                assert await taken(late, 3) == [1, 3, 4]
+        sent = b"".join(blocks).decode()
+        assert [json.loads(line[6:])["data"] for line in sent.splitlines() if '"kind":"data"' in line] == [1, 3, 2]
+
+
 async def test_the_same_id_is_one_message_within_what_is_kept(server: DevServer, channel: str) -> None:
     async with Realtime(api_base_url=server.url, replay=Replay(max_age=0.5)) as realtime:
         async with realtime.subscribe(channel=channel, topics=["t", "u"]) as subscription:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fleet_model import TOPICS, Client, Clock, Fleet
-from inngest_realtime_core._replay import channel_history, channel_log, entries, record
+from inngest_realtime_core._replay import channel_history, channel_log, entries, limited_entries, record
 from inngest_realtime_core._replay.log import Replay
 from inngest_realtime_core._replay.numbers import Numbers
 
@@ -28,7 +28,7 @@ def rounds(count: int) -> Iterable[int]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (channel_log, channel_history, entries, record):
+    for module in (channel_log, channel_history, entries, limited_entries, record):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(channel_log, "_now", clock.monotonic)
     return clock
@@ -57,17 +57,22 @@ def act(fleet: Fleet, rng: random.Random, *, foreign: float) -> None:
             fleet.start_worker(ready=False)
         case 13 if worker is not None and worker.connected and worker.ready and len(fleet.clients) < 4:
             new = Client(rng.choice((("a",), ("b",), TOPICS)))
+            if not worker.follows(new.topics):
+                return
             new.since = {topic: fleet.counts[topic] for topic in new.topics}
             fleet.clients.append(new)
             rewind = rng.choice((None, None, 1, "all"))
             new.rewound = rewind is not None
+            if fleet.partial and rewind == "all":
+                new.since = dict.fromkeys(new.topics, 0)
             worker.attach(new, rewind)
         case 14 if client is not None and client.worker is not None:
             client.read(rng.randrange(5))
             if rng.random() < 0.3:
                 client.worker.detach(client)
         case 15 if client is not None and client.worker is None and worker is not None and worker.ready:
-            worker.attach(client)
+            if worker.follows(client.topics):
+                worker.attach(client)
         case 16 if rng.random() < 0.2:
             fleet.reject(topic)
         case 17 | 18 | 19 if worker is not None:
@@ -364,6 +369,33 @@ def test_one_process_without_redis(clock: Clock, publishers: int) -> None:
             check_concurrent(client, fleet, seed=seed)
             gaps += client.gaps if left == fleet.workers else 0
     assert gaps == 0
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("publishers", [1, 3])
+def test_topics_that_are_asked_for_later(clock: Clock, memory: bool, publishers: int) -> None:
+    for number in rounds(ROUNDS // 4):
+        seed = f"HISTORY_SEED={SEED} HISTORY_ROUND={number}"
+        rng = random.Random(f"{SEED} partial {memory} {publishers} {number}")
+        clock.now = 1_000.0
+        fleet = Fleet(
+            clock,
+            rng,
+            publishers=publishers,
+            memory=memory,
+            partial=True,
+            clock_errors=(0.0,) if memory else CLOCK_ERRORS,
+        )
+        for topic in TOPICS:
+            fleet.record(topic)
+            fleet.send(topic)
+        clock.now += 0.1
+        fleet.start_worker()
+        for _ in range(rng.randrange(10, 150)):
+            act(fleet, rng, foreign=0.0)
+        fleet.settle()
+        for client in fleet.clients:
+            check_concurrent(client, fleet, seed=seed)
 
 
 @pytest.mark.parametrize("how", ["never received", "given by another log", "known to another log"])

@@ -178,11 +178,11 @@ class Feed(Recall):
         history = self.history
         if after:
             self._resume(spec, buffer, after)
-        elif rewind is not None and self._is_rewound_later:
+        elif rewind is not None and self._is_rewound_later(spec):
             begin = history.end if since is None else since
             buffer.catch_up = functools.partial(self._rewind, spec, buffer, rewind, begin)
         elif rewind is not None or (since is not None and since < history.end):
-            if rewind is not None and not history.loaded:
+            if rewind is not None and not history.knows(spec.topics):
                 self._take(self._load_now())
             selected, buffer.start_id = history.rewind(rewind or 0, spec.topics, since)
             self._replay(spec, buffer, selected)

@@ -166,7 +166,7 @@ class Recall(ABC):
             if not buffer.detached:
                 self._replay_missed(spec, buffer, None)
             return
-        if history.must_load(cursor):
+        if history.must_load(cursor, spec.topics):
             self._take(self._load_now())
         if history.resume(cursor, spec.topics) is None:
             # What another process has given to the client may be on its way to here.
@@ -191,25 +191,25 @@ class Recall(ABC):
 
     async def prepare(self, spec: SubscriptionSpec, rewind: Rewind) -> None:
         """Called before a reader is attached with `rewind`."""
-        if not self.history.loaded and self._shared is None:
+        if not self.history.knows(spec.topics) and self._shared is None:
             await self._load()
-        if not self._is_rewound_later:
+        if not self._is_rewound_later(spec):
             await self._view_ahead(spec, self.history.rewind(rewind, spec.topics)[0], encoded=False)
 
-    @property
-    def _is_rewound_later(self) -> bool:
+    def _is_rewound_later(self, spec: SubscriptionSpec) -> bool:
         """Whether what came before is to be waited for: a page gets its first bytes before that."""
-        return self._shared is not None and not (self.history.loaded and self._is_covered)
+        return self._shared is not None and not (self.history.knows(spec.topics) and self._is_covered)
 
     async def _rewind(self, spec: SubscriptionSpec, buffer: ReaderBuffer, rewind: Rewind, since: int) -> None:
         """Gives a reader what came before it was attached, and what has come since that offset."""
         await self._covered()
         history = self.history
-        if not history.loaded:
+        if not history.knows(spec.topics):
             await self._load()
         await self._view_ahead(spec, history.rewind(rewind, spec.topics, since)[0], encoded=buffer.encoded)
         if not buffer.detached:
-            selected, buffer.start_id = history.rewind(rewind, spec.topics, since, known=history.loaded)
+            known = history.knows(spec.topics)
+            selected, buffer.start_id = history.rewind(rewind, spec.topics, since, known=known)
             self._replay(spec, buffer, selected)
 
     async def _view_ahead(self, spec: SubscriptionSpec, selected: list[Selected], *, encoded: bool) -> bool:

@@ -31,7 +31,7 @@ class ChannelHistory:
 
     Attributes:
         log: The log; None until something was received, or somebody asked for it.
-        loaded: Whether the log has been put together with what is kept beside it.
+        loaded: Whether the log has been put together with what is kept beside it, for any topic.
         coverage: From when on each topic is covered.
         began_at: After which number all of a topic is received.
         known_early: What another publisher's message was put into the log as, before it was received here.
@@ -56,6 +56,7 @@ class ChannelHistory:
         self.began_at: dict[str, int] = {}
         self.log: ChannelLog | None = None
         self.loaded: bool = False
+        self._known: set[str] = set()  # the topics that were covered then
 
     def confirm(self, topics: Iterable[str]) -> None:
         """Called when Inngest is proved to deliver these topics."""
@@ -178,7 +179,10 @@ class ChannelHistory:
             bridges: Whether the rest is not received here.
         """
         log = self.kept_log()
-        first, self.loaded = not self.loaded, True
+        self.loaded = True
+        # What was published to these before they were asked for is nowhere in the log yet.
+        fresh = {topic for topic in self.coverage if kept.numbers is None or topic in self.began_at} - self._known
+        self._known |= fresh
         ambiguous = set(kept.ambiguous)
         if kept.clock is not None:
             log.clock = kept.clock
@@ -187,6 +191,10 @@ class ChannelHistory:
         whole = kept.whole and not log.mixed
         numbers: Mapping[str, tuple[int, int]] = {} if kept.numbers is None else kept.numbers.of
         known = {envelope.identity: at for _, at, envelope in log.messages()}
+        early: dict[str, float] = {}  # when topics were received that Inngest delivered before that was proved
+        for _, at, envelope in log.messages() if fresh else ():
+            if envelope.topic in fresh and at < self.coverage[envelope.topic].began:
+                early.setdefault(envelope.topic, at)
         passed: dict[str, float] = {}  # by topic, when one was received that comes before
         identities: dict[str, list[str]] = {}  # by topic, what was received that comes before
         before: list[tuple[float, Envelope, int, int]] = []
@@ -198,14 +206,18 @@ class ChannelHistory:
         }
         newest = {each.topic: index for index, (_, each) in enumerate(kept.messages) if each.identity in known}
         for index, (at, envelope) in enumerate(kept.messages):
-            topic, coverage = envelope.topic, self.coverage.get(envelope.topic)
+            topic = envelope.topic
+            if topic not in self._known:
+                # It is put in front once somebody asks for it.
+                continue
+            coverage = self.coverage[topic]
             if envelope.identity in known:
                 passed[topic] = min(known[envelope.identity], passed.get(topic, inf))
                 identities.setdefault(topic, []).append(envelope.identity)
                 continue
             number, previous = numbers.get(envelope.identity, (0, 0))
             # Of what others received, nobody knows how much earlier it was published.
-            began = inf if coverage is None else coverage.began + (_SLACK if envelope.id is None else 0.0)
+            began = early.get(topic, coverage.began) + (_SLACK if envelope.id is None else 0.0)
             covered = self.began_at.get(topic) if number else None
             # What was received long afterwards was on its way at the same time.
             was_late = is_before = at < passed.get(topic, inf) - _SLACK
@@ -213,20 +225,20 @@ class ChannelHistory:
                 # What was surely recorded later than it was confirmed is received, whatever is known of numbers; and
                 # what was surely recorded earlier, and is not, is in front of all that is.
                 is_before = number <= covered and at - log.clock.error <= began
-                if is_before and at > began and topic in passed:
+                if is_before and topic in passed and (at > began or topic in early):
                     # Nobody knows which. What was on its way to the end is most likely missing behind.
                     was_late = was_late and not (bridges and at > log.last_at - _LATE)
                     is_before = was_late and index < newest[topic]
             elif is_before:
                 is_before = at < began
             if is_before:
-                if first:
+                if topic in fresh:
                     before.append((at, envelope, number, previous))
                     # Here it is in front of these.
                     ambiguous.update(() if number else identities.get(topic, ()))
                 elif number:
                     log.lack(topic, number)
-            elif coverage is None or not whole or topic not in reached or index <= evicted_until.get(topic, -1):
+            elif not whole or topic not in reached or index <= evicted_until.get(topic, -1):
                 # It will be received, or has been.
                 continue
             elif log.may_come(number) and not bridges:
@@ -236,13 +248,12 @@ class ChannelHistory:
                 after.append((envelope, number, previous))
         log.ambiguous = ambiguous
         now = time.monotonic()
-        if first:
-            for entry in log.prepend(before, whole=whole, since=kept.since):
-                if isinstance(entry.envelope, Envelope) and now - entry.at < _LATE and entry.envelope.id is None:
-                    self.known_early[entry.envelope.identity] = entry
+        for entry in log.prepend(before, whole=whole, since=kept.since) if fresh else ():
+            if isinstance(entry.envelope, Envelope) and now - entry.at < _LATE and entry.envelope.id is None:
+                self.known_early[entry.envelope.identity] = entry
         entries = [appended for each in after if (appended := log.append(*each)) is not None]
         if kept.numbers is not None:
-            log.complete(kept.numbers, reached if whole else ())
+            log.complete(kept.numbers, self._known, reached if whole else ())
         return entries
 
     # -- readers ------------------------------------------------------------------------------------------------------
@@ -251,9 +262,13 @@ class ChannelHistory:
         """The cursor that an event id names; None when this deployment did not make it for this channel."""
         return self._ids.decode(self._channel, event_id)
 
-    def must_load(self, cursor: Cursor) -> bool:
+    def knows(self, topics: Collection[str]) -> bool:
+        """Whether the log has been put together with what is kept of these topics beside it."""
+        return self.loaded and self._known.issuperset(topics)
+
+    def must_load(self, cursor: Cursor, topics: Collection[str]) -> bool:
         """Whether a cursor that holds no numbers is of another log, which may have had messages in another order."""
-        return not (self.loaded or cursor.numbers or cursor.log == self.kept_log().name)
+        return not (self.knows(topics) or cursor.numbers or cursor.log == self.kept_log().name)
 
     def resume(self, cursor: Cursor, topics: Collection[str]) -> list[Selected] | None:
         """What came after a cursor; None when that is not known for certain, before or after `catch_up`."""

@@ -8,6 +8,7 @@ is dropped at receipt.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
@@ -15,15 +16,18 @@ import msgspec
 
 from ..messages.envelope import NO_METADATA, Envelope
 from ..messages.message import GapReason
-from .entries import Entry, NamedEntries
+from .entries import Entry
 from .event_ids import EventIds
+from .limited_entries import LimitedEntries
 from .log import History, Numbered, Replay
 from .numbers import LATE, Numbers
 from .recent_keys import RecentKeys
 
 _now = time.monotonic
-_MIN_GRANT: Final = 1024  # bytes
 _MOST: Final = 2**48  # what a number is less than
+
+
+_Early = tuple[float, Envelope, int, int]
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -56,7 +60,7 @@ class _Head:
         self.last: Envelope | None = None
 
 
-class ChannelLog(NamedEntries):
+class ChannelLog(LimitedEntries):
     """The last messages of one channel, within limits.
 
     Attributes:
@@ -65,13 +69,13 @@ class ChannelLog(NamedEntries):
         run_topics: The topics of messages of runs, which concern every client.
         coverage: From when on each topic is covered.
         mixed: Whether something was received that was not recorded.
-        evicted_last: Of each topic, the identity of the last message that is no longer kept, also of before a gap.
         ambiguous: The identities of messages that do not tell what a client of another log has had.
-        kept_bytes: Bytes of payload in the log.
-        floor: The offset after the last gap that is no longer kept: nothing is known of what came before.
+        left_out: By topic, when the last one was published that is kept beside the log and could not be put into it.
     """
 
     first: int  # moved here as well, which a checker takes for a declaration
+    floor: int | None
+    kept_bytes: int
     created: int
 
     def __init__(
@@ -84,22 +88,14 @@ class ChannelLog(NamedEntries):
         grant: Callable[[int], None],
         shared: History | None = None,
     ) -> None:
-        super().__init__(channel, ids, began, None if shared is None else shared.clock)
+        super().__init__(channel, limits, ids, began, grant, None if shared is None else shared.clock)
         self.began: float = began
         self.whole_since: float = float("inf")
         self.run_topics: set[str] = set()
         self.coverage: dict[str, Coverage] = coverage
         self.mixed: bool = False
-        self.evicted_last: dict[str, str] = {}
         self.ambiguous: Collection[str] = ()
-        self.floor: int | None = None
-        self._limits = limits
-        self._max_bytes = limits.max_bytes
-        self._slack = limits.size + min(limits.size // 4, 64)
-        self.kept_bytes: int = 0
-        # What it may have without asking.
-        self._grant = grant
-        self._granted = 0
+        self.left_out: dict[str, float] = {}
         self._recent = RecentKeys()  # of topics and ids
         # Where what is kept for all gives numbers; what it was found to have begun with.
         self._shared = shared
@@ -179,9 +175,7 @@ class ChannelLog(NamedEntries):
             self.lack(topic, self._gap_until)
         return entry
 
-    def prepend(
-        self, messages: Iterable[tuple[float, Envelope, int, int]], *, whole: bool, since: float
-    ) -> list[Entry]:
+    def prepend(self, messages: Iterable[_Early], *, whole: bool, since: float) -> list[Entry]:
         """Put in front what is known of earlier times; returns its entries.
 
         Args:
@@ -190,29 +184,29 @@ class ChannelLog(NamedEntries):
             since: From when on nothing is missing among these.
         """
         early: list[Entry] = []
-        known = list(messages)
-        if self.evicted or self.floor is not None:
-            # The offsets in front have been used.
-            self._lack(known)
-            return early
+        known, dropped = self._limited(messages)
+        used = bool(self.evicted) or self.floor is not None
+        if used:
+            known = [each for each in known if self._fits(*each)]
         if known and not whole:
             # Good for those who come late; who comes back may have missed something among these.
-            self.floor = self.first
+            self.floor = self.first if self.floor is None else self.floor
             # What is received after it may have been recorded long before that.
             missed = max([each.moment for each in self.coverage.values()] + [at for at, *_ in known])
             received = self.entries[0].at if self.entries else time.monotonic()
             self._push_front(Entry(min(missed, received), "expired"))
         while known:
             at, envelope, number, previous = known.pop()
-            if len(self.entries) >= self._limits.size or self.kept_bytes + envelope.size > self._limits.max_bytes:
-                # As if the rest had been evicted: a client that stopped there has missed some.
-                self.floor = self.first if self.floor is None else self.floor
-                self._lack([*known, (at, envelope, number, previous)])
-                break
             early.append(Entry(at, envelope, number=number, previous=previous))
             self._push_front(early[-1])
             self.kept_bytes += envelope.size
             self._recent.clear()
+        if dropped:
+            # As if they had been evicted: a client that stopped there has missed some.
+            self.floor = self.first if self.floor is None else self.floor
+        self._named = None
+        if used:
+            return early
         # Ids made from now on name what came before, too.
         if whole and self.floor is None:
             self._base = min(self._start, self.ticks_at(since))
@@ -221,12 +215,40 @@ class ChannelLog(NamedEntries):
             oldest = self.entries[0]
             at = min(self._start, self.ticks_at(oldest.at))
             self._base = min(at, oldest.number - 1) if oldest.number else at
-        self._named = None
         if whole:
-            self.whole_since = since
+            self.whole_since = min(since, self.whole_since)
             for topic, coverage in self.coverage.items():
                 self.coverage[topic] = msgspec.structs.replace(coverage, moment=float("-inf"), offset=self.first)
         return early
+
+    def _limited(self, messages: Iterable[_Early]) -> tuple[list[_Early], bool]:
+        """Make room for messages in front; returns those that there is room for, and whether these are not all."""
+        known = deque(messages)
+        size = sum(envelope.size for _, envelope, _, _ in known)
+        dropped = False
+        while known and (
+            len(self.entries) + len(known) > self._limits.size or self.kept_bytes + size > self._limits.max_bytes
+        ):
+            if self.entries and self.entries[0].at <= known[0][0]:
+                self._trim(time.monotonic(), keep=len(self.entries) - 1)
+            else:
+                dropped = True
+                _, envelope, number, _ = known.popleft()
+                size -= envelope.size
+                self.lack(envelope.topic, number)
+        return list(known), dropped
+
+    def _fits(self, at: float, envelope: Envelope, number: int, _: int) -> bool:
+        """Whether a message may be in front where offsets have been used: by nobody who has read its topic."""
+        topic = envelope.topic
+        coverage = self.coverage.get(topic)
+        if topic not in self.evicted_last:
+            if coverage and coverage.offset >= self.first and (number or self.ticks_at(at)) > self._base:
+                return True
+            self.left_out[topic] = max(at, self.left_out.get(topic, at))
+            self.whole_since = float("inf")
+        self.lack(topic, number)
+        return False
 
     # -- what is known of numbers -------------------------------------------------------------------------------------
 
@@ -246,10 +268,11 @@ class ChannelLog(NamedEntries):
         """Whether a message was recorded before a gap so lately that it may be received behind it."""
         return self.ticks_at(time.monotonic()) - LATE < number <= self._gap_until
 
-    def complete(self, numbers: Numbered, whole: Collection[str]) -> None:
-        """Called when all that is kept for all is here, or will be received, but for what the log lacks.
+    def complete(self, numbers: Numbered, topics: Iterable[str], whole: Collection[str]) -> None:
+        """Called when all that is kept for all of some topics is here, or will be received, but for what the log lacks.
 
         Args:
+            topics: These topics.
             whole: The topics of which it is here.
         """
         for entry in self.entries:
@@ -258,18 +281,13 @@ class ChannelLog(NamedEntries):
                 self._named = None
         self.created = numbers.created
         self._name(self.end)
-        for topic in self.coverage:
+        for topic in topics:
             since, last = numbers.since_of(topic), numbers.last.get(topic, numbers.created)
             self._since[topic] = min(since, self._since.get(topic, since))
             if topic in self._lacking:
                 self._lacking[topic] = min(last, self._lacking[topic])
             if topic in whole and topic in numbers.last:
                 self._position.complete(topic, numbers.given)
-
-    def _lack(self, messages: Iterable[tuple[float, Envelope, int, int]]) -> None:
-        """Called with what is not here, although it is kept for all."""
-        for _, envelope, number, _ in messages:
-            self.lack(envelope.topic, number)
 
     def _push_front(self, entry: Entry) -> None:
         self.entries.appendleft(entry)
@@ -292,62 +310,3 @@ class ChannelLog(NamedEntries):
             for _, _, envelope in self.messages():
                 if (id := envelope.id) is not None:
                     self._recent.add(hash((envelope.topic, id)))
-
-    # -- limits -----------------------------------------------------------------------------------------------------
-
-    def prune(self) -> None:
-        """Evict what is too old."""
-        self._trim(time.monotonic())
-
-    @property
-    def last_at(self) -> float:
-        """When something was received last that is kept."""
-        return self.entries[-1].at if self.entries else 0.0
-
-    def evict(self) -> None:
-        """Evict everything."""
-        self._trim(time.monotonic(), keep=0)
-
-    def settle_grant(self) -> int:
-        """Ask again before it grows. Returns the bytes that it has."""
-        self._granted = self.kept_bytes
-        return self.kept_bytes
-
-    def _grow(self) -> None:
-        granted = min(self.kept_bytes + max(self.kept_bytes // 4, _MIN_GRANT), self._max_bytes)
-        size, self._granted = granted - self._granted, granted
-        self._grant(size)
-
-    def _trim(self, now: float, keep: int | None = None) -> None:
-        if self._granted < self.kept_bytes and self._granted < self._max_bytes:
-            self._grow()
-        entries = self.entries
-        too_old = now - self._limits.max_age
-        excess = len(entries) - (self._limits.size if keep is None else keep)
-        last: dict[str, tuple[int, Envelope, int]] = {}
-        newest: dict[str, Envelope] = {}
-        evicted: dict[str, int] = {}
-        while entries and (excess > 0 or self.kept_bytes > self._max_bytes or entries[0].at < too_old):
-            excess -= 1
-            if self._named == self.first:
-                self._name(self.first + 1)
-            entry = entries.popleft()
-            envelope = entry.envelope
-            if isinstance(envelope, Envelope):
-                self.kept_bytes -= envelope.size
-                last[envelope.topic] = self.first, envelope, entry.number
-                newest[envelope.topic] = envelope
-                if entry.number > evicted.get(envelope.topic, 0):
-                    evicted[envelope.topic] = entry.number
-            else:
-                last.clear()
-                self.evicted.clear()
-                self._base = self.ticks_at(entry.at)
-                self.floor = self.first + 1
-            self.first += 1
-        for topic, number in evicted.items():
-            self.lack(topic, number)
-        for topic, (offset, envelope, number) in last.items():
-            self.evicted[topic] = offset, envelope.identity, number
-        for topic, envelope in newest.items():
-            self.evicted_last[topic] = envelope.identity

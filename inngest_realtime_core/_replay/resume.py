@@ -266,7 +266,7 @@ def rewind(
     selected = [(entry, entry.event_id) for offset, entry in reversed(chosen) if offset >= first]
     if before is not None and any(offset >= before for offset, _, _ in log.evicted.values()):
         return [_gap("overflow"), *selected], log.id_before_gap(first)
-    if not known:
+    if not known or any(topic in concerned and log.is_recent(at) for topic, at in log.left_out.items()):
         return [_gap("expired"), *selected], log.id_before_gap(first)
     return selected, log.id_before(first) if first < log.end else end
 

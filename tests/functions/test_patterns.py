@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from fleet_model import Clock
-from inngest_realtime_core._replay import channel_history, channel_log, record
+from inngest_realtime_core._replay import channel_history, channel_log, limited_entries, record
 from inngest_realtime_devserver.server import DevServer
 
 from .site import PATTERNS, Site, serve_pattern
@@ -151,7 +151,7 @@ def test_progress_of_a_run_that_takes_long(pattern: str, dev: DevServer, monkeyp
     monkeypatch.setenv("INNGEST_DEV", dev.url)
     monkeypatch.syspath_prepend(PATTERNS)
     clock = Clock()
-    for module in (channel_log, channel_history, record):
+    for module in (channel_log, channel_history, limited_entries, record):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(channel_log, "_now", clock.monotonic)
     example = importlib.import_module(pattern)
