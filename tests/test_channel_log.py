@@ -254,6 +254,28 @@ def test_a_rewind_counts_by_topic_and_a_data_stream_once(clock: Clock) -> None:
     assert told([entry for entry, _ in kept.rewind("all", ["a"])[0]]) == ["0", "1", "2", "3", "4"]
 
 
+def test_a_rewind_has_no_data_stream_without_its_start(clock: Clock) -> None:
+    def part(number: int, kind: str, id: str) -> Envelope:
+        return envelope(number, "s", kind=f"datastream-{kind}" if kind != "chunk" else kind, stream_id=id)
+
+    kept = history("a", "s", size=20)
+    receive(kept, part(0, "start", "x"), part(1, "start", "y"), part(2, "chunk", "x"), envelope(3, "s"))
+    receive(kept, part(4, "end", "y"), part(5, "chunk", "x"))
+    assert rewound(kept, 1, "s") == ["0", "2", "3", "5"], "the latest one, and what goes on"
+    assert rewound(kept, 0, "s") == []
+    assert rewound(kept, "all", "s") == ["0", "1", "2", "3", "4", "5"]
+    receive(kept, part(6, "end", "x"))
+    assert rewound(kept, 1, "s") == ["3"], "it began before"
+    assert rewound(kept, 2, "s") == ["1", "3", "4"]
+    log = kept.kept_log()
+    assert told([each for each, _ in kept.rewind(1, ["s"], log.end - 1)[0]]) == ["0", "2", "3", "5", "6"]
+    for number in range(7, 22):
+        receive(kept, envelope(number))
+    assert rewound(kept, "all", "s") == ["expired", "3"], "it is no longer kept"
+    assert rewound(kept, 1, "s") == ["3"]
+    assert rewound(kept, 1, "a") == ["21"]
+
+
 def test_a_rewind_begins_with_the_id_of_the_place_before(clock: Clock) -> None:
     kept = history()
     receive(kept, envelope(1), envelope(2), envelope(3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from inngest_realtime_core import (
     AuthenticationError,
     Channel,
     ConfigurationError,
+    DataStreamInterruptedError,
     Grant,
     Realtime,
     Replay,
@@ -86,6 +88,63 @@ async def test_a_topic_that_is_asked_for_later_has_a_history(server: DevServer, 
                 assert await taken(late, 3) == [1, 3, 4]
         sent = b"".join(blocks).decode()
         assert [json.loads(line[6:])["data"] for line in sent.splitlines() if '"kind":"data"' in line] == [1, 3, 2]
+
+
+async def test_who_joins_a_data_stream_late_has_all_of_it_or_is_told(server: DevServer, channel: str) -> None:
+    more = asyncio.Event()
+
+    async def text() -> AsyncIterator[str]:
+        yield "Hel"
+        await more.wait()
+        yield "lo"
+
+    async with Realtime(api_base_url=server.url) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as there:
+            publishing = asyncio.create_task(realtime.publish_stream((channel, "t"), text()))
+            assert (await taken(there, 2))[1] == "Hel"
+            async with (
+                realtime.subscribe(channel=channel, topics=["t"]) as plain,
+                realtime.subscribe(channel=channel, topics=["t"], rewind=1) as late,
+            ):
+                more.set()
+                await publishing
+                start = await late.receive(timeout=5)
+                assert start is not None
+                assert start.stream is not None
+                assert [chunk async for chunk in start.stream] == ["Hel", "lo"]
+                assert (await taken(late, 3))[:2] == ["Hel", "lo"]
+                kinds = [message.kind for _ in range(3) if (message := await plain.receive(timeout=5)) is not None]
+                assert kinds == ["chunk", "datastream-end", "gap"], "its start was before"
+            async with realtime.subscribe(channel=channel, topics=["t"], rewind=1) as later:
+                start = await later.receive(timeout=5)
+                assert start is not None
+                assert start.stream is not None
+                assert start.stream.ended
+                assert [chunk async for chunk in start.stream] == ["Hel", "lo"]
+
+
+async def test_a_data_stream_that_was_cut_off_is_so_for_who_comes_late(server: DevServer, channel: str) -> None:
+    async def text() -> AsyncIterator[str]:
+        yield "Hel"
+        await asyncio.sleep(60)
+
+    async with Realtime(api_base_url=server.url) as realtime:
+        async with realtime.subscribe(channel=channel, topics=["t"]) as there:
+            publishing = asyncio.create_task(realtime.publish_stream((channel, "t"), text()))
+            assert (await taken(there, 2))[1] == "Hel"
+            server.drop_connections()
+            publishing.cancel()
+            gap = await there.receive(timeout=5)
+            assert gap is not None
+            assert gap.kind == "gap"
+            async with realtime.subscribe(channel=channel, topics=["t"], rewind=1) as late:
+                start = await late.receive(timeout=5)
+                assert start is not None
+                assert start.stream is not None
+                text_so_far = aiter(start.stream)
+                assert await anext(text_so_far) == "Hel"
+                with pytest.raises(DataStreamInterruptedError):
+                    await anext(text_so_far)
 
 
 async def test_the_same_id_is_one_message_within_what_is_kept(server: DevServer, channel: str) -> None:

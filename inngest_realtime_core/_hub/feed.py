@@ -190,7 +190,7 @@ class Feed(Recall):
             buffer.start_id = history.here()
         if buffer.events and buffer.catch_up is None and not self._is_covered:
             self._name_later(buffer)
-        if not after and rewind is None:
+        if not after and not rewind:
             buffer.since_offset = history.end if since is None else since
         self.was_read = True
         self._groups.add(spec, buffer)
@@ -226,8 +226,14 @@ class Feed(Recall):
         if entry is not None:
             if self._shared is not None and (not entry.number or entry.before is not None):
                 self._shared.add(envelope, entry.before)
-            stream = None if stream_id is None else self._streams.follow(envelope, stream_id)
+            if stream_id is None:
+                self._groups.deliver(entry, envelope, None, history)
+                return
+            began = self._streams.began(envelope)
+            stream = self._streams.follow(envelope, stream_id, history.end - 1)
             self._groups.deliver(entry, envelope, stream, history)
+            if began is not None:
+                self._groups.deliver_gap(entry, envelope, history, began)
 
     def recent(self, seconds: float) -> Iterable[Envelope]:
         return self.history.recent(seconds)

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from .._replay.channel_history import ChannelHistory
 from .._replay.entries import Entry
 from .._replay.resume import Selected
@@ -227,12 +229,18 @@ class ReaderGroups:
                     given.add(id(message))
                     buffer.push(message, size)
 
-    def deliver_gap(self, entry: Entry, envelope: Envelope, history: ChannelHistory) -> None:
-        """Tells every reader of its topic that the text is missing which a message ends. Arguments as of `deliver`."""
+    def deliver_gap(
+        self, entry: Entry, envelope: Envelope, history: ChannelHistory, began: float | None = None
+    ) -> None:
+        """Tells every reader of its topic that the text is missing which a message ends. Arguments as of `deliver`.
+
+        Args:
+            began: The offset of the text's start, which is missing to those who read from later on.
+        """
         if self._events:
             history.here()
         message = Message.gap(self._channel, "expired", event_id=entry.event_id or None)
-        early_offset = entry.early_offset
+        early_offset = entry.early_offset if began is None else began
         for group in tuple(self._by_spec.values()):
             for buffer in group if group.spec.sees(envelope, self._followed) else ():
                 if early_offset is None or buffer.since_offset > early_offset:
@@ -275,6 +283,8 @@ class ReaderGroups:
             selected: Entries of the channel's log, each with its event id for this reader.
             streams: The data streams that are open.
         """
+        selected = list(selected)
+        past = {} if buffer.encoded else _past_streams(selected, streams)
         for entry, event_id in selected:
             envelope = entry.envelope
             if isinstance(envelope, str):
@@ -289,9 +299,11 @@ class ReaderGroups:
             message = self._view(entry, envelope, schema, untyped=spec.validate)
             if message is None or (buffer.encoded and not self._encodes(envelope, schema, message)):
                 continue
-            stream = streams.get(envelope.stream_id) if envelope.kind == "datastream-start" else None
             message = twin(message, event_id or None)
-            yield message if stream is None or buffer.encoded else _with_view(message, stream, buffer)
+            if envelope.stream_id is None or envelope.kind != "datastream-start" or buffer.encoded:
+                yield message
+            else:
+                yield _with_view(message, past.get(envelope.stream_id) or streams[envelope.stream_id], buffer)
 
     def view_ahead(self, spec: SubscriptionSpec, entry: Entry, *, encoded: bool) -> None:
         """Validates an entry for readers of this spec, and encodes it, so that `kept` finds both done."""
@@ -303,6 +315,25 @@ class ReaderGroups:
             # What has no JSON form is told of when a reader would be given it.
             with contextlib.suppress(Exception):
                 message.to_sse()
+
+
+def _past_streams(selected: Iterable[Selected], streams: OpenStreams) -> dict[str, DataStream]:
+    """The data streams that begin among these and are not open any more, made of what is kept of them."""
+    found: dict[str, DataStream] = {}
+    for entry, _ in selected:
+        envelope = entry.envelope
+        stream_id = None if isinstance(envelope, str) else envelope.stream_id
+        if isinstance(envelope, str) or stream_id is None or streams.get(stream_id) is not None:
+            continue
+        if envelope.kind == "datastream-start":
+            found[stream_id] = DataStream(stream_id, channel=envelope.channel, topic=envelope.topic)
+        elif stream_id in found and envelope.kind == "chunk":
+            found[stream_id].feed(msgspec.json.decode(envelope.data, type=str))
+        elif stream_id in found:
+            found[stream_id].end()
+    for stream in found.values():
+        stream.end("the connection to Inngest was lost")  # unless it has ended
+    return found
 
 
 def _with_view(message: Message[Any], stream: DataStream, buffer: ReaderBuffer) -> Message[Any]:

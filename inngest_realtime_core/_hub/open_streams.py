@@ -18,21 +18,34 @@ class OpenStreams:
         budget: The bytes that may wait in the process.
     """
 
-    __slots__ = ("_by_id", "_max_bytes", "budget", "held_bytes")
+    __slots__ = ("_began", "_by_id", "_max_bytes", "budget", "held_bytes")
 
     def __init__(self, max_bytes: int, budget: ByteBudget = NO_BUDGET) -> None:
         self._by_id: dict[str, DataStream] = {}
+        self._began: dict[str, int] = {}
         self._max_bytes = max_bytes
         self.budget: ByteBudget = budget
         self.held_bytes: int = 0
 
+    def __getitem__(self, stream_id: str) -> DataStream:
+        return self._by_id[stream_id]
+
     def get(self, stream_id: str | None) -> DataStream | None:
         return None if stream_id is None else self._by_id.get(stream_id)
 
-    def follow(self, envelope: Envelope, stream_id: str) -> DataStream | None:
-        """Takes a message of a data stream. Returns the stream when it begins with this message."""
+    def began(self, envelope: Envelope) -> int | None:
+        """The offset of the start of the data stream that a message ends; None for all others."""
+        return self._began.get(envelope.stream_id or "") if envelope.kind == "datastream-end" else None
+
+    def follow(self, envelope: Envelope, stream_id: str, offset: int = 0) -> DataStream | None:
+        """Takes a message of a data stream. Returns the stream when it begins with this message.
+
+        Args:
+            offset: That of the message in the channel's log.
+        """
         if envelope.kind == "datastream-start":
             self._drop(stream_id)
+            self._began[stream_id] = offset
             stream = self._by_id[stream_id] = DataStream(stream_id, channel=envelope.channel, topic=envelope.topic)
             if len(self._by_id) > MAX_OPEN_STREAMS:
                 # The decoder has given it up too: nothing more would come of it.
@@ -69,6 +82,7 @@ class OpenStreams:
             self.interrupt(stream_id, why)
 
     def _drop(self, stream_id: str) -> DataStream | None:
+        self._began.pop(stream_id, None)
         stream = self._by_id.pop(stream_id, None)
         if stream is not None:
             self.held_bytes -= stream.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from operator import itemgetter
 from typing import Final
 
 from ..arguments import Rewind
@@ -236,7 +237,7 @@ def rewind(
 ) -> tuple[list[Selected], str]:
     """The last messages of each topic, in order, with the gaps among them; and the id of the cursor before them.
 
-    A data stream counts as one message.
+    A data stream counts as one message, and comes from its start on; one that goes on comes however many there are.
 
     Args:
         before: An offset from which on all is given, and nothing is counted.
@@ -246,6 +247,8 @@ def rewind(
     end = log.name_all()
     concerned = {*topics, *log.run_topics}
     left: dict[str, float] = {}
+    going_on = _streams_going_on(log, before) if count else set[str]()
+    parts: dict[str, list[tuple[int, Entry]]] = {}  # of data streams whose start has not been reached
     first = log.end
     chosen: list[tuple[int, Entry]] = []
     for offset, entry in zip(range(log.end - 1, log.first - 1, -1), reversed(log.entries), strict=True):
@@ -259,16 +262,40 @@ def rewind(
                 first = offset
         elif envelope.topic in concerned:
             rest = left.setdefault(envelope.topic, float("inf") if count == "all" else count)
-            if rest > 0:
-                chosen.append((offset, entry))
+            stream_id = envelope.stream_id or ""
+            if stream_id and envelope.kind != "datastream-start":
+                parts.setdefault(stream_id, []).append((offset, entry))
+            elif rest > 0 or stream_id in going_on:
+                chosen += [(offset, entry), *parts.pop(stream_id, ())]
                 first = offset
                 left[envelope.topic] = rest - (envelope.kind in _COUNTED)
-    selected = [(entry, entry.event_id) for offset, entry in reversed(chosen) if offset >= first]
+            else:
+                parts.pop(stream_id, None)
+    for stream_id, [(_, entry), *_] in parts.items():
+        # Its start is no longer kept.
+        if isinstance(entry.envelope, Envelope) and (stream_id in going_on or left[entry.envelope.topic] > 0):
+            known = False
+    chosen.sort(key=itemgetter(0))
+    selected = [(entry, entry.event_id) for offset, entry in chosen if offset >= first]
     if before is not None and any(offset >= before for offset, _, _ in log.evicted.values()):
         return [_gap("overflow"), *selected], log.id_before_gap(first)
     if not known or any(topic in concerned and log.is_recent(at) for topic, at in log.left_out.items()):
         return [_gap("expired"), *selected], log.id_before_gap(first)
     return selected, log.id_before(first) if first < log.end else end
+
+
+def _streams_going_on(log: ChannelLog, since: int | None) -> set[str]:
+    """The data streams that have not ended, or not before an offset."""
+    found: set[str] = set()
+    for offset, entry in enumerate(log.entries, log.first):
+        envelope = entry.envelope
+        if not isinstance(envelope, Envelope):
+            found.clear()
+        elif envelope.stream_id and envelope.kind == "datastream-end" and (since is None or offset < since):
+            found.discard(envelope.stream_id)
+        elif envelope.stream_id:
+            found.add(envelope.stream_id)
+    return found
 
 
 def _gap(reason: GapReason) -> Selected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -67,6 +68,31 @@ async def test_a_late_page_gets_the_last_of_each_topic(
                 seen += await read(again, 1)
         assert [message for message in seen if message in expected] == expected
         assert len(set(seen)) == len(seen)
+
+
+async def test_a_page_that_opens_in_the_middle_of_a_data_stream_gets_its_text_so_far(
+    client: Client, inngest: DevServer, run_id: str
+) -> None:
+    more = asyncio.Event()
+
+    async def text() -> AsyncIterator[str]:
+        yield "Hel"
+        await more.wait()
+        yield "lo"
+
+    async with client.stream("pipeline/stream", runId=run_id) as early:
+        publishing = asyncio.create_task(inngest.publish_stream(f"pipeline:{run_id}", "tokens", text()))
+        assert [(await early.next_event()).json["kind"] for _ in range(2)] == ["datastream-start", "chunk"]
+        async with client.stream("history/stream", runId=run_id, rewind="1") as late:
+            assert (await late.next_block()).event == "ready"
+            async with client.stream("history/stream", runId=run_id) as plain:
+                assert (await plain.next_block()).event == "ready"
+                more.set()
+                await publishing
+                whole = [(await late.next_event()).json for _ in range(4)]
+                assert [event["data"] for event in whole] == [whole[0]["streamId"], "Hel", "lo", whole[0]["streamId"]]
+                rest = [(await plain.next_event()).json for _ in range(3)]
+                assert [event["kind"] for event in rest] == ["chunk", "datastream-end", "gap"]
 
 
 async def test_a_page_that_asks_for_one_topic_gets_no_other(client: Client, inngest: DevServer, run_id: str) -> None:
