@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -38,6 +39,26 @@ def test_a_tutorial_from_an_empty_folder(framework: str, tmp_path: Path) -> None
         assert set(site.get("/reports/run-1/token").json()) == {"key", "apiBaseUrl"}
         assert follow(site, "run-1") == ["Collecting", "Comparing", "Writing", "Done"]
     print(f"\n{framework}: {time.monotonic() - began:.1f} s from an empty folder to the last message")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on the path")
+def test_the_five_minutes_of_the_readme(tmp_path: Path) -> None:
+    blocks = [block for block in blocks_of(ROOT / "README.md") if "nox" not in block.code]
+    create(blocks, tmp_path)
+    asks, starts = (next(line for line in commands(blocks) if word in line) for word in ("curl", "uvicorn app:app"))
+    with DevServer().in_thread() as server, serving([starts], tmp_path, server.url) as site:
+        line = asks.replace("http://127.0.0.1:8000", str(site.base_url).rstrip("/"))
+        talk = "INNGEST_DEV=1 python talk.py"
+        assert f"`{talk}`" in (ROOT / "README.md").read_text()
+        assert site.get("/openapi.json").status_code == 200  # it listens: curl would not wait
+        with subprocess.Popen([*shlex.split(line), "-sS"], stdout=subprocess.PIPE, text=True) as curl:
+            assert curl.stdout is not None
+            assert any(line == "event: ready\n" for line in curl.stdout)
+            own = {**environment(), "INNGEST_DEV": server.url}
+            done = subprocess.run([sys.executable, "talk.py"], cwd=tmp_path, env=own, text=True, capture_output=True)
+            assert done.stdout == "Halfway\n", done.stderr
+            assert any('"Halfway"' in line for line in curl.stdout)
+            curl.terminate()
 
 
 def create(blocks: list[Block], folder: Path) -> None:
