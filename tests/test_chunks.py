@@ -85,11 +85,16 @@ def test_what_is_no_text(part: object, says: str) -> None:
 # The throttle
 
 
-@given(st.lists(st.tuples(TEXT | LONG_TEXT, st.sampled_from([0, 4, 20]), st.booleans()), max_size=10))
-def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[str, int, bool]]) -> None:
+@given(
+    st.lists(
+        st.tuples(TEXT | LONG_TEXT, st.sampled_from([0, 4, 20]), st.sampled_from([0, 15]), st.booleans()), max_size=10
+    )
+)
+def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[str, int, int, bool]]) -> None:
     """The reader of Go's HTTP server: a read takes as many whole chunks as wait, and the start of one more.
 
-    Times are whole milliseconds. The third of each part says whether the server reads right after it was sent.
+    Times are whole milliseconds. Each part comes so long after the last one, is sent so much later than it was to be,
+    and the server reads right after it was sent or not.
     """
     splitter, throttle, now = Splitter(), Throttle(settle=10), 0.0
     waiting: list[tuple[float, bytes]] = []
@@ -106,16 +111,17 @@ def test_a_server_that_reads_in_time_never_cuts_a_character(parts: list[tuple[st
                     waiting.insert(0, (sent, piece[room:]))
             reads.append(taken)
 
-    for part, pause, eager in parts:
+    for part, pause, late, eager in parts:
         now += pause
         for piece in splitter.feed(part):
-            now += throttle.delay(piece, now)
+            now += throttle.delay(piece, now) + late
+            throttle.sent(now)
             read_when_sent_before(now - 10)
             waiting.append((now, piece))
             if eager:
                 read_when_sent_before(now)
     read_when_sent_before(now)
-    assert "".join(read.decode() for read in reads) == "".join(part for part, _, _ in parts)
+    assert "".join(read.decode() for read in reads) == "".join(part for part, *_ in parts)
     assert len(reads) <= splitter.pieces
 
 
@@ -130,6 +136,14 @@ def test_other_text_waits_when_more_than_one_read_would_be_waiting() -> None:
     assert throttle.delay(piece, now=1.0) == 0.0
     assert throttle.delay(piece, now=1.0) == 0.0
     assert throttle.delay(piece, now=1.004) == pytest.approx(0.006)
+
+
+def test_what_was_sent_late_is_given_its_time_as_well() -> None:
+    throttle = Throttle(settle=0.01)
+    piece = "é".encode() * 512
+    assert throttle.delay(piece, now=1.0) == 0.0
+    throttle.sent(1.03)
+    assert throttle.delay(piece, now=1.031) == pytest.approx(0.009)
 
 
 def test_slow_text_never_waits() -> None:

@@ -334,6 +334,21 @@ class TestStreaming:
                         break
         assert arrived == "".join(parts)
 
+    async def test_a_piece_that_leaves_late_is_given_its_time_as_well(
+        self, publish_stream: Form, monkeypatch: pytest.MonkeyPatch, channel: str
+    ) -> None:
+        """On a busy machine a wait takes longer than it was to take."""
+        waits: list[float] = []
+
+        async def sleep(seconds: float, sleep: Any = anyio.sleep) -> None:
+            waits.append(seconds)
+            await sleep(seconds and seconds + 0.03)
+
+        monkeypatch.setattr("anyio.sleep", sleep)
+        async with DevServer() as server:
+            await publish_stream(settings_for(server.url), channel, "t", ["é" * 512] * 9)
+        assert sum(wait > 0 for wait in waits) > 5  # all but the first; else every second one
+
     async def test_each_piece_is_one_http_chunk(self, publish_stream: Form) -> None:
         with raw_server(
             http_answer("201 Created", b'{"jwt":"x"}', connection="close"), http_answer("200 OK", connection="close")

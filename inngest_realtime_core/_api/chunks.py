@@ -123,3 +123,7 @@ class Throttle:
         self._harmless = harmless
         self._last = now + wait
         return wait
+
+    def sent(self, now: float) -> None:
+        """Called when the piece has been sent: on a busy machine later than it was to be."""
+        self._last = max(self._last, now)

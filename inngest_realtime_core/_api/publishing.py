@@ -241,6 +241,7 @@ class _Text:
                 for piece in self._splitter.feed(part):
                     await anyio.sleep(self._throttle.delay(piece, time.monotonic()))
                     yield piece
+                    self._throttle.sent(time.monotonic())
             for piece in self._splitter.finish():
                 await anyio.sleep(self._throttle.delay(piece, time.monotonic()))
                 yield piece
