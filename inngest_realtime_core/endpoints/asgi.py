@@ -145,7 +145,7 @@ def reader_of(chunks: AsyncIterable[bytes]) -> Callable[[int], Awaitable[bytes]]
     return read
 
 
-def lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncContextManager[None]]:
+def realtime_lifespan(realtime: Realtime) -> Callable[[object], AbstractAsyncContextManager[None]]:
     """A lifespan that closes `realtime` when the application stops. Optional.
 
     It closes what is still connected to Inngest. It is not what lets the server stop: servers run lifespan shutdown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inngest_realtime_core import ClientSubscriptionToken, Subscription
 from inngest_realtime_core.endpoints import Grant, allow_anyone
-from inngest_realtime_core.endpoints.asgi import lifespan as realtime_lifespan
+from inngest_realtime_core.endpoints.asgi import realtime_lifespan
 from inngest_realtime_core.extras import extra
 
 with extra("starlette", __name__):
