@@ -17,7 +17,7 @@ from talk import eventually, receive
 
 ROOT = Path(__file__).parent.parent
 SHOWN = ("info", "warning", "error", "exception", "critical")
-CALLS = {("_log", "write"), *(("logger", name) for name in SHOWN)}
+CALLS = {("_log", "write"), ("_outages", "write"), *(("logger", name) for name in SHOWN)}
 LOGGERS = ROOT / "docs" / "observability.md"
 
 
@@ -25,8 +25,8 @@ def calls() -> Iterator[tuple[str, ast.Call]]:
     for path in sorted([*(ROOT / "inngest_realtime_core").rglob("*.py"), *(ROOT / "integrations").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                owner = node.func.value
-                if isinstance(owner, ast.Name) and (owner.id, node.func.attr) in CALLS:
+                owner = ast.unparse(node.func.value).removeprefix("self.")
+                if (owner, node.func.attr) in CALLS:
                     yield f"{path.name}:{node.lineno}", node
 
 
@@ -88,6 +88,19 @@ async def test_a_lost_connection_and_its_return(
     # One line for a failure that repeats.
     assert events(caplog) == ["connection.lost", "connection.failed", "connection.restored"]
     assert all(record.levelno == logging.WARNING for record in caplog.records if hasattr(record, "event"))
+
+
+async def test_an_outage_of_many_connections_is_a_line_a_second(
+    server: DevServer, channel: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Realtime(api_base_url=server.url, multiplex=False) as realtime:
+        for number in range(20):
+            await realtime.subscribe(channel=f"{channel}{number}", topics=["t"], on_message=print)
+        server.drop_connections()
+        await eventually(lambda: realtime.stats().reconnects == 20)
+    found = events(caplog)
+    assert {"connection.lost", "connection.restored"} <= set(found)
+    assert len(found) <= 10
 
 
 async def test_a_process_that_stops_with_streams_open_says_so_once(

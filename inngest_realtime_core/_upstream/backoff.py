@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from typing import Final
 
+from .._telemetry.throttled_log import ThrottledLog
 from ..stats import Counters
+
+logger = logging.getLogger("inngest_realtime.upstream")
 
 # Not the shared generator: its sequence, and its seed, are the application's.
 _RANDOM: Final = random.SystemRandom()
@@ -51,6 +55,9 @@ class RetryGate:
     Args:
         counters: Where connections and failures are counted.
         threshold: Failures in a row that close the gate.
+
+    Attributes:
+        outages: Where the loss and the return of connections are logged: an outage is that of all at once.
     """
 
     _SPACING: Final = (1.0, 1.5)  # seconds between two attempts while the retry gate is closed
@@ -58,6 +65,7 @@ class RetryGate:
     def __init__(self, counters: Counters | None = None, *, threshold: int = 5) -> None:
         self._counters = counters if counters is not None else Counters()
         self._threshold = threshold
+        self.outages: ThrottledLog = ThrottledLog(logger, interval=1.0)
         self._failures = 0
         self._gate = asyncio.Lock()
 

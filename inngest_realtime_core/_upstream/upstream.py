@@ -58,6 +58,7 @@ class Upstream:
         self._on_end = on_end
         self._registry = ChannelRegistry()
         self._wake = Wake()
+        self._outages = retry_gate.outages
         self._connector = Connector(dialer, self._registry, retry_gate, self._wake)
         self._joiner = Joiner(dialer, self._registry, self._wake)
         self._handovers = Handovers(self._registry, self._connector, self._wake, self._lost_in_handover)
@@ -193,10 +194,12 @@ class Upstream:
         await self._joiner.stop()
         await self._handovers.forget()
         if lost is not None:
-            logger.warning(
-                "The connection to Inngest was lost (%s); reconnecting. If it repeats, run `inngest-realtime doctor`.",
-                lost.lost_reason,
-                extra={"event": "connection.lost"},
+            self._outages.write(
+                logging.WARNING,
+                "lost",
+                f"The connection to Inngest was lost ({lost.lost_reason}); reconnecting. If it repeats, run "
+                "`inngest-realtime doctor`.",
+                event="connection.lost",
             )
             await lost.close()
             self._registry.lose(_lost(lost))
@@ -209,10 +212,11 @@ class Upstream:
             return
         self._connection = connection
         if reconnecting:
-            logger.warning(
-                "Connected to Inngest again after %.0f s.",
-                time.monotonic() - self._lost_at,
-                extra={"event": "connection.restored"},
+            self._outages.write(
+                logging.WARNING,
+                "restored",
+                f"Connected to Inngest again after {time.monotonic() - self._lost_at:.0f} s.",
+                event="connection.restored",
             )
             self._tell_gap(self._registry.take_pending_gaps())
         connection.deliver(self._registry.route)
