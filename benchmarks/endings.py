@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from threading import Thread
 from typing import Any, Final
 
 from inngest_realtime_core import Realtime, RealtimeError
@@ -45,6 +47,11 @@ _ENDS: Final[dict[str, End]] = {
     "a key that Inngest rejects at a reconnect": _reject,
 }
 
+_SYNC_ENDS: Final[dict[str, Callable[[Any, Realtime], None]]] = {
+    "close(), sync": lambda subscription, realtime: subscription.close(),
+    "Realtime.close_sync()": lambda subscription, realtime: realtime.close_sync(),
+}
+
 
 def run() -> list[Figure]:
     figures: list[Figure] = []
@@ -56,7 +63,11 @@ def run() -> list[Figure]:
     figures += _figures(
         "nobody holds it", [asyncio.run(_dropped()) for _ in range(ROUNDS)], "until the channel is left"
     )
-    figures += _figures("close(), sync", [_sync() for _ in range(ROUNDS)], "a thread that waits in `for`")
+    for name, end_sync in _SYNC_ENDS.items():
+        figures += _figures(name, [_sync(end_sync) for _ in range(ROUNDS)], "a thread that waits in `for`")
+    figures += _figures(
+        "the event loop is closed", [_closed() for _ in range(ROUNDS)], "a thread that waits in `message.stream.sync()`"
+    )
     return figures
 
 
@@ -105,24 +116,51 @@ async def _dropped() -> float:
         return time.perf_counter() - began
 
 
-def _sync() -> float:
-    from threading import Thread
-
-    ended: list[float] = []
+def _sync(end: Callable[[Any, Realtime], None]) -> float:
     with DevServer().in_thread() as server:
         realtime = Realtime(api_base_url=server.url)
         subscription = realtime.subscribe_sync(channel="c", topics=["t"])
-
-        def read() -> None:
-            for _ in subscription:
-                pass
-            ended.append(time.perf_counter())
-
-        reading = Thread(target=read)
-        reading.start()
-        time.sleep(0.01)
+        ended = _ended_in_thread(subscription)
         began = time.perf_counter()
-        subscription.close()
-        reading.join(60)
+        end(subscription, realtime)
+        seconds = ended() - began
         realtime.close_sync()
-    return ended[0] - began
+    return seconds
+
+
+def _closed() -> float:
+    with DevServer().in_thread() as server:
+        loop = asyncio.new_event_loop()
+        realtime = Realtime(api_base_url=server.url)
+        subscription = loop.run_until_complete(_subscribed(realtime))
+        server.inject_sync("c", "t", '{"kind":"datastream-start","data":"s","channel":"c","topic":"t"}')
+        message = loop.run_until_complete(subscription.receive(timeout=10))
+        ended = _ended_in_thread(message.stream.sync())
+        began = time.perf_counter()
+        loop.close()
+        return ended() - began
+
+
+async def _subscribed(realtime: Realtime) -> Any:
+    return await realtime.subscribe(channel="c", topics=["t"])
+
+
+def _ended_in_thread(stream: Iterable[Any]) -> Callable[[], float]:
+    """Reads a stream in a thread that soon waits for it. Returns what waits for its end, and says when that was."""
+    ended: list[float] = []
+
+    def read() -> None:
+        with contextlib.suppress(RealtimeError):
+            for _ in stream:
+                pass
+        ended.append(time.perf_counter())
+
+    reading = Thread(target=read)
+    reading.start()
+    time.sleep(0.01)
+
+    def wait() -> float:
+        reading.join(60)
+        return ended[0]
+
+    return wait
