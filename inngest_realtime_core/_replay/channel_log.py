@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from ..messages.envelope import NO_METADATA, Envelope
+from ..messages.envelope import NO_METADATA, Envelope, read_added
 from ..messages.message import GapReason
 from .entries import Entry
 from .event_ids import EventIds
@@ -114,9 +114,12 @@ class ChannelLog(LimitedEntries):
             number: Its number, where that is known from elsewhere.
             previous: That of the message before it in its topic.
         """
-        added = None if envelope.metadata is NO_METADATA else envelope.added
+        metadata = envelope.metadata
+        added = None if metadata is NO_METADATA or envelope.kind != "data" else read_added(metadata)
         if added is None:
             self.mixed = True
+            if envelope.kind == "run":
+                self.run_topics.add(envelope.topic)
         else:
             recent = self._recent
             if not recent.room:
@@ -131,9 +134,11 @@ class ChannelLog(LimitedEntries):
                     self.mixed = True
                 else:
                     number, previous, log = seq
-                    if not self._is_confirmed or log != self.created:
+                    if log != self.created or not self._is_confirmed:
                         self._confirm(log, self._shared.created(self.channel))
-                    if log != self.created or not 0 <= previous < number < _MOST:
+                        if log != self.created:
+                            number = previous = 0
+                    if not 0 <= previous < number < _MOST:
                         number = previous = 0
             head = self._heads.get(envelope.topic)
             if head is None:
@@ -150,8 +155,6 @@ class ChannelLog(LimitedEntries):
             entry = Entry(_now(), envelope, "", None, None, number, previous, before)
         else:
             entry = Entry(_now(), envelope)
-        if envelope.kind == "run":
-            self.run_topics.add(envelope.topic)
         entries = self.entries
         entries.append(entry)
         self.kept_bytes += envelope.weight or len(envelope.data)

@@ -19,11 +19,12 @@ class RecentKeys:
         room: How many may be added before `make_room` has to be called.
     """
 
-    __slots__ = ("_last", "_marks", "_older", "room")
+    __slots__ = ("_last", "_marks", "_older", "_size", "room")
 
     def __init__(self) -> None:
         self._older = self._marks = _NONE
         self._last = -1  # the last slot of each
+        self._size = 0  # how many are added to a table
         self.room: int = 0
 
     def add(self, key: int) -> bool:
@@ -57,11 +58,12 @@ class RecentKeys:
         Args:
             count: How many of the last ones are to be known.
         """
-        if self._marks and 2 * count <= len(self._marks):
+        if self._marks and count <= self._size:
             self._older, self._marks = self._marks, array("H", bytes(2 * len(self._marks)))
-            self.room = len(self._marks) // 2
+            # As few as will do: the emptier they are, the sooner it is found that a key is in neither.
+            self.room = self._size = min(len(self._marks) // 2, max(_LEAST, count + count // 4))
             return False
-        self.room = max(_LEAST, 1 << count.bit_length())
+        self.room = self._size = max(_LEAST, 1 << count.bit_length())
         self._older, self._marks = (array("H", bytes(4 * self.room)) for _ in range(2))
         self._last = 2 * self.room - 1
         return True
@@ -69,4 +71,4 @@ class RecentKeys:
     def clear(self) -> None:
         self._older = self._marks = _NONE
         self._last = -1
-        self.room = 0
+        self._size = self.room = 0

@@ -46,6 +46,15 @@ class _Metadata(msgspec.Struct, gc=False):
     added: Added | None = msgspec.field(default=None, name=METADATA_KEY)
 
 
+def read_added(metadata: msgspec.Raw) -> Added | None:
+    """What this package has added to the metadata of a message of kind `data`; None where that is no id."""
+    try:
+        return _decode_metadata(metadata).added
+    except (msgspec.MsgspecError, RecursionError):
+        # Metadata may be any JSON.
+        return None
+
+
 _decode_metadata = msgspec.json.Decoder(_Metadata).decode
 
 
@@ -95,13 +104,7 @@ class Envelope(msgspec.Struct, gc=False, eq=False, repr_omit_defaults=True):
         Only `data` has it: the start and the end of a data stream carry the same metadata.
         """
         metadata = self.metadata
-        if metadata is NO_METADATA or self.kind != "data":
-            return None
-        try:
-            return _decode_metadata(metadata).added
-        except (msgspec.MsgspecError, RecursionError):
-            # Metadata may be any JSON.
-            return None
+        return None if metadata is NO_METADATA or self.kind != "data" else read_added(metadata)
 
     @property
     def id(self) -> str | None:
