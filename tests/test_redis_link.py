@@ -33,3 +33,27 @@ async def test_a_connection_that_breaks_keeps_no_message_from_being_recorded(
             assert await reading.read(1) == [3]
             assert publisher.stats().replay_ok is True
     assert events(log) == []
+
+
+async def test_what_was_sent_without_its_number_does_not_come_twice(
+    server: DevServer, shared: RedisServer, channel: str
+) -> None:
+    """Redis has recorded it, and neither reply arrived: who comes back has had it, or has not, and is told of a gap."""
+    async with linked(shared.url) as link, worker(server, shared, namespace="n") as one:
+        publisher = Realtime(api_base_url=server.url, replay=RedisReplay(link.url, namespace="n"))
+        async with publisher, worker(server, shared, namespace="n") as two:
+            async with page(one, channel) as before:
+                await publisher.publish((channel, "t"), 1)
+                assert await before.read(1) == [1]
+                link.breaks = "rr"
+                await publisher.publish((channel, "t"), 2)
+                async with page(two, channel) as other:
+                    await other.opened()
+                    await publisher.publish((channel, "t"), 3)
+                    await publisher.publish((channel, "u"), 3)
+                    assert await before.read(3) == [2, 3, 3]
+                    assert await other.read(2) == [3, 3]
+                    async with page(two, channel, before.id) as back:
+                        assert await back.read(1) == ["expired"]
+                        await publisher.publish((channel, "t"), 4)
+                        assert await back.read(1) == await other.read(1) == [4]

@@ -91,6 +91,8 @@ def _since_names(
                 stops[topic] = max(at, stops.get(topic, at))
         if log.floor is not None and stops.get(topic, log.floor) < log.floor:
             return None
+        if named and _has_holes(log, cursor, topic, stops.get(topic, log.first)):
+            return None
     unseen = [topic for topic in topics if topic not in stops]
     moment = cursor.at - log.clock.ahead
     if not unseen:
@@ -103,6 +105,19 @@ def _since_names(
         return None
     after = newest[1]
     return _replay(log, cursor, stops, concerned, lambda offset, _: offset > after)
+
+
+def _has_holes(log: ChannelLog, cursor: Cursor, topic: str, until: float) -> bool:
+    """Whether there is a number that a client has not had before one that it has.
+
+    Where something was sent without a number, that may have been, too: its recording succeeded, and the reply was lost.
+    """
+    had = cursor.numbers_of(topic)
+    return any(
+        entry.number and offset < until and entry.number not in had
+        for offset, entry in enumerate(log.entries, log.first)
+        if isinstance(entry.envelope, Envelope) and entry.envelope.topic == topic
+    )
 
 
 def _offsets_of(log: ChannelLog, cursor: Cursor, topics: Collection[str]) -> dict[str, tuple[str, int]]:
