@@ -175,6 +175,8 @@ async def test_spans_end_when_what_they_tell_of_ends(realtime: Realtime, watch: 
         assert span.attributes["messaging.destination.name"] == channel
         assert span.status.status_code is StatusCode.UNSET
     assert published.attributes["inngest.realtime.topic"] == "t"
+    assert published.attributes["messaging.operation.type"] == "send"
+    assert "messaging.operation.type" not in subscribed.attributes
     assert published.instrumentation_scope is not None
     assert published.instrumentation_scope.version == __version__
 

@@ -65,10 +65,11 @@ class OperationObserver:
         if kind is None:
             return lambda error: None
         # Names of channels are many, so they are no part of the span's name.
+        known = {"messaging.system": "inngest", "messaging.operation.name": operation}
+        if kind is SpanKind.PRODUCER:
+            known["messaging.operation.type"] = "send"
         span = self._tracer.start_span(
-            f"inngest.realtime {operation}",
-            kind=kind,
-            attributes={"messaging.system": "inngest", "messaging.operation.name": operation, **_named(attributes)},
+            f"inngest.realtime {operation}", kind=kind, attributes={**known, **_named(attributes)}
         )
         token = context.attach(set_span_in_context(span))
 

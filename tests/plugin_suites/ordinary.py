@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections.abc import Iterator
 
+import httpcore
 import httpx
 import inngest
 import pytest
@@ -111,6 +113,9 @@ def test_the_inngest_package_does_not_reach_production(inngest_realtime_server: 
     assert httpx.Client(transport=mock).get("https://api.inngest.com").status_code == 204
     with pytest.raises(httpx.ConnectError):
         httpx.get("http://service.invalid")
+    # Others replace the same functions: respx calls a coroutine function, and by the argument's name.
+    assert inspect.iscoroutinefunction(httpcore.AsyncConnectionPool.handle_async_request)
+    assert inspect.getfullargspec(httpcore.ConnectionPool.handle_request).args[1:] == ["request"]
 
 
 def test_a_proxy_of_the_shell(inngest_realtime_server: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:

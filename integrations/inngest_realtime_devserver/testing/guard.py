@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,14 +15,14 @@ from ..access import is_loopback
 __all__ = ["AddressGuard"]
 
 _CLOUD = ("inngest.com", "inn.gs")
-_SDK_HEADER = "x-inngest-sdk"  # the `inngest` package sends it with whatever it asks
+_SDK_HEADER = b"x-inngest-sdk"  # the `inngest` package sends it with whatever it asks
 
 
 class AddressGuard:
     """Refuses every address of Inngest that is neither loopback nor allowed, also to the `inngest` package.
 
-    What that asks goes through httpx, whose transports are looked at: whatever is answered before them, by a test
-    client or a mock, stays possible.
+    What that asks goes through httpx to the connections of httpcore, which are looked at: whatever is answered before
+    them, by a test client or a mock (respx, pytest-httpx), stays possible.
 
     Args:
         allowed: Host names, with `*` for any part of one, or addresses, whose host counts; what
@@ -35,7 +35,7 @@ class AddressGuard:
 
     def install(self) -> None:
         """Begin to refuse, in this process."""
-        import httpx
+        import httpcore
 
         from inngest_realtime_core.settings import address_checks
 
@@ -44,11 +44,19 @@ class AddressGuard:
             address_checks.append(self.check)
             self._installed.callback(address_checks.remove, self.check)
             patch = self._installed.enter_context(pytest.MonkeyPatch.context())
-            for transport, method in (
-                (httpx.HTTPTransport, "handle_request"),
-                (httpx.AsyncHTTPTransport, "handle_async_request"),
-            ):
-                patch.setattr(transport, method, self._checked(getattr(transport, method)))
+            send, send_async = httpcore.ConnectionPool.handle_request, httpcore.AsyncConnectionPool.handle_async_request
+
+            # One is async and the argument has its name, since mocks look at what they replace.
+            def handle_request(pool: Any, request: Any) -> Any:
+                self._check_request(request)
+                return send(pool, request)
+
+            async def handle_async_request(pool: Any, request: Any) -> Any:
+                self._check_request(request)
+                return await send_async(pool, request)
+
+            patch.setattr(httpcore.ConnectionPool, "handle_request", handle_request)
+            patch.setattr(httpcore.AsyncConnectionPool, "handle_async_request", handle_async_request)
 
     def remove(self) -> None:
         """Refuse nothing any more."""
@@ -56,14 +64,12 @@ class AddressGuard:
             self._installed.close()
             self._installed = None
 
-    def _checked(self, handle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        def checked(transport: Any, request: Any) -> Any:
-            host = request.url.host.rstrip(".").lower()
-            if _SDK_HEADER in request.headers or any(f".{host}".endswith(f".{each}") for each in _CLOUD):
-                self.check(f"{request.url.scheme}://{request.url.netloc.decode()}")
-            return handle(transport, request)
-
-        return checked
+    def _check_request(self, request: Any) -> None:
+        url, names = request.url, {name.lower() for name, _ in request.headers}
+        host = url.host.decode().rstrip(".").lower()
+        if _SDK_HEADER in names or any(f".{host}".endswith(f".{each}") for each in _CLOUD):
+            shown = f"[{host}]" if ":" in host else host
+            self.check(f"{url.scheme.decode()}://{shown}{f':{url.port}' if url.port else ''}")
 
     def check(self, api_base_url: str) -> None:
         """Raise `ConfigurationError` unless tests may call this address."""
