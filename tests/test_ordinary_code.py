@@ -7,6 +7,7 @@ import concurrent.futures
 import contextvars
 import copy
 import functools
+import gc
 import importlib.util
 import logging
 import pickle
@@ -877,12 +878,41 @@ with realtime.subscribe_sync(channel="c", topics=["t"]) as subscription:
             subscription.receive(timeout=0.05)
         except TimeoutError:
             print("sync")
+        realtime.publish_stream_sync(("c", "t"), ["é" * 512] * 3)
+        print(len(subscription.receive(timeout=5).kind))
+at_once = Realtime(api_base_url=sys.argv[1], linger=0)
+with at_once.subscribe_sync(channel="d", topics=["t"]), freezegun.freeze_time("2026-01-01"):
+    with at_once.subscribe_sync(channel="e", topics=["t"]) as left:
+        at_once.publish_sync(("e", "t"), 1)
+        left.receive(timeout=5)
+    print("left")
 """
 
 
 def test_a_timeout_under_a_frozen_clock() -> None:
     with DevServer().in_thread() as server:
-        assert script(FROZEN, server.url) == "async\n1\nsync\n"
+        assert script(FROZEN, server.url) == "async\n1\nsync\n16\nleft\n"
+
+
+def test_an_interruption_when_a_subscription_is_open_leaves_nothing(
+    threaded: DevServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, or a timeout of gevent or of a signal, in the last moment of the call."""
+
+    def wait(call: Any, *arguments: Any, wait: Any = background._Call._wait) -> None:  # pyright: ignore[reportPrivateUsage]
+        wait(call, *arguments)
+        raise KeyboardInterrupt
+
+    realtime = Realtime(api_base_url=threaded.url)
+    with monkeypatch.context() as patched:
+        patched.setattr(background._Call, "_wait", wait)  # pyright: ignore[reportPrivateUsage]
+        with pytest.raises(KeyboardInterrupt):
+            realtime.subscribe_sync(channel=fresh(), topics=["t"])
+    deadline = time.monotonic() + 10
+    while realtime.stats().subscriptions:
+        assert time.monotonic() < deadline
+        gc.collect()
+    realtime.close_sync()
 
 
 EVENTLET = """

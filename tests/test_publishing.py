@@ -340,11 +340,11 @@ class TestStreaming:
         """On a busy machine a wait takes longer than it was to take."""
         waits: list[float] = []
 
-        async def sleep(seconds: float, sleep: Any = anyio.sleep) -> None:
+        async def sleep(seconds: float) -> None:
             waits.append(seconds)
-            await sleep(seconds and seconds + 0.03)
+            await asyncio.sleep(seconds and seconds + 0.03)
 
-        monkeypatch.setattr("anyio.sleep", sleep)
+        monkeypatch.setattr(publishing, "sleep", sleep)
         async with DevServer() as server:
             await publish_stream(settings_for(server.url), channel, "t", ["é" * 512] * 9)
         assert sum(wait > 0 for wait in waits) > 5  # all but the first; else every second one

@@ -14,11 +14,11 @@ from datetime import datetime, timezone
 from typing import Any, Protocol, cast
 from urllib.parse import quote, urlencode
 
-import anyio
 import httpx
 import msgspec
 from pydantic import TypeAdapter
 
+from .._concurrency.tasks import sleep
 from ..arguments import describe
 from ..channels.template import check_channel_name
 from ..channels.topic import check_topic_name
@@ -239,11 +239,11 @@ class _Text:
         try:
             async for part in _asynchronous(self._chunks):
                 for piece in self._splitter.feed(part):
-                    await anyio.sleep(self._throttle.delay(piece, time.monotonic()))
+                    await sleep(self._throttle.delay(piece, time.monotonic()))
                     yield piece
                     self._throttle.sent(time.monotonic())
             for piece in self._splitter.finish():
-                await anyio.sleep(self._throttle.delay(piece, time.monotonic()))
+                await sleep(self._throttle.delay(piece, time.monotonic()))
                 yield piece
         except Exception as error:
             # The application's own: `failures()` raises it as it was.

@@ -96,6 +96,20 @@ def call_after(loop: asyncio.AbstractEventLoop, delay: float, callback: Callable
     return cancelled.set
 
 
+async def sleep(delay: float) -> None:
+    """`asyncio.sleep`, with a timer that keeps nothing of the caller."""
+    if delay <= 0:
+        await asyncio.sleep(0)
+        return
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    cancel = call_after(loop, delay, lambda: None if over.done() else over.set_result(None))
+    try:
+        await over
+    finally:
+        cancel()
+
+
 @contextlib.contextmanager
 def deadline(seconds: float | None) -> Generator[anyio.CancelScope, None, None]:
     """`anyio.move_on_after`, with a timer that keeps nothing of the caller. None is no limit."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .._api.tokens import Entry
-from .._concurrency.tasks import create_task, end_tasks, look_at_failure
+from .._concurrency.tasks import create_task, end_tasks, look_at_failure, sleep
 from ..errors import RealtimeError, UnreachableError
 from .batching import frame_batches
 from .connection import Connection
@@ -101,7 +101,7 @@ class Joiner:
             gone = registry.take_leaving()
             if gone and not registry.empty:
                 await self._dialer.remove(connection, gone)
-                await asyncio.sleep(_LEAVE_PAUSE)
+                await sleep(_LEAVE_PAUSE)
         except UnreachableError:
             await self._wake.until(lambda: connection.lost)
         finally:

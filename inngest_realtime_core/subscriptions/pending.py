@@ -94,7 +94,13 @@ class PendingSubscription(LazyCoroutine[Subscription]):
 
 def open_sync(pending: PendingSubscription) -> SyncSubscription:
     """Opens a subscription on the background loop, for the calling thread."""
-    return SyncSubscription(run_sync(pending.use()))
+    open_ = pending.use()
+
+    async def opened() -> SyncSubscription:
+        # Here: what interrupts the thread when it is open already, such as Ctrl-C, leaves it to the garbage collector.
+        return SyncSubscription(await open_())
+
+    return run_sync(opened)
 
 
 def sync_face(subscription: Subscription) -> SyncSubscription:
