@@ -172,14 +172,14 @@ class Feed(Recall):
 
         Args:
             after: The id of the last event it has had: what came since is given to it first, or a gap.
-            rewind: How many messages of each topic it is given that came before; nothing of that with `after`.
+            rewind: How many messages of each topic it is given that came before; nothing of that with a valid `after`.
             since: The offset from which on it is given all.
         """
         history = self.history
+        begin = history.end if since is None else since
         if after:
-            self._resume(spec, buffer, after)
+            self._resume(spec, buffer, after, rewind, begin)
         elif rewind is not None and self._is_rewound_later(spec):
-            begin = history.end if since is None else since
             buffer.catch_up = functools.partial(self._rewind, spec, buffer, rewind, begin)
         elif rewind is not None or (since is not None and since < history.end):
             if rewind is not None and not history.knows(spec.topics):

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from .._replay.channel_history import ChannelHistory
@@ -146,15 +146,30 @@ class Recall(ABC):
 
     # -- those who come back or come late -------------------------------------------------------------------------
 
-    def _resume(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str) -> None:
-        """Gives a reader what it missed, or a gap."""
+    def _resume(
+        self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str, rewind: Rewind | None, since: int
+    ) -> None:
+        """Gives a reader what it missed, or a gap.
+
+        Args:
+            rewind: How much it is given behind the gap that came before it, if `after` is no id of this deployment.
+            since: The offset from which on it is given all then.
+        """
         cursor = self.history.cursor(after)
-        if cursor is None and self._shared is None:
+        otherwise = None if rewind is None else functools.partial(self._rewind, spec, buffer, rewind, since, lost=True)
+        if cursor is None and self._shared is None and otherwise is None:
             self._replay_missed(spec, buffer, None)
         else:
-            buffer.catch_up = functools.partial(self._catch_up, spec, buffer, after, cursor)
+            buffer.catch_up = functools.partial(self._catch_up, spec, buffer, after, cursor, otherwise)
 
-    async def _catch_up(self, spec: SubscriptionSpec, buffer: ReaderBuffer, after: str, cursor: Cursor | None) -> None:
+    async def _catch_up(
+        self,
+        spec: SubscriptionSpec,
+        buffer: ReaderBuffer,
+        after: str,
+        cursor: Cursor | None,
+        otherwise: Callable[[], Awaitable[None]] | None,
+    ) -> None:
         """Gives a reader what it missed, if this process or all together know it; before what it has received since."""
         history = self.history
         await self._covered()
@@ -163,7 +178,9 @@ class Recall(ABC):
             await self._shared.ready(_PATIENCE)
             cursor = history.cursor(after)
         if cursor is None:
-            if not buffer.detached:
+            if otherwise is not None:
+                await otherwise()
+            elif not buffer.detached:
                 self._replay_missed(spec, buffer, None)
             return
         if history.must_load(cursor, spec.topics):
@@ -200,17 +217,24 @@ class Recall(ABC):
         """Whether what came before is to be waited for: a page gets its first bytes before that."""
         return self._shared is not None and not (self.history.knows(spec.topics) and self._is_covered)
 
-    async def _rewind(self, spec: SubscriptionSpec, buffer: ReaderBuffer, rewind: Rewind, since: int) -> None:
-        """Gives a reader what came before it was attached, and what has come since that offset."""
+    async def _rewind(
+        self, spec: SubscriptionSpec, buffer: ReaderBuffer, rewind: Rewind, since: int, *, lost: bool = False
+    ) -> None:
+        """Gives a reader what came before it was attached, and what has come since that offset.
+
+        Args:
+            lost: Whether it is to be told first that something may be missing.
+        """
         await self._covered()
         history = self.history
         if not history.knows(spec.topics):
             await self._load()
         await self._view_ahead(spec, history.rewind(rewind, spec.topics, since)[0], encoded=buffer.encoded)
         if not buffer.detached:
-            known = history.knows(spec.topics)
+            known = history.knows(spec.topics) and not lost
             selected, buffer.start_id = history.rewind(rewind, spec.topics, since, known=known)
             self._replay(spec, buffer, selected)
+            self._counters.resumes_gapped += lost
 
     async def _view_ahead(self, spec: SubscriptionSpec, selected: list[Selected], *, encoded: bool) -> bool:
         """Validates, and encodes, what a reader is about to be given. Returns whether the event loop had a turn."""

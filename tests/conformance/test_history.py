@@ -118,6 +118,11 @@ async def test_an_id_that_was_made_up_rewinds_nothing(client: Client, inngest: D
                 assert (await stream.next_event()).json["data"]["reason"] == "expired"
                 await publish(inngest, run_id, "tokens", 6)
                 assert await read(stream, 1) == [("tokens", 6)]
+            headers = {"Last-Event-ID": forged}
+            async with client.stream("history/stream", runId=run_id, rewind="1", headers=headers) as stream:
+                # It is told, and gets what it asks for as if it had sent none.
+                assert (await stream.next_event()).json["data"]["reason"] == "expired"
+                assert await read(stream, 2) == [("status", 1), ("tokens", 6)]
         # An id of another channel is none of this one.
         async with client.stream("pipeline/stream", runId=f"{run_id}x", headers={"Last-Event-ID": ready.id}) as stream:
             assert (await stream.next_event()).json["data"]["reason"] == "expired"
