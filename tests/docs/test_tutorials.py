@@ -41,6 +41,21 @@ def test_a_tutorial_from_an_empty_folder(framework: str, tmp_path: Path) -> None
     print(f"\n{framework}: {time.monotonic() - began:.1f} s from an empty folder to the last message")
 
 
+def production() -> list[str]:
+    """The commands that docs/deployment.md begins with: FastAPI's and Starlette's, Django's, and Flask's."""
+    blocks = blocks_of(ROOT / "docs" / "deployment.md")
+    return commands([block for block in blocks if block.language == "console"])
+
+
+@pytest.mark.parametrize(("framework", "number"), [("starlette", 0), ("django", 1), ("flask", 2)])
+def test_a_command_for_production(framework: str, number: int, tmp_path: Path) -> None:
+    create(blocks_of(ROOT / "docs" / "tutorial" / f"{framework}.md"), tmp_path)
+    command = production()[number]
+    with DevServer().in_thread() as server, serving([f"INNGEST_DEV=1 {command}"], tmp_path, server.url) as site:
+        with site.stream("GET", "/api/realtime/report/stream", params={"runId": "run-1"}) as stream:
+            assert "event: ready" in next(lines for lines in stream.iter_text() if "event:" in lines)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on the path")
 def test_the_five_minutes_of_the_readme(tmp_path: Path) -> None:
     blocks = [block for block in blocks_of(ROOT / "README.md") if "nox" not in block.code]
@@ -98,6 +113,8 @@ def serving(typed: list[str], folder: Path, inngest: str) -> Iterator[httpx.Clie
     words = shlex.split(line.removeprefix("INNGEST_DEV=1 ").replace("127.0.0.1:8000", f"127.0.0.1:{port}"))
     if words[0] == "uvicorn":
         words += ["--port", str(port)]
+    elif "--bind" not in words:
+        words += ["--bind", f"127.0.0.1:{port}"]
     command = [sys.executable, "-m", *words]
     log = folder / "server.log"
     with (
