@@ -1,7 +1,8 @@
-"""Hooks of MkDocs: a folder in the navigation stands for its pages, and a link that leads nowhere fails the build."""
+"""Hooks of MkDocs: a folder in the navigation stands for its pages; dead links and broken lists fail the build."""
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> None:
     """Whoever searches for a word wants the guide that explains it before all that mention it."""
     if page.file.src_uri.startswith(("api/", "benchmarks")):
         page.meta["search"] = {"boost": 0.2}
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> None:
+    """A list or a table right behind a paragraph is one on GitHub, and part of the paragraph here."""
+    text = re.sub(r"<pre.*?</pre>", "", html, flags=re.DOTALL)
+    if found := re.search(r"\n\s*(?:[-*|] |\d+\. ).*", text):
+        raise SystemExit(f"{page.file.src_uri}: it wants an empty line before it: {found[0].strip()}")
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
