@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from docs.blocks import ROOT, blocks_of
+from inngest_realtime_devserver import DevServer
 
 SUITES = Path(__file__).parent / "plugin_suites"
 CONFTEST = """
@@ -119,6 +121,13 @@ def test_the_page_of_the_documentation(tmp_path: Path) -> None:
     ini = f"[pytest]\npythonpath = .\n{ASYNCIO}auto\nDJANGO_SETTINGS_MODULE = settings\n"
     tmp_path.joinpath("pytest.ini").write_text(ini)
     assert passed(run(tmp_path, "-p", "no:anyio")) == 6
+
+
+def test_the_page_says_which_calls_are_awaited() -> None:
+    calls = re.findall(r"(await )?\bserver\.(\w+)\(", (ROOT / "docs/testing.md").read_text())
+    assert {"inject", "drop_connections"} <= {name for _, name in calls}
+    for awaited, name in calls:
+        assert inspect.iscoroutinefunction(getattr(DevServer, name)) == bool(awaited), name
 
 
 GUARD = """
