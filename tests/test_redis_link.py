@@ -57,3 +57,23 @@ async def test_what_was_sent_without_its_number_does_not_come_twice(
                         assert await back.read(1) == ["expired"]
                         await publisher.publish((channel, "t"), 4)
                         assert await back.read(1) == await other.read(1) == [4]
+
+
+async def test_a_slow_redis_costs_time_and_nothing_else(
+    server: DevServer, shared: RedisServer, channel: str, log: pytest.LogCaptureFixture
+) -> None:
+    async with linked(shared.url) as link:
+        publisher, one, two = (worker(server, link, namespace="n") for _ in range(3))
+        async with publisher, one, two:
+            link.delay = 0.1
+            async with page(one, channel) as before:
+                await before.opened()
+                await publisher.publish((channel, "t"), 1)
+                assert await before.read(1) == [1]
+            await publisher.publish((channel, "t"), 2)
+            async with page(two, channel, before.id) as back:
+                assert await back.read(1) == [2]
+                server.drop_connections()
+                await publisher.publish((channel, "t"), 3)
+                assert await back.read(1) == [3]
+    assert events(log) == []

@@ -250,6 +250,7 @@ async def test_what_is_recorded_first_and_received_later_is_not_lost(
         fast, one, two = (worker(server, shared, namespace=channel) for _ in range(3))
         async with slow, fast, one, two:
             async with page(one, channel) as reading:
+                await reading.opened()
                 sending = asyncio.create_task(slow.publish((channel, "t"), "recorded first"))
                 await until(lambda: shared.client.keys(f"*{channel}*order"))
                 await fast.publish((channel, "t"), "received first")

@@ -174,12 +174,13 @@ async def test_the_first_number_of_a_channel_that_nobody_follows(shared: RedisSe
         await record.close()
 
 
+@pytest.mark.parametrize("ahead", [3.0, -3.0, 300.0, -300.0])
 async def test_the_clock_of_a_worker_may_be_wrong(
-    server: DevServer, shared: RedisServer, channel: str, monkeypatch: pytest.MonkeyPatch
+    server: DevServer, shared: RedisServer, channel: str, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
     """Where a page comes back that has had nothing yet, only the time tells what it has missed."""
     right = time.time
-    monkeypatch.setattr(time, "time", lambda: right() + 3.0)
+    monkeypatch.setattr(time, "time", lambda: right() + ahead)
     async with worker(server, shared) as one, worker(server, shared) as two:
         async with page(one, channel) as reading:
             await reading.opened()
@@ -208,3 +209,18 @@ def test_the_time_of_redis_is_known_as_well_as_its_best_answer_tells(monkeypatch
             assert reading.error <= best + 0.1, seed
         now += rng.expovariate(1)
     assert clock.is_known
+
+
+async def test_two_that_keep_different_amounts(server: DevServer, shared: RedisServer, channel: str) -> None:
+    """The less is kept: a client that missed more gets a gap."""
+    few, many = worker(server, shared, size=2, namespace="n"), worker(server, shared, size=100, namespace="n")
+    async with few, many:
+        async with page(many, channel) as before:
+            await before.opened()
+        for number in range(4):
+            await (few if number % 2 else many).publish((channel, "t"), number)
+        async with page(many, channel, before.id) as back, page(many, channel, rewind="all") as late:
+            assert await back.read(1) == ["expired"]
+            assert await late.read(2) == [2, 3]
+            await many.publish((channel, "t"), 4)
+            assert await back.read(1) == await late.read(1) == [4]
