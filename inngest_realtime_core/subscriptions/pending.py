@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import warnings
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._concurrency.background import run_sync
 from .._concurrency.tasks import LazyCoroutine
@@ -74,22 +74,25 @@ class PendingSubscription(LazyCoroutine[Subscription]):
         self._used = True
         return ConfigurationError(_INSTEAD)
 
-    def __aiter__(self) -> NoReturn:
-        raise self.misused()
+    # Checkers are to refuse these, and take what returns `NoReturn` for code that nothing follows.
+    if not TYPE_CHECKING:
 
-    def __iter__(self) -> NoReturn:
-        raise self.misused()
+        def __aiter__(self) -> NoReturn:
+            raise self.misused()
 
-    def __enter__(self) -> NoReturn:
-        raise self.misused()
+        def __iter__(self) -> NoReturn:
+            raise self.misused()
 
-    def __exit__(self, *_: object) -> None: ...
+        def __enter__(self) -> NoReturn:
+            raise self.misused()
 
-    def __getattr__(self, name: str) -> NoReturn:
-        hint = "It is a PendingSubscription."
-        if not name.startswith("_") and hasattr(Subscription, name):
-            hint = str(self.misused())
-        raise AttributeError(f"There is no {name!r} here. {hint}")
+        def __exit__(self, *_: object) -> None: ...
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = "It is a PendingSubscription."
+            if not name.startswith("_") and hasattr(Subscription, name):
+                hint = str(self.misused())
+            raise AttributeError(f"There is no {name!r} here. {hint}")
 
 
 def open_sync(pending: PendingSubscription) -> SyncSubscription:

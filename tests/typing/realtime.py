@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Any, Literal
 
@@ -92,6 +93,14 @@ async def subscribing(realtime: Realtime, app: inngest.Inngest) -> None:
     async with subscribe(app=realtime, channel=channel) as opened:
         assert_type(opened, Subscription)
 
+    # It is accepted wherever an awaitable is, and refused where it was to be awaited.
+    first, second = await asyncio.gather(realtime.subscribe(channel=channel), realtime.subscribe(channel=channel))
+    assert_type((first, second), tuple[Subscription, Subscription])
+    assert_type(await asyncio.wait_for(realtime.subscribe(channel=channel), 5), Subscription)
+    assert_type(asyncio.create_task(realtime.subscribe(channel=channel)), asyncio.Task[Subscription])
+    async for _ in realtime.subscribe(channel=channel):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    realtime.subscribe(channel=channel).get_json_stream()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     # A wrong name is caught where topics are objects; among texts only at runtime.
     await realtime.subscribe(channel=channel, topics=[Pipeline.statuses])  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     await realtime.subscribe(channel=channel, topics=[channel.status, Pipeline.tokens])
