@@ -396,9 +396,10 @@ def test_what_was_published_to_a_topic_before_it_was_asked_for(clock: Clock, evi
     assert rewound(log, 1, *TOPICS) == ["11" if evicted else "3", "23"]
     receive(log, *publish(clock, kept, range(24, 25), "b"))
     assert resumed(log, begin, "b") == ["24"], "where others stand is the same"
-    selected, ready = log.rewind(2, ["b"])
-    assert told([entry for entry, _ in selected]) == ["23", "24"]
-    assert resumed(log, ready, "b") == ["23", "24"]
+    selected, ready = log.rewind(3, ["b"])
+    assert told([entry for entry, _ in selected]) == ["22", "23", "24"]
+    assert resumed(log, ready, "b") == ["22", "23", "24"]
+    assert resumed(log, selected[0][1], "b") == ["23", "24"]
 
 
 def test_a_full_log_makes_room_for_what_is_newer(clock: Clock) -> None:

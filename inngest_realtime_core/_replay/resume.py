@@ -37,7 +37,9 @@ def since(log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: 
     concerned = {*topics, *log.run_topics}
     if cursor.log == log.name:
         found = _since_offset(log, cursor.offset, topics, concerned)
-        return found if found is None or cursor.since else [_gap("expired"), *found]
+        if found is not None or cursor.offset > log.end:
+            return found if found is None or cursor.since else [_gap("expired"), *found]
+        # What was put in front where offsets have been used is found by what the client has had.
     if not cursor.complete or (cursor.numbers and not log.numbered):
         return None
     if log.numbered and not all(_knows_numbers(log, cursor.numbers_of(topic), topic) for topic in topics):
