@@ -96,10 +96,11 @@ def check(client: Client, fleet: Fleet, *, gaps: bool, seed: str) -> None:
         owed = range(max(numbers.start, client.since[topic]), numbers.stop)
         return any((topic, number) not in fleet.withdrawn | had for number in owed)
 
-    for topic, number in client.seen:
+    for index, (topic, number) in enumerate(client.seen):
         if topic == "gap":
             announced = set(client.topics)
-            history = False
+            # The gap before it all is of a data stream whose start is not known.
+            history = history and index == 0
             if gaps:
                 # Who comes to a worker that is behind is told so, and may get again what it had.
                 last.clear()
