@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
+from inngest_realtime_core import Realtime
 from inngest_realtime_devserver.server import DevServer
+from inngest_realtime_redis import RedisReplay
 from redis_link import linked
+from reverse_proxy import reverse_proxy
 from test_redis_replay import RedisServer, channel, own, page, pytestmark, until, worker
 from test_redis_sharing import free_port
 
@@ -31,6 +36,43 @@ async def test_a_redis_that_loads_what_it_had_saved(server: DevServer, own: Redi
         await publisher.publish((channel, "t"), 4)
         async with page(one, channel, back.id) as again:
             assert await again.read(1) == [4]
+
+
+async def test_what_was_recorded_before_and_is_received_afterwards(
+    server: DevServer, own: RedisServer, channel: str
+) -> None:
+    """It has no number then, and those who have had later ones do not get it."""
+    gate = threading.Event()
+
+    def hold(head: bytes) -> bytes:
+        if b"/publish" in head:
+            gate.wait(10)
+        return head
+
+    with reverse_proxy(server.url, change=hold) as url:
+        slow = Realtime(api_base_url=url, replay=RedisReplay(own.url, namespace="n"))
+        publisher, one, two = (worker(server, own, namespace="n") for _ in range(3))
+        async with slow, publisher, one, two:
+            sending = asyncio.create_task(slow.publish((channel, "t"), "recorded before"))
+            await until(lambda: own.client.keys(f"*{{{channel}}}:order"))
+            own.client.save()
+            own.process.kill()
+            own.process.communicate()
+            own.start()
+            async with page(one, channel) as reading:
+                await reading.opened()
+                gate.set()
+                await sending
+                assert await reading.read(1) == ["recorded before"]
+                async with page(two, channel) as before:
+                    await before.opened()
+                    await publisher.publish((channel, "t"), 1)
+                    await publisher.publish((channel, "u"), 1)
+                    assert await before.read(2) == [1, 1]
+                assert await reading.read(2) == [1, 1]
+                async with page(one, channel, before.id) as back:
+                    await publisher.publish((channel, "t"), 2)
+                    assert await back.read(1) == [2]
 
 
 async def test_a_replica_that_takes_the_place_of_its_primary(server: DevServer, tmp_path: Path, channel: str) -> None:

@@ -80,6 +80,11 @@ class NamedEntries:
         """The offset of the entry that comes next."""
         return self.first + len(self.entries)
 
+    @property
+    def all_numbered(self) -> bool:
+        """Whether each message has a number: one that came with a number of another log than now has none."""
+        return all(entry.number or isinstance(entry.envelope, str) for entry in self.entries)
+
     def ticks_at(self, moment: float) -> int:
         """The least number that is given at a moment of `time.monotonic()`."""
         return to_ticks(moment + self.clock.ahead)

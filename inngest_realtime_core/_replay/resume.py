@@ -44,8 +44,7 @@ def since(log: ChannelLog, cursor: Cursor, topics: Collection[str], *, by_time: 
         return None
     if log.numbered and not all(_knows_numbers(log, cursor.numbers_of(topic), topic) for topic in topics):
         return None
-    if log.numbered and not (log.mixed or cursor.names) and log.whole_since < float("inf"):
-        # All that was published has a number.
+    if log.numbered and not (log.mixed or cursor.names) and log.whole_since < float("inf") and log.all_numbered:
         return _replay(log, cursor, {}, concerned, lambda _, __: True)
     return _since_names(log, cursor, topics, concerned, by_time)
 
