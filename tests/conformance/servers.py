@@ -42,7 +42,9 @@ def gunicorn(app: str, *arguments: str) -> Callable[[int, int], list[str]]:
     def command(port: int, workers: int) -> list[str]:
         address = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
         threads = [] if "--worker-class" in arguments else ["--worker-class", "gthread", "--threads", "64"]
-        return [sys.executable, "-m", "gunicorn", app, *address, *threads, *arguments]
+        # It kills workers that have not run for so many seconds, also after the whole machine has stood still.
+        patience = ["--timeout", "300"]
+        return [sys.executable, "-m", "gunicorn", app, *address, *patience, *threads, *arguments]
 
     return command
 
