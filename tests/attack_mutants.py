@@ -126,6 +126,18 @@ ATTACKS: list[tuple[str, str, str, str]] = [
         "held[1].is_here), reverse=True",
     ),
     (
+        f"{BYTES}test_another_event_loop_that_holds_most_pays_while_there_is_time",
+        "_hub/budget.py",
+        "here_first = held >= limit",
+        "here_first = True",
+    ),
+    (
+        f"{BYTES}test_who_is_asked_twice_drops_the_same_bytes_once",
+        "_hub/hub.py",
+        "self.shed(self.budget.excess)",
+        "self.shed(500_000)",
+    ),
+    (
         f"{BYTES}test_who_is_asked_drops_nothing_when_that_was_done_in_the_meantime",
         "_hub/hub.py",
         "self.shed(self.budget.excess)",
@@ -390,8 +402,10 @@ ATTACKS: list[tuple[str, str, str, str]] = [
     (
         "test_many_return.py::test_fifty_streams_that_return[stale]",
         "_hub/recall.py",
-        "        if cursor is None and self._shared is None:\n            self._replay_missed(spec, buffer, None)\n",
-        "        if cursor is None and self._shared is None:\n            self._replay_missed(spec, buffer, None)\n"
+        "        if cursor is None and self._shared is None and otherwise is None:\n"
+        "            self._replay_missed(spec, buffer, None)\n",
+        "        if cursor is None and self._shared is None and otherwise is None:\n"
+        "            self._replay_missed(spec, buffer, None)\n"
         "            for entry in self.history.entries:\n"
         "                entry.views = None\n                self._groups.view_ahead(spec, entry, encoded=True)\n",
     ),

@@ -203,7 +203,7 @@ MUTANTS = [
     Mutant(
         "nothing comes between leaving and coming back",
         "_upstream/joining.py",
-        "await asyncio.sleep(_LEAVE_PAUSE)",
+        "await sleep(_LEAVE_PAUSE)",
         "pass",
     ),
     Mutant(
