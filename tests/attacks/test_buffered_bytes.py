@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -166,7 +167,9 @@ async def test_who_is_asked_drops_nothing_when_that_was_done_in_the_meantime(ser
         await eventually(lambda: realtime.stats().received == 10)
         (hub,) = realtime._sessions.at(realtime.settings).hubs()  # pyright: ignore[reportPrivateUsage]
         hub.budget = ByteBudget(900_000, lambda: [hub])
-        await asyncio.to_thread(hub.shed_later)
+        asked = threading.Thread(target=hub.shed_later)
+        asked.start()
+        asked.join()  # no turn of the event loop until it has been dropped here
         hub.shed(hub.budget.excess)
         left = realtime.stats().buffer_bytes
         for _ in range(3):
