@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -372,6 +373,26 @@ def test_a_subscription_that_nobody_awaits_is_told(channel: str) -> None:
     realtime = Realtime(api_base_url="http://127.0.0.1:9")
     with pytest.warns(RuntimeWarning, match=r"never awaited.*await realtime\.subscribe"):
         realtime.subscribe(channel=channel, topics=["t"], on_message=print)
+
+
+@pytest.mark.parametrize("way", ["task", "block", "closed"])
+async def test_a_subscription_that_is_cancelled_before_it_opens_was_awaited(
+    realtime: Realtime, channel: str, way: str
+) -> None:
+    """Python says nothing of a coroutine either that was cancelled before its first step."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        pending = realtime.subscribe(channel=channel, topics=["t"])
+        if way == "closed":
+            pending.close()
+        else:
+            task = asyncio.ensure_future(pending if way == "task" else pending.__aenter__())
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+        del pending
+        gc.collect()
+    assert told == []
 
 
 async def test_a_subscription_is_opened_by_what_takes_coroutines(realtime: Realtime, channel: str) -> None:

@@ -110,7 +110,7 @@ def not_a_stream(content: object, instead: str) -> ConfigurationError:
     """
     what, advice = describe(content), "or an encoded stream of one (get_event_stream())"
     if isinstance(content, PendingSubscription):
-        content.misused()
+        content.close()  # nobody will await it: that is told here
         what = "a subscription that was not awaited"
     elif isinstance(content, SyncSubscription):
         what = "a subscription of subscribe_sync()"

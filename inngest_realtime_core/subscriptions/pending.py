@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import warnings
 from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .._concurrency.background import run_sync
@@ -22,6 +23,8 @@ _INSTEAD = (
     "loop is running, `for message in realtime.subscribe_sync(...):`."
 )
 
+_Open = Callable[[], Coroutine[Any, Any, Readers]]
+
 
 class PendingSubscription(LazyCoroutine[Subscription]):
     """A subscription to be opened: `await` it, or enter it with `async with`, for the `Subscription`."""
@@ -29,13 +32,18 @@ class PendingSubscription(LazyCoroutine[Subscription]):
     # Without `__dict__`: FastAPI would make JSON of that where a route returns this.
     __slots__ = ("__weakref__", "_entered", "_open", "_subscription", "_used")
 
-    def __init__(self, open_: Callable[[], Coroutine[Any, Any, Readers]]) -> None:
+    def __init__(self, open_: _Open) -> None:
         self._open = open_
         self._used = False
         self._entered = False
         self._subscription: Subscription | None = None
 
-    async def __aenter__(self) -> Subscription:
+    # Used at once: a task that is cancelled before its first step has awaited it all the same.
+
+    def __aenter__(self) -> CoroutineType[Any, Any, Subscription]:
+        return self._enter(self._use())
+
+    async def _enter(self, open_: _Open) -> Subscription:
         if self._entered:
             raise ConfigurationError(
                 "This subscription is entered already, and one block would close that of the other. Call subscribe() "
@@ -43,7 +51,7 @@ class PendingSubscription(LazyCoroutine[Subscription]):
             )
         self._entered = True
         try:
-            self._subscription = await self._start()
+            self._subscription = Subscription(await open_())
         except BaseException:
             self._entered = False
             raise
@@ -55,13 +63,18 @@ class PendingSubscription(LazyCoroutine[Subscription]):
         if subscription is not None:
             await subscription.__aexit__(*exception)
 
-    def use(self) -> Callable[[], Coroutine[Any, Any, Readers]]:
+    def _use(self) -> _Open:
         """Returns what opens it, for whoever is about to."""
         self._used = True
         return self._open
 
-    async def _start(self) -> Subscription:
-        return Subscription(await self.use()())
+    def _start(self) -> Coroutine[Any, Any, Subscription]:
+        return _opened(self._use())
+
+    def close(self) -> None:
+        """Opens nothing, as `close()` of a coroutine."""
+        self._used = True
+        super().close()
 
     # What is written by mistake.
 
@@ -69,7 +82,7 @@ class PendingSubscription(LazyCoroutine[Subscription]):
         if not self._used:
             warnings.warn(f"A subscription was never awaited. {_INSTEAD}", RuntimeWarning, stacklevel=2, source=self)
 
-    def misused(self) -> ConfigurationError:
+    def _misused(self) -> ConfigurationError:
         """Returns the error that says what to write. It is told once."""
         self._used = True
         return ConfigurationError(_INSTEAD)
@@ -78,26 +91,30 @@ class PendingSubscription(LazyCoroutine[Subscription]):
     if not TYPE_CHECKING:
 
         def __aiter__(self) -> NoReturn:
-            raise self.misused()
+            raise self._misused()
 
         def __iter__(self) -> NoReturn:
-            raise self.misused()
+            raise self._misused()
 
         def __enter__(self) -> NoReturn:
-            raise self.misused()
+            raise self._misused()
 
         def __exit__(self, *_: object) -> None: ...
 
         def __getattr__(self, name: str) -> NoReturn:
             hint = "It is a PendingSubscription."
             if not name.startswith("_") and hasattr(Subscription, name):
-                hint = str(self.misused())
+                hint = str(self._misused())
             raise AttributeError(f"There is no {name!r} here. {hint}")
+
+
+async def _opened(open_: _Open) -> Subscription:
+    return Subscription(await open_())
 
 
 def open_sync(pending: PendingSubscription) -> SyncSubscription:
     """Opens a subscription on the background loop, for the calling thread."""
-    open_ = pending.use()
+    open_ = pending._use()  # pyright: ignore[reportPrivateUsage] - of this file
 
     async def opened() -> SyncSubscription:
         # Here: what interrupts the thread when it is open already, such as Ctrl-C, leaves it to the garbage collector.

@@ -122,6 +122,7 @@ def _opened(pending: PendingSubscription) -> Subscription:
     try:
         return async_to_sync(opened)()
     except RuntimeError as error:
+        pending.close()  # nobody will await it: that is told here
         raise ConfigurationError(
             "An async view gave a subscription that it had not awaited: use "
             "RealtimeStreamingResponse(request, await realtime.subscribe(...))."
