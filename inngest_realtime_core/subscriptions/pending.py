@@ -7,7 +7,7 @@ import contextvars
 import warnings
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from .._concurrency.background import run_sync
 from .._concurrency.tasks import LazyCoroutine
@@ -41,7 +41,9 @@ class PendingSubscription(LazyCoroutine[Subscription]):
     # Used at once: a task that is cancelled before its first step has awaited it all the same.
 
     def __aenter__(self) -> CoroutineType[Any, Any, Subscription]:
-        return self._enter(self._use())
+        # What a checker takes the result of `async def` for is not what the other one does.
+        entered: CoroutineType[Any, Any, Subscription] = cast("Any", self._enter(self._use()))
+        return entered
 
     async def _enter(self, open_: _Open) -> Subscription:
         if self._entered:
