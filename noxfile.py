@@ -292,14 +292,18 @@ def install_npm_packages(session: nox.Session) -> None:
 
 
 def fetch_mermaid(session: nox.Session) -> None:
-    """What draws the figures of the site: its one bundled file, without the hundred packages that it is made of."""
+    """Fetches what draws the figures of the site: one bundled file, without the hundred packages that it is made of."""
     folder = HERE / "tests" / "interop" / "node_modules" / ".mermaid"
     if (folder / "package").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    (package,) = re.findall(r"unpkg\.com/(mermaid@[\d.]+)/", (HERE / "docs" / "hooks.py").read_text())
+    (package,) = re.findall(r"/(mermaid@[\d.]+)/", (HERE / "docs" / "hooks.py").read_text())
     with session.chdir(folder):
-        session.run("npm", "pack", "--silent", package, external=True, silent=True)
+        try:
+            session.run("npm", "pack", "--silent", package, external=True, silent=True)
+        except nox.command.CommandFailed:
+            session.warn("npm could not fetch mermaid: the figures are not drawn.")
+            return
     (archive,) = folder.glob("*.tgz")
     shutil.unpack_archive(archive, folder)
     archive.unlink()
