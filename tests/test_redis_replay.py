@@ -10,8 +10,10 @@ import logging
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
@@ -48,7 +50,9 @@ class RedisServer:
     """A Redis of a test's own, on a Unix socket."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        self._socket = directory / "redis.sock"
+        # The path of a socket has 107 characters at most.
+        self._socket = Path(tempfile.gettempdir()) / f"redis-{uuid.uuid4().hex[:12]}.sock"
+        self._directory = directory
         self._options = options
         self.url = f"unix://{self._socket}"
         self.start()
@@ -59,7 +63,7 @@ class RedisServer:
             [SERVER, "--port", "0", "--unixsocket", str(self._socket), "--save", "", *self._options],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=self._socket.parent,
+            cwd=self._directory,
         )
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -70,6 +74,7 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         self.process.communicate()
+        self._socket.unlink(missing_ok=True)
 
     @contextmanager
     def hung(self) -> Generator[None]:
