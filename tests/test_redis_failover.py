@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 
 from inngest_realtime_core import Realtime
 from inngest_realtime_devserver.server import DevServer
 from inngest_realtime_redis import RedisReplay
 from redis_link import linked
-from reverse_proxy import reverse_proxy
-from test_redis_replay import RedisServer, channel, own, page, pytestmark, until, worker
+from test_redis_replay import RedisServer, channel, held_publishes, own, page, pytestmark, until, worker
 from test_redis_sharing import free_port
 
 __all__ = ["channel", "own", "pytestmark"]
@@ -42,14 +40,7 @@ async def test_what_was_recorded_before_and_is_received_afterwards(
     server: DevServer, own: RedisServer, channel: str
 ) -> None:
     """It has no number then, and those who have had later ones do not get it."""
-    gate = threading.Event()
-
-    def hold(head: bytes) -> bytes:
-        if b"/publish" in head:
-            gate.wait(10)
-        return head
-
-    with reverse_proxy(server.url, change=hold) as url:
+    with held_publishes(server) as (url, gate):
         slow = Realtime(api_base_url=url, replay=RedisReplay(own.url, namespace="n"))
         publisher, one, two = (worker(server, own, namespace="n") for _ in range(3))
         async with slow, publisher, one, two:

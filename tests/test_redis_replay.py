@@ -239,10 +239,9 @@ async def test_a_hole_is_bridged_where_the_record_is_whole(
             assert await reading.read(1) == [3]
 
 
-@pytest.mark.parametrize("sent", ["before", "after"])
-async def test_what_is_recorded_first_and_received_later_is_not_lost(
-    server: DevServer, shared: RedisServer, channel: str, sent: str
-) -> None:
+@contextmanager
+def held_publishes(server: DevServer) -> Generator[tuple[str, threading.Event]]:
+    """An address of Inngest at which what is published waits until the event is set."""
     gate = threading.Event()
 
     def hold(head: bytes) -> bytes:
@@ -251,6 +250,14 @@ async def test_what_is_recorded_first_and_received_later_is_not_lost(
         return head
 
     with reverse_proxy(server.url, change=hold) as url:
+        yield url, gate
+
+
+@pytest.mark.parametrize("sent", ["before", "after"])
+async def test_what_is_recorded_first_and_received_later_is_not_lost(
+    server: DevServer, shared: RedisServer, channel: str, sent: str
+) -> None:
+    with held_publishes(server) as (url, gate):
         slow = Realtime(api_base_url=url, replay=RedisReplay(shared.url, namespace=channel))
         fast, one, two = (worker(server, shared, namespace=channel) for _ in range(3))
         async with slow, fast, one, two:

@@ -54,7 +54,7 @@ class LazyCoroutine(Coroutine[Any, Any, T]):
         return self._started().throw(typ if val is None else val)
 
     def close(self) -> None:
-        with contextlib.suppress(AttributeError):
+        if hasattr(self, "_coroutine"):
             self._coroutine.close()
 
 
